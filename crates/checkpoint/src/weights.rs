@@ -1,0 +1,194 @@
+//! The weights that one rank holds: everything but the experts, and its own experts.
+
+mod load;
+
+use std::fmt;
+use std::sync::Arc;
+
+use half::bf16;
+use spec::{ExpertId, Placement, Rank};
+
+use crate::checkpoint::Checkpoint;
+use crate::error::Error;
+use crate::map::Tensor;
+use crate::parallel::Watch;
+
+/// The weights of one rank, in memory and typed.
+///
+/// A clone shares them.
+#[derive(Clone, Debug)]
+pub struct RankWeights {
+    checkpoint: Checkpoint,
+    /// Rows of the vocabulary, `[vocab, hidden]`.
+    pub embedding: Tensor<bf16>,
+    /// Norm before the head, `[hidden]`.
+    pub final_norm: Tensor<bf16>,
+    /// Rows of the head, `[vocab, hidden]`.
+    pub head: Tensor<bf16>,
+    /// The layers, in order.
+    pub layers: Vec<LayerWeights>,
+}
+
+/// The weights of one layer. Matrices are `[out, in]`.
+#[derive(Clone, Debug)]
+pub struct LayerWeights {
+    /// Norm before attention, `[hidden]`.
+    pub input_norm: Tensor<bf16>,
+    /// Query projection, `[query_width, hidden]`.
+    pub q: Tensor<bf16>,
+    /// Its bias, `[query_width]`.
+    pub q_bias: Tensor<bf16>,
+    /// Key projection, `[kv_width, hidden]`.
+    pub k: Tensor<bf16>,
+    /// Its bias, `[kv_width]`.
+    pub k_bias: Tensor<bf16>,
+    /// Value projection, `[kv_width, hidden]`.
+    pub v: Tensor<bf16>,
+    /// Its bias, `[kv_width]`.
+    pub v_bias: Tensor<bf16>,
+    /// Output projection, `[hidden, query_width]`.
+    pub o: Tensor<bf16>,
+    /// Its bias, `[hidden]`.
+    pub o_bias: Tensor<bf16>,
+    /// One logit a query head that joins the softmax, `[num_heads]`.
+    pub sinks: Tensor<bf16>,
+    /// Norm before the experts, `[hidden]`.
+    pub post_norm: Tensor<bf16>,
+    /// Router, `[num_experts, hidden]`.
+    pub router: Tensor<bf16>,
+    /// Its bias, `[num_experts]`.
+    pub router_bias: Tensor<bf16>,
+    /// The experts that the rank holds.
+    pub experts: ExpertSet,
+}
+
+/// The experts of one layer that a rank holds.
+#[derive(Clone)]
+pub struct ExpertSet {
+    /// By expert; `None` for those of other ranks.
+    held: Vec<Option<Arc<Expert>>>,
+}
+
+/// One expert's tensors.
+#[derive(Debug)]
+struct Expert {
+    gate_up_blocks: Tensor<u8>,
+    gate_up_scales: Tensor<u8>,
+    gate_up_bias: Tensor<bf16>,
+    down_blocks: Tensor<u8>,
+    down_scales: Tensor<u8>,
+    down_bias: Tensor<bf16>,
+}
+
+/// The weights of one expert. In gate_up, row `2 i` is gate `i` and row `2 i + 1` is up `i`.
+#[derive(Clone, Copy, Debug)]
+pub struct ExpertWeights<'a> {
+    /// MXFP4 codes, `[2 intermediate, hidden / 32, 16]`.
+    pub gate_up_blocks: &'a [u8],
+    /// Scale bytes, `[2 intermediate, hidden / 32]`.
+    pub gate_up_scales: &'a [u8],
+    /// `[2 intermediate]`.
+    pub gate_up_bias: &'a [bf16],
+    /// MXFP4 codes, `[hidden, intermediate / 32, 16]`.
+    pub down_blocks: &'a [u8],
+    /// Scale bytes, `[hidden, intermediate / 32]`.
+    pub down_scales: &'a [u8],
+    /// `[hidden]`.
+    pub down_bias: &'a [bf16],
+}
+
+impl ExpertSet {
+    /// Returns an expert; `None` if the rank does not hold it.
+    #[must_use]
+    pub fn expert(&self, expert: ExpertId) -> Option<ExpertWeights<'_>> {
+        let expert = self.held.get(expert.index())?.as_ref()?;
+        Some(ExpertWeights {
+            gate_up_blocks: &expert.gate_up_blocks,
+            gate_up_scales: &expert.gate_up_scales,
+            gate_up_bias: &expert.gate_up_bias,
+            down_blocks: &expert.down_blocks,
+            down_scales: &expert.down_scales,
+            down_bias: &expert.down_bias,
+        })
+    }
+
+    /// Lists the experts held, ascending.
+    pub fn held(&self) -> impl Iterator<Item = ExpertId> + '_ {
+        let held = self.held.iter().enumerate();
+        held.filter(|(_, expert)| expert.is_some())
+            .map(|(expert, _)| ExpertId(expert as u32))
+    }
+}
+
+impl fmt::Debug for ExpertSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let held = self.held.iter().flatten().count();
+        write!(f, "ExpertSet({held} of {})", self.held.len())
+    }
+}
+
+/// What a load is about.
+#[derive(Clone, Copy, Debug)]
+pub struct LoadOptions<'a> {
+    /// Which rank holds which expert.
+    pub placement: &'a Placement,
+    /// The rank to load for.
+    pub rank: Rank,
+    /// Threads that read or make weights.
+    pub threads: usize,
+    /// Weights of the same checkpoint that are in memory already, of this rank or of another in
+    /// this process; what they hold is shared, not loaded again.
+    pub have: &'a [&'a RankWeights],
+}
+
+impl RankWeights {
+    /// Loads what a rank needs, each byte once: pages of the mapped files are touched, or values
+    /// made. `watch` counts the bytes that were not at hand already.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be mapped or changed since it was opened, or the watch cancels.
+    ///
+    /// # Panics
+    ///
+    /// If the placement is of another model, or the weights in `have` are of another checkpoint.
+    pub fn load(
+        checkpoint: &Checkpoint,
+        options: &LoadOptions<'_>,
+        watch: &mut Watch<'_>,
+    ) -> Result<Self, Error> {
+        load::load(checkpoint, options, watch)
+    }
+
+    /// Loads what the rank needs under another placement, sharing what these weights hold. The
+    /// experts that it no longer holds leave memory when `self` and its clones are dropped.
+    ///
+    /// # Errors
+    ///
+    /// As [`RankWeights::load`].
+    ///
+    /// # Panics
+    ///
+    /// If the placement is of another model.
+    pub fn reshard(
+        &self,
+        placement: &Placement,
+        rank: Rank,
+        threads: usize,
+        watch: &mut Watch<'_>,
+    ) -> Result<Self, Error> {
+        let options = LoadOptions {
+            placement,
+            rank,
+            threads,
+            have: &[self],
+        };
+        Self::load(&self.checkpoint, &options, watch)
+    }
+
+    /// Returns the checkpoint they are of.
+    #[must_use]
+    pub fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
+}

@@ -1,0 +1,9 @@
+//! Writes small models, reads them back, and breaks them in every way that files break.
+#![expect(clippy::unwrap_used, reason = "helpers of tests panic as tests do")]
+
+mod folder;
+
+mod damage;
+mod inspect;
+mod synth;
+mod weights;

@@ -1,0 +1,250 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::size::parse_bytes;
+use crate::telemetry::LogFormat;
+
+/// Serves OpenAI's open-weight gpt-oss models from a cluster.
+///
+/// The shortest way in: `conclave up` starts a whole cluster on this machine with a tiny synthetic
+/// model; `conclave chat` and `conclave generate` talk to it. With the published weights:
+/// `conclave up --model /models/gpt-oss-20b --workers 2`.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+pub(crate) struct Args {
+    /// How log lines look. The variable CONCLAVE_LOG filters them (for instance `debug`).
+    #[arg(long, global = true, value_enum, default_value = "text", env = "CONCLAVE_LOG_FORMAT")]
+    pub(crate) log_format: LogFormat,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start a whole cluster on this machine: a coordinator and workers, as child processes.
+    Up(UpArgs),
+    /// Start a coordinator: the API, and the lead that plans every step.
+    Coordinator(CoordinatorArgs),
+    /// Start a worker: one or more ranks that hold experts and compute.
+    Worker(WorkerArgs),
+    /// Continue a text, as it streams.
+    Generate(GenerateArgs),
+    /// Talk to the model; channels are told apart by colour.
+    Chat(ChatArgs),
+    /// Print a model's facts and its bytes per rank, and verify its files.
+    Inspect(InspectArgs),
+    /// Write a model of random weights in the published layout.
+    Synth(SynthArgs),
+}
+
+/// What `up` and `coordinator` both take.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ServeArgs {
+    /// Where the gRPC API listens.
+    #[arg(long, default_value = "127.0.0.1:7100", value_name = "ADDRESS")]
+    pub(crate) grpc: SocketAddr,
+    /// Where the HTTP API listens.
+    #[arg(long, default_value = "127.0.0.1:8000", value_name = "ADDRESS")]
+    pub(crate) http: SocketAddr,
+    /// KV memory of each rank, for instance 512MiB or 4GiB.
+    #[arg(long, default_value = "512MiB", value_parser = parse_bytes, value_name = "SIZE")]
+    pub(crate) kv_memory: u64,
+    /// Most sequences a rank works on at a time.
+    #[arg(long, default_value = "64", value_name = "N")]
+    pub(crate) max_sequences: NonZeroUsize,
+    /// Most rows a rank computes in one step; a longer prompt is computed in several.
+    #[arg(long, default_value = "128", value_name = "N")]
+    pub(crate) max_step_rows: NonZeroUsize,
+    /// Steps planned ahead, 1 to 4.
+    #[arg(long, default_value = "2", value_name = "N")]
+    pub(crate) steps_in_flight: NonZeroUsize,
+    /// Most sequences that wait; one more is refused at once.
+    #[arg(long, default_value = "1024", value_name = "N")]
+    pub(crate) max_waiting: NonZeroUsize,
+}
+
+/// Arguments of `conclave up`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct UpArgs {
+    /// Folder of a checkpoint in the published layout, or `synth:PRESET,layers=4,seed=1` for random
+    /// weights in memory. Without it, a tiny synthetic model in the cache folder.
+    #[arg(long, value_name = "DIR|synth:…")]
+    pub(crate) model: Option<String>,
+    /// Worker processes.
+    #[arg(long, default_value = "2", value_name = "N")]
+    pub(crate) workers: NonZeroUsize,
+    /// Ranks of each worker.
+    #[arg(long, default_value = "1", value_name = "N")]
+    pub(crate) ranks_per_worker: NonZeroUsize,
+    /// Threads of each worker, shared by its ranks. Default: this machine's, divided evenly.
+    #[arg(long, value_name = "N")]
+    pub(crate) threads_per_worker: Option<NonZeroUsize>,
+    /// How the arithmetic is done.
+    #[arg(long, default_value = "exact", value_parser = ["exact"])]
+    pub(crate) numerics: String,
+    #[command(flatten)]
+    pub(crate) serve: ServeArgs,
+    /// Shows one generation as it streams, once everything is ready.
+    #[arg(long)]
+    pub(crate) demo: bool,
+}
+
+/// Arguments of `conclave coordinator`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CoordinatorArgs {
+    /// Folder of a checkpoint, or `synth:…`; the same that the workers serve.
+    #[arg(long, value_name = "DIR|synth:…")]
+    pub(crate) model: String,
+    /// Ranks that make the group complete, over all workers.
+    #[arg(long, value_name = "N")]
+    pub(crate) ranks: NonZeroUsize,
+    /// Where workers register. Reachable by whoever is trusted with the cluster, and nobody else.
+    #[arg(long, default_value = "127.0.0.1:7101", value_name = "ADDRESS")]
+    pub(crate) internal: SocketAddr,
+    #[command(flatten)]
+    pub(crate) serve: ServeArgs,
+    /// End when the standard input does; `conclave up` sets this for its children.
+    #[arg(long, hide = true)]
+    pub(crate) with_parent: bool,
+}
+
+/// Arguments of `conclave worker`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct WorkerArgs {
+    /// Folder of a checkpoint, or `synth:…`; the same that the coordinator serves.
+    #[arg(long, value_name = "DIR|synth:…")]
+    pub(crate) model: String,
+    /// Internal address of the coordinator.
+    #[arg(long, default_value = "http://127.0.0.1:7101", value_name = "URI")]
+    pub(crate) coordinator: String,
+    /// Name of this worker, kept over restarts. Default: host name and port.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// Where the coordinator and other workers reach this one.
+    #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS")]
+    pub(crate) listen: SocketAddr,
+    /// The URI of `listen` as others see it, where that differs.
+    #[arg(long, value_name = "URI")]
+    pub(crate) advertise: Option<String>,
+    /// Ranks of this worker.
+    #[arg(long, default_value = "1", value_name = "N")]
+    pub(crate) ranks: NonZeroUsize,
+    /// Threads of this worker, shared by its ranks. Default: all of this machine's.
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<NonZeroUsize>,
+    /// How the arithmetic is done.
+    #[arg(long, default_value = "exact", value_parser = ["exact"])]
+    pub(crate) numerics: String,
+    /// End when the standard input does; `conclave up` sets this for its children.
+    #[arg(long, hide = true)]
+    pub(crate) with_parent: bool,
+}
+
+/// Where a client finds the cluster.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ServerArgs {
+    /// The gRPC API.
+    #[arg(long, default_value = "http://127.0.0.1:7100", env = "CONCLAVE_SERVER", value_name = "URI")]
+    pub(crate) server: String,
+}
+
+/// How a client wants tokens chosen.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct SamplingArgs {
+    /// 0 takes the most likely token each time.
+    #[arg(long, value_name = "T")]
+    pub(crate) temperature: Option<f32>,
+    /// Choose among the most likely tokens with this much probability together.
+    #[arg(long, value_name = "P")]
+    pub(crate) top_p: Option<f32>,
+    /// The same seed, prompt and model give the same text.
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    /// Most tokens of an answer.
+    #[arg(long, value_name = "N")]
+    pub(crate) max_tokens: Option<u32>,
+}
+
+/// Arguments of `conclave generate`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct GenerateArgs {
+    /// The text to continue; `-` reads it from the standard input.
+    pub(crate) prompt: String,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    #[command(flatten)]
+    pub(crate) sampling: SamplingArgs,
+    /// Go on after the model's end-of-text tokens.
+    #[arg(long)]
+    pub(crate) ignore_eos: bool,
+}
+
+/// Arguments of `conclave chat`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ChatArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    #[command(flatten)]
+    pub(crate) sampling: SamplingArgs,
+    /// How long the model reasons.
+    #[arg(long, value_parser = ["low", "medium", "high"])]
+    pub(crate) reasoning: Option<String>,
+    /// Instructions to follow in all answers (the developer message).
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) instructions: Option<String>,
+}
+
+/// Arguments of `conclave inspect`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct InspectArgs {
+    /// Folder of a checkpoint, or `synth:…`.
+    pub(crate) model: String,
+    /// Shows the bytes of each rank for this many ranks.
+    #[arg(long, default_value = "1", value_name = "N")]
+    pub(crate) ranks: NonZeroUsize,
+    /// Reads every byte: checks values, and prints the SHA-256 of each file.
+    #[arg(long)]
+    pub(crate) checksum: bool,
+}
+
+/// Arguments of `conclave synth`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct SynthArgs {
+    /// Folder to write; must not exist, or be empty.
+    pub(crate) out: PathBuf,
+    /// Geometry to start from.
+    #[arg(long, default_value = "tiny", value_parser = ["tiny", "mini", "20b", "120b"])]
+    pub(crate) preset: String,
+    /// Layers, sliding and full attention in turn.
+    #[arg(long, value_name = "N")]
+    pub(crate) layers: Option<u64>,
+    /// Experts of a layer.
+    #[arg(long, value_name = "N")]
+    pub(crate) experts: Option<u64>,
+    /// Width of the residual stream, a multiple of 32.
+    #[arg(long, value_name = "N")]
+    pub(crate) hidden: Option<u64>,
+    /// Width inside an expert, a multiple of 32.
+    #[arg(long, value_name = "N")]
+    pub(crate) intermediate: Option<u64>,
+    /// Tokens; below 200,019 the tokenizer is a cut-down one.
+    #[arg(long, value_name = "N")]
+    pub(crate) vocab: Option<u64>,
+    /// Query heads.
+    #[arg(long, value_name = "N")]
+    pub(crate) heads: Option<u64>,
+    /// Key and value heads.
+    #[arg(long, value_name = "N")]
+    pub(crate) kv_heads: Option<u64>,
+    /// Width of a head.
+    #[arg(long, value_name = "N")]
+    pub(crate) head_dim: Option<u64>,
+    /// The same seed gives the same bytes.
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+}

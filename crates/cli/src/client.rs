@@ -1,0 +1,50 @@
+//! What `generate` and `chat` share: a connection to the API, and errors that teach.
+
+use proto::v1::generation_service_client::GenerationServiceClient;
+use proto::v1::{SamplingParams, StopParams};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
+
+use crate::args::{SamplingArgs, ServerArgs};
+
+/// Largest message from the server: a token with its alternatives is far below.
+const MAX_MESSAGE: usize = 16 << 20;
+
+/// Connects to the API.
+pub(crate) async fn connect(
+    args: &ServerArgs,
+) -> Result<GenerationServiceClient<Channel>, String> {
+    let server = &args.server;
+    let endpoint = Endpoint::from_shared(server.clone())
+        .map_err(|error| format!("--server '{server}' is no URI: {error}"))?;
+    let channel = endpoint.connect().await.map_err(|_| {
+        format!("nothing answers at {server}; start a cluster with 'conclave up', or say --server")
+    })?;
+    Ok(GenerationServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE))
+}
+
+/// Turns the command line's choices into the API's.
+pub(crate) fn sampling(args: &SamplingArgs) -> SamplingParams {
+    SamplingParams {
+        temperature: args.temperature,
+        top_p: args.top_p,
+        seed: args.seed,
+        ..SamplingParams::default()
+    }
+}
+
+/// Turns the command line's limits into the API's.
+pub(crate) fn stop(args: &SamplingArgs) -> StopParams {
+    StopParams { max_output_tokens: args.max_tokens, ..StopParams::default() }
+}
+
+/// Says what a refusal means for a person.
+pub(crate) fn in_words(status: &Status) -> String {
+    let said = status.message();
+    match status.code() {
+        Code::Unavailable => format!("the cluster is not ready: {said}"),
+        Code::InvalidArgument => format!("the request is refused: {said}"),
+        Code::ResourceExhausted => format!("the cluster is full: {said}"),
+        code => format!("{code:?}: {said}"),
+    }
+}

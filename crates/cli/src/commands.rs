@@ -1,0 +1,9 @@
+//! One file a command.
+
+pub(crate) mod chat;
+pub(crate) mod coordinator;
+pub(crate) mod generate;
+pub(crate) mod inspect;
+pub(crate) mod synth;
+pub(crate) mod up;
+pub(crate) mod worker;

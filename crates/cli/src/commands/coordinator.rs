@@ -1,0 +1,72 @@
+//! `conclave coordinator`: the API, and the lead that plans every step.
+
+use std::net::SocketAddr;
+
+use coordinator::{Config, LeadConfig, Listeners, Served};
+use tokio::net::TcpListener;
+
+use crate::args::CoordinatorArgs;
+use crate::{Outcome, model, signals};
+
+/// Listens, says where in one line on the standard output, and serves until told to end.
+pub(crate) async fn run(args: CoordinatorArgs) -> Outcome {
+    let shutdown = signals::shutdown(args.with_parent)?;
+    let listeners = Listeners {
+        grpc: listen(args.serve.grpc, "--grpc").await?,
+        http: listen(args.serve.http, "--http").await?,
+        internal: listen(args.internal, "--internal").await?,
+    };
+    let model_name = args.model.clone();
+    let opened = tokio::task::spawn_blocking(move || model::open(&model_name)).await;
+    let opened = opened.map_err(|error| format!("opening the model failed: {error}"))??;
+    let config = config(&args, &opened)?;
+    let (grpc, http) = (address(&listeners.grpc)?, address(&listeners.http)?);
+    let internal = address(&listeners.internal)?;
+    let running = coordinator::start(config, listeners, shutdown).map_err(|error| error.to_string())?;
+    println!("listening grpc={grpc} http={http} internal={internal}");
+    running.wait().await.map_err(|error| error.to_string())
+}
+
+fn config(args: &CoordinatorArgs, model: &model::Model) -> Result<Config, String> {
+    let fingerprint = model.checkpoint.fingerprint().map_err(|error| error.to_string())?;
+    let serve = &args.serve;
+    let lead = LeadConfig {
+        geometry: model.checkpoint.geometry().clone(),
+        weights_fingerprint: fingerprint.to_string(),
+        num_ranks: args.ranks.get(),
+        kv_bytes_per_rank: serve.kv_memory,
+        max_sequences_per_rank: serve.max_sequences.get(),
+        max_step_rows: serve.max_step_rows.get(),
+        max_in_flight: serve.steps_in_flight.get(),
+        max_waiting: serve.max_waiting.get(),
+    };
+    let config = model.checkpoint.config();
+    let mut default_sampling = spec::Sampling::default();
+    let published = config.sampling;
+    if let Some(temperature) = published.temperature {
+        default_sampling.temperature = temperature;
+    }
+    if let Some(top_p) = published.top_p {
+        default_sampling.top_p = top_p;
+    }
+    if let Some(top_k) = published.top_k {
+        default_sampling.top_k = top_k;
+    }
+    let served = Served {
+        name: model.name.clone(),
+        eos_tokens: config.eos.clone(),
+        default_sampling,
+        tokenizer: model.tokenizer.clone(),
+    };
+    Ok(Config { lead, served })
+}
+
+async fn listen(address: SocketAddr, flag: &str) -> Result<TcpListener, String> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| format!("cannot listen on {address}: {error}; choose another {flag}"))
+}
+
+fn address(listener: &TcpListener) -> Result<SocketAddr, String> {
+    listener.local_addr().map_err(|error| format!("a listener without an address: {error}"))
+}

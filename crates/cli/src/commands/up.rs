@@ -1,0 +1,182 @@
+//! `conclave up`: a whole cluster on this machine, as child processes.
+//!
+//! The coordinator is started first and says where it listens; workers find it by that. A child that
+//! dies is started again ([`keeper`]); Ctrl-C ends the coordinator first, so that its streams end
+//! while the workers still compute, and then the workers.
+
+mod keeper;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Endpoint;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+use self::keeper::{Child, keep};
+use super::generate;
+use crate::args::{GenerateArgs, SamplingArgs, ServeArgs, ServerArgs, UpArgs};
+use crate::{Outcome, model, signals};
+
+/// Time between two looks at a coordinator that does not answer yet.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// How long a coordinator may take to say where it listens.
+const START: Duration = Duration::from_secs(60);
+
+/// Runs until Ctrl-C, SIGTERM, or a child that cannot be kept alive.
+pub(crate) async fn run(args: UpArgs) -> Outcome {
+    let shutdown = signals::shutdown(false)?;
+    let name = match &args.model {
+        Some(name) => name.clone(),
+        None => model::default_model()?,
+    };
+    check_free(args.serve.grpc, "--grpc")?;
+    check_free(args.serve.http, "--http")?;
+
+    let (end_coordinator, end_workers) = (CancellationToken::new(), CancellationToken::new());
+    let mut coordinators = JoinSet::new();
+    let (listens, listening) = oneshot::channel();
+    let coordinator = coordinator(&args, &name)?;
+    coordinators.spawn(keep(coordinator, end_coordinator.clone(), Some(listens)));
+    let internal = tokio::select! {
+        internal = tokio::time::timeout(START, listening) => internal,
+        Some(ended) = coordinators.join_next() => return joined(ended),
+        () = shutdown.cancelled() => {
+            end_coordinator.cancel();
+            return drain(&mut coordinators).await;
+        }
+    };
+    let internal = internal.map_err(|_| format!("the coordinator said nothing for {START:?}"))?;
+    let internal = internal.map_err(|_| "the coordinator did not say where it listens")?;
+
+    let mut workers = JoinSet::new();
+    for index in 0..args.workers.get() {
+        let worker = worker(&args, &name, &internal, index)?;
+        workers.spawn(keep(worker, end_workers.clone(), None));
+    }
+    let outcome = tokio::select! {
+        () = serve(&args, &name) => Ok(()),
+        () = shutdown.cancelled() => Ok(()),
+        Some(ended) = coordinators.join_next() => joined(ended),
+        Some(ended) = workers.join_next() => joined(ended),
+    };
+    eprintln!("ending ...");
+    end_coordinator.cancel();
+    let coordinator_ended = drain(&mut coordinators).await;
+    end_workers.cancel();
+    let workers_ended = drain(&mut workers).await;
+    outcome.and(coordinator_ended).and(workers_ended)
+}
+
+/// Says when the cluster is ready, shows the demo if asked to, and then waits for ever.
+async fn serve(args: &UpArgs, name: &str) {
+    until_serving(args.serve.grpc).await;
+    let (grpc, http) = (args.serve.grpc, args.serve.http);
+    let (workers, ranks) = (args.workers, args.workers.get() * args.ranks_per_worker.get());
+    println!("ready: gRPC {grpc}, HTTP http://{http} ({name}; {workers} workers, {ranks} ranks)");
+    if args.demo {
+        demo(args).await;
+    }
+    std::future::pending::<()>().await;
+}
+
+async fn demo(args: &UpArgs) {
+    let (grpc, http) = (args.serve.grpc, args.serve.http);
+    let prompt = "The quick brown fox";
+    println!("\n$ conclave generate '{prompt}'");
+    let sampling =
+        SamplingArgs { temperature: Some(0.8), top_p: None, seed: Some(1), max_tokens: Some(64) };
+    let request = GenerateArgs {
+        prompt: prompt.into(),
+        server: ServerArgs { server: format!("http://{grpc}") },
+        sampling,
+        ignore_eos: true,
+    };
+    print!("{prompt}");
+    if let Err(why) = generate::run(request).await {
+        eprintln!("error: {why}");
+    }
+    if args.model.is_none() {
+        println!("(random weights: the words mean nothing, the way they took is real)");
+    }
+    println!(
+        "\nThe API is there until you press Ctrl-C:\n  \
+         curl http://{http}/v1/completions -H 'content-type: application/json' \\\n    \
+         -d '{{\"prompt\": \"Hello\", \"max_tokens\": 32}}'\n  \
+         conclave generate --server http://{grpc} 'Hello'\n  \
+         conclave chat --server http://{grpc}"
+    );
+}
+
+/// Waits until the coordinator's health service says SERVING.
+async fn until_serving(grpc: SocketAddr) {
+    let Ok(endpoint) = Endpoint::from_shared(format!("http://{grpc}")) else { return };
+    let mut client = HealthClient::new(endpoint.connect_lazy());
+    loop {
+        let answer = client.check(HealthCheckRequest { service: String::new() }).await;
+        let status = answer.map(|answer| answer.into_inner().status());
+        if matches!(status, Ok(ServingStatus::Serving)) {
+            return;
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+fn check_free(address: SocketAddr, flag: &str) -> Outcome {
+    match std::net::TcpListener::bind(address) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("cannot listen on {address}: {error}; choose another {flag}")),
+    }
+}
+
+fn coordinator(args: &UpArgs, name: &str) -> Result<Child, String> {
+    let ServeArgs { grpc, http, kv_memory, .. } = &args.serve;
+    let ranks = args.workers.get() * args.ranks_per_worker.get();
+    let arguments = [
+        ("--model", name.to_owned()),
+        ("--ranks", ranks.to_string()),
+        ("--internal", "127.0.0.1:0".into()),
+        ("--grpc", grpc.to_string()),
+        ("--http", http.to_string()),
+        ("--kv-memory", kv_memory.to_string()),
+        ("--max-sequences", args.serve.max_sequences.to_string()),
+        ("--max-step-rows", args.serve.max_step_rows.to_string()),
+        ("--steps-in-flight", args.serve.steps_in_flight.to_string()),
+        ("--max-waiting", args.serve.max_waiting.to_string()),
+    ];
+    Child::new("coordinator", "coordinator", &arguments)
+}
+
+fn worker(args: &UpArgs, name: &str, internal: &str, index: usize) -> Result<Child, String> {
+    let machine = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = (machine / args.workers.get()).max(1);
+    let threads = args.threads_per_worker.map_or(share, usize::from);
+    let own = format!("worker-{index}");
+    let arguments = [
+        ("--model", name.to_owned()),
+        ("--coordinator", format!("http://{internal}")),
+        ("--name", own.clone()),
+        ("--ranks", args.ranks_per_worker.to_string()),
+        ("--threads", threads.to_string()),
+        ("--numerics", args.numerics.clone()),
+    ];
+    Child::new(&own, "worker", &arguments)
+}
+
+fn joined(ended: Result<Outcome, tokio::task::JoinError>) -> Outcome {
+    ended.map_err(|error| format!("a keeper of a child failed: {error}"))?
+}
+
+/// Waits for all keepers; the first failure is the outcome.
+async fn drain(keepers: &mut JoinSet<Outcome>) -> Outcome {
+    let mut outcome = Ok(());
+    while let Some(ended) = keepers.join_next().await {
+        outcome = outcome.and(joined(ended));
+    }
+    outcome
+}

@@ -1,0 +1,33 @@
+//! When to end: Ctrl-C, SIGTERM, or the end of the process that started us.
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// Returns a token that is cancelled by the first SIGINT or SIGTERM and, with `with_parent`, when
+/// the standard input ends: `conclave up` holds the other end and never writes, so that its children
+/// end with it, however it dies.
+///
+/// # Errors
+///
+/// In words, if the signals cannot be listened for.
+pub(crate) fn shutdown(with_parent: bool) -> Result<CancellationToken, String> {
+    let in_words = |error| format!("cannot listen for signals: {error}");
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(in_words)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(in_words)?;
+    let token = CancellationToken::new();
+    let cancel = token.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            () = parent_gone(), if with_parent => {}
+        }
+        cancel.cancel();
+    });
+    Ok(token)
+}
+
+async fn parent_gone() {
+    let copied = tokio::io::copy(&mut tokio::io::stdin(), &mut tokio::io::sink()).await;
+    tracing::warn!(?copied, "the process that started this one is gone");
+}

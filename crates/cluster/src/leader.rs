@@ -1,0 +1,425 @@
+//! The leader of one group: gathers members, prepares epochs, ends them.
+//!
+//! `Gathering → Preparing → Serving`, and from anywhere back to `Gathering` when a member goes or a
+//! step fails. An epoch's number is never used twice in a term.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use spec::{Epoch, Fence, Placement, Rank, Term};
+
+use crate::member::{Refused, Registration};
+use crate::seats::Seats;
+
+/// Rest between two attempts at an epoch, so that a failing worker is not asked without pause.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// What the leader knows of its group before anybody comes.
+#[derive(Clone, Debug)]
+pub struct LeaderConfig {
+    /// Ranks that make the group complete.
+    pub num_ranks: usize,
+    /// Layers of the model.
+    pub num_layers: usize,
+    /// Experts of a layer.
+    pub num_experts: usize,
+    /// Fingerprint of the weights that are served.
+    pub weights: String,
+    /// Wire version this build speaks.
+    pub wire: u32,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A member's stream ended.
+    Left {
+        /// The member.
+        name: String,
+        /// Which start of it.
+        incarnation: u64,
+    },
+    /// A member is ready for an epoch.
+    Prepared {
+        /// The epoch.
+        fence: Fence,
+        /// The member.
+        name: String,
+        /// For each of its ranks, ascending, whether its KV is still there.
+        kept_kv: Vec<bool>,
+    },
+    /// A member could not get ready.
+    PrepareFailed {
+        /// The epoch.
+        fence: Fence,
+        /// The member.
+        name: String,
+        /// What it said.
+        why: String,
+    },
+    /// A step did not happen.
+    StepFailed {
+        /// The epoch.
+        fence: Fence,
+        /// What is known of it.
+        why: String,
+        /// A rank that made no progress while others waited for it; its member is sent away.
+        silent: Option<Rank>,
+    },
+    /// Time has passed.
+    Tick,
+}
+
+/// Something to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Ask every member of the plan to get ready.
+    Prepare(EpochPlan),
+    /// All are ready: serve. For each rank, whether its KV is still there.
+    Serve {
+        /// The epoch.
+        fence: Fence,
+        /// By rank.
+        kept_kv: Vec<bool>,
+    },
+    /// The epoch is over: its steps are void, its streams are closed.
+    Stop {
+        /// The epoch.
+        fence: Fence,
+        /// Why, in words.
+        why: String,
+    },
+    /// End a member's registration; it may register again.
+    Evict {
+        /// The member.
+        name: String,
+        /// Which start of it.
+        incarnation: u64,
+        /// Why, in words.
+        why: String,
+    },
+}
+
+/// An epoch to prepare.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EpochPlan {
+    /// Its fence.
+    pub fence: Fence,
+    /// Members and their ranks, by name.
+    pub members: Vec<(Registration, Vec<Rank>)>,
+    /// Owners of the experts.
+    pub placement: Placement,
+}
+
+/// What can be told of the group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Current or last epoch.
+    pub fence: Fence,
+    /// Whether steps can run.
+    pub serving: bool,
+    /// Ranks that registered members hold.
+    pub ranks_present: usize,
+    /// Members that left and have not come back.
+    pub missing: Vec<String>,
+    /// What is going on, in words.
+    pub text: String,
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    Gathering {
+        not_before: Duration,
+        why: String,
+    },
+    Preparing {
+        fence: Fence,
+        ready: BTreeMap<String, Vec<bool>>,
+    },
+    Serving {
+        fence: Fence,
+    },
+}
+
+/// The state machine.
+#[derive(Clone, Debug)]
+pub struct Leader {
+    config: LeaderConfig,
+    term: Term,
+    epoch: Epoch,
+    members: BTreeMap<String, Registration>,
+    seats: Seats,
+    state: State,
+}
+
+impl Leader {
+    /// Starts without members, in a term above `highest_term`.
+    #[must_use]
+    pub fn new(config: LeaderConfig, highest_term: Term) -> Self {
+        let seats = Seats::new(config.num_ranks);
+        let state = State::Gathering {
+            not_before: Duration::ZERO,
+            why: "no worker has come yet".into(),
+        };
+        let term = Term(highest_term.0 + 1);
+        Self {
+            config,
+            term,
+            epoch: Epoch(0),
+            members: BTreeMap::new(),
+            seats,
+            state,
+        }
+    }
+
+    /// Takes a worker into the group, or refuses it. A worker that finds no free rank stays as a
+    /// spare and is seated when another leaves.
+    ///
+    /// # Errors
+    ///
+    /// See [`Refused`].
+    pub fn register(
+        &mut self,
+        registration: Registration,
+        now: Duration,
+    ) -> Result<Vec<Action>, Refused> {
+        registration.check()?;
+        self.admit(&registration)?;
+        // A worker that obeyed a higher term would refuse ours.
+        if registration.term >= self.term {
+            self.term = Term(registration.term.0 + 1);
+            self.epoch = Epoch(0);
+        }
+        self.members.insert(registration.name.clone(), registration);
+        Ok(self.proceed(now))
+    }
+
+    /// Takes in what happened and says what to do about it.
+    pub fn on(&mut self, event: Event, now: Duration) -> Vec<Action> {
+        match event {
+            Event::Left { name, incarnation } => self.on_left(&name, incarnation, now),
+            Event::Prepared {
+                fence,
+                name,
+                kept_kv,
+            } => self.on_prepared(fence, name, kept_kv),
+            Event::PrepareFailed { fence, name, why } => {
+                if self.fence() != Some(fence) {
+                    return Vec::new();
+                }
+                self.stop(format!("worker '{name}' could not get ready: {why}"), now)
+            }
+            Event::StepFailed { fence, why, silent } => {
+                if self.fence() != Some(fence) {
+                    return Vec::new();
+                }
+                self.on_step_failed(why, silent, now)
+            }
+            Event::Tick => self.proceed(now),
+        }
+    }
+
+    /// Tells how the group is.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let seated = |name: &String| self.seats.of(name).len();
+        let ranks_present = self.members.keys().map(seated).sum();
+        let missing = self.seats.missing(|name| self.members.contains_key(name));
+        let needed = self.config.num_ranks;
+        let text = match &self.state {
+            State::Serving { .. } => "serving".into(),
+            State::Preparing { ready, .. } => {
+                format!(
+                    "{} of {} workers are ready",
+                    ready.len(),
+                    self.seated().len()
+                )
+            }
+            State::Gathering { why, .. } if ranks_present < needed => {
+                format!("{ranks_present} of {needed} ranks are here; {why}")
+            }
+            State::Gathering { why, .. } => why.clone(),
+        };
+        let fence = self.fence().unwrap_or(Fence {
+            term: self.term,
+            epoch: self.epoch,
+        });
+        let serving = matches!(self.state, State::Serving { .. });
+        Status {
+            fence,
+            serving,
+            ranks_present,
+            missing,
+            text,
+        }
+    }
+
+    fn admit(&self, new: &Registration) -> Result<(), Refused> {
+        if let Some(old) = self.members.get(&new.name)
+            && old.incarnation != new.incarnation
+        {
+            let (name, address) = (old.name.clone(), old.address.clone());
+            return Err(Refused::NameTaken { name, address });
+        }
+        let differs = |what, its: &str, ours: &str| Refused::Differs {
+            name: new.name.clone(),
+            what,
+            its: its.into(),
+            ours: ours.into(),
+        };
+        let wire = self.config.wire;
+        if !(new.wire.0..=new.wire.1).contains(&wire) {
+            let its = format!("{} to {}", new.wire.0, new.wire.1);
+            return Err(differs("wire version", &its, &wire.to_string()));
+        }
+        if new.weights != self.config.weights {
+            return Err(differs("model", &new.weights, &self.config.weights));
+        }
+        let others = self.members.values().find(|other| other.name != new.name);
+        if let Some(other) = others
+            && other.numerics != new.numerics
+        {
+            return Err(differs("numerics", &new.numerics, &other.numerics));
+        }
+        if new.num_ranks > self.config.num_ranks {
+            let (its, ours) = (new.num_ranks.to_string(), self.config.num_ranks.to_string());
+            return Err(differs("number of ranks", &its, &ours));
+        }
+        Ok(())
+    }
+
+    fn on_left(&mut self, name: &str, incarnation: u64, now: Duration) -> Vec<Action> {
+        if self
+            .members
+            .get(name)
+            .is_none_or(|member| member.incarnation != incarnation)
+        {
+            return Vec::new();
+        }
+        let seated = !self.seats.of(name).is_empty();
+        self.members.remove(name);
+        if seated {
+            self.stop(format!("worker '{name}' left"), now)
+        } else {
+            Vec::new()
+        }
+    }
+
+    fn on_prepared(&mut self, at: Fence, name: String, kept_kv: Vec<bool>) -> Vec<Action> {
+        let names: BTreeSet<String> = self.seated().into_iter().map(|(m, _)| m.name).collect();
+        let State::Preparing { fence, ready } = &mut self.state else {
+            return Vec::new();
+        };
+        if *fence != at || !names.contains(&name) {
+            return Vec::new();
+        }
+        ready.insert(name, kept_kv);
+        if ready.len() < names.len() {
+            return Vec::new();
+        }
+        let mut kept = vec![false; self.config.num_ranks];
+        for (name, flags) in ready.iter() {
+            // A worker that answers for too few ranks is taken to have lost the others' KV.
+            for (rank, flag) in self.seats.of(name).into_iter().zip(flags) {
+                kept[rank.index()] = *flag;
+            }
+        }
+        self.state = State::Serving { fence: at };
+        vec![Action::Serve {
+            fence: at,
+            kept_kv: kept,
+        }]
+    }
+
+    fn on_step_failed(&mut self, why: String, silent: Option<Rank>, now: Duration) -> Vec<Action> {
+        let name = silent
+            .and_then(|rank| self.seats.holder(rank))
+            .map(str::to_owned);
+        let evicted = name.and_then(|name| self.members.remove(&name));
+        let mut actions = Vec::new();
+        if let Some(member) = evicted {
+            let Registration {
+                name, incarnation, ..
+            } = member;
+            actions.push(Action::Evict {
+                name,
+                incarnation,
+                why: why.clone(),
+            });
+        }
+        actions.extend(self.stop(why, now));
+        actions
+    }
+
+    /// Ends the epoch, if there is one, and looks for the next after a rest.
+    fn stop(&mut self, why: String, now: Duration) -> Vec<Action> {
+        let mut actions = Vec::new();
+        if let Some(fence) = self.fence() {
+            actions.push(Action::Stop {
+                fence,
+                why: why.clone(),
+            });
+        }
+        self.state = State::Gathering {
+            not_before: now + RETRY,
+            why,
+        };
+        actions.extend(self.proceed(now));
+        actions
+    }
+
+    /// Seats whoever waits, and prepares an epoch once every rank has a live member.
+    fn proceed(&mut self, now: Duration) -> Vec<Action> {
+        let State::Gathering { not_before, .. } = &self.state else {
+            return Vec::new();
+        };
+        let not_before = *not_before;
+        for member in self.members.values() {
+            let live = |name: &str| self.members.contains_key(name);
+            self.seats.seat(&member.name, member.num_ranks, live);
+        }
+        if now < not_before || !self.seats.complete(|name| self.members.contains_key(name)) {
+            return Vec::new();
+        }
+        self.epoch = Epoch(self.epoch.0 + 1);
+        let fence = Fence {
+            term: self.term,
+            epoch: self.epoch,
+        };
+        self.state = State::Preparing {
+            fence,
+            ready: BTreeMap::new(),
+        };
+        let LeaderConfig {
+            num_layers,
+            num_experts,
+            num_ranks,
+            ..
+        } = self.config;
+        let placement = Placement::even(num_layers, num_experts, num_ranks);
+        vec![Action::Prepare(EpochPlan {
+            fence,
+            members: self.seated(),
+            placement,
+        })]
+    }
+
+    /// Lists the members that hold ranks.
+    fn seated(&self) -> Vec<(Registration, Vec<Rank>)> {
+        let all = self
+            .members
+            .values()
+            .map(|member| (member.clone(), self.seats.of(&member.name)));
+        all.filter(|(_, ranks)| !ranks.is_empty()).collect()
+    }
+
+    fn fence(&self) -> Option<Fence> {
+        match &self.state {
+            State::Gathering { .. } => None,
+            State::Preparing { fence, .. } | State::Serving { fence } => Some(*fence),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,260 @@
+//! What the leader does, event by event.
+
+use super::*;
+
+const NOW: Duration = Duration::from_secs(1);
+const LATER: Duration = Duration::from_secs(2);
+
+fn leader(num_ranks: usize) -> Leader {
+    let config = LeaderConfig {
+        num_ranks,
+        num_layers: 2,
+        num_experts: 8,
+        weights: "w".into(),
+        wire: 1,
+    };
+    Leader::new(config, Term(0))
+}
+
+fn worker(name: &str, num_ranks: usize) -> Registration {
+    Registration {
+        name: name.into(),
+        incarnation: 7,
+        address: format!("http://{name}:1"),
+        wire: (1, 1),
+        build: "test".into(),
+        weights: "w".into(),
+        numerics: "exact".into(),
+        num_ranks,
+        term: Term(0),
+    }
+}
+
+fn fence_of(actions: &[Action]) -> Fence {
+    match actions {
+        [.., Action::Prepare(plan)] => plan.fence,
+        other => panic!("no epoch is prepared: {other:?}"),
+    }
+}
+
+fn prepared(fence: Fence, name: &str, kept: bool) -> Event {
+    Event::Prepared {
+        fence,
+        name: name.into(),
+        kept_kv: vec![kept],
+    }
+}
+
+/// Two workers of one rank each, serving.
+fn serving() -> (Leader, Fence) {
+    let mut leader = leader(2);
+    assert_eq!(leader.register(worker("a", 1), NOW), Ok(Vec::new()));
+    let actions = leader.register(worker("b", 1), NOW).unwrap();
+    let fence = fence_of(&actions);
+    assert_eq!(leader.on(prepared(fence, "a", false), NOW), []);
+    let actions = leader.on(prepared(fence, "b", false), NOW);
+    assert_eq!(
+        actions,
+        [Action::Serve {
+            fence,
+            kept_kv: vec![false, false]
+        }]
+    );
+    (leader, fence)
+}
+
+#[test]
+fn serves_once_all_ranks_are_here_and_ready() {
+    let (leader, _) = serving();
+    assert!(leader.status().serving);
+    assert_eq!(leader.status().ranks_present, 2);
+}
+
+#[test]
+fn a_worker_that_leaves_ends_the_epoch_and_is_waited_for() {
+    let (mut leader, fence) = serving();
+    let actions = leader.on(
+        Event::Left {
+            name: "a".into(),
+            incarnation: 7,
+        },
+        NOW,
+    );
+    assert_eq!(
+        actions,
+        [Action::Stop {
+            fence,
+            why: "worker 'a' left".into()
+        }]
+    );
+    assert_eq!(leader.status().missing, ["a"]);
+    assert_eq!(leader.on(Event::Tick, LATER), [], "rank 0 has nobody");
+
+    let back = Registration {
+        incarnation: 8,
+        ..worker("a", 1)
+    };
+    let actions = leader.register(back, LATER).unwrap();
+    let next = fence_of(&actions);
+    assert!(next > fence);
+    leader.on(prepared(next, "a", false), LATER);
+    let actions = leader.on(prepared(next, "b", true), LATER);
+    assert_eq!(
+        actions,
+        [Action::Serve {
+            fence: next,
+            kept_kv: vec![false, true]
+        }]
+    );
+}
+
+#[test]
+fn what_an_older_epoch_says_is_not_heard() {
+    let (mut leader, old) = serving();
+    let why = String::from("reset");
+    let failed = Event::StepFailed {
+        fence: old,
+        why: why.clone(),
+        silent: None,
+    };
+    assert_eq!(
+        leader.on(failed.clone(), NOW),
+        [Action::Stop { fence: old, why }]
+    );
+    let next = fence_of(&leader.on(Event::Tick, LATER));
+    assert_eq!(leader.on(failed, LATER), []);
+    assert_eq!(leader.on(prepared(old, "a", true), LATER), []);
+    assert_eq!(leader.status().fence, next);
+}
+
+#[test]
+fn a_silent_rank_is_sent_away() {
+    let (mut leader, fence) = serving();
+    let failed = Event::StepFailed {
+        fence,
+        why: "silent".into(),
+        silent: Some(Rank(1)),
+    };
+    let actions = leader.on(failed, NOW);
+    let why = String::from("silent");
+    assert_eq!(
+        actions,
+        [
+            Action::Evict {
+                name: "b".into(),
+                incarnation: 7,
+                why: why.clone()
+            },
+            Action::Stop { fence, why },
+        ]
+    );
+    assert_eq!(leader.status().missing, ["b"]);
+}
+
+#[test]
+fn a_failed_preparation_is_tried_again_after_a_rest() {
+    let mut leader = leader(1);
+    let fence = fence_of(&leader.register(worker("a", 1), NOW).unwrap());
+    let failed = Event::PrepareFailed {
+        fence,
+        name: "a".into(),
+        why: "disk".into(),
+    };
+    assert_eq!(leader.on(failed, NOW).len(), 1);
+    assert_eq!(leader.on(Event::Tick, NOW), [], "a rest first");
+    assert!(leader.status().text.contains("disk"));
+    assert!(fence_of(&leader.on(Event::Tick, LATER)) > fence);
+}
+
+#[test]
+fn a_spare_takes_the_seat_of_one_who_left() {
+    let (mut leader, _) = serving();
+    assert_eq!(leader.register(worker("c", 1), NOW), Ok(Vec::new()));
+    leader.on(
+        Event::Left {
+            name: "a".into(),
+            incarnation: 7,
+        },
+        NOW,
+    );
+    let actions = leader.on(Event::Tick, LATER);
+    let [Action::Prepare(plan)] = actions.as_slice() else {
+        panic!("{actions:?}")
+    };
+    let names: Vec<&str> = plan
+        .members
+        .iter()
+        .map(|(member, _)| member.name.as_str())
+        .collect();
+    assert_eq!(names, ["b", "c"]);
+}
+
+#[test]
+fn refuses_what_does_not_fit_and_says_both_sides() {
+    let (mut leader, _) = serving();
+    let cases = [
+        (
+            Registration {
+                weights: "x".into(),
+                ..worker("c", 1)
+            },
+            "model x",
+        ),
+        (
+            Registration {
+                numerics: "fast".into(),
+                ..worker("c", 1)
+            },
+            "numerics fast",
+        ),
+        (
+            Registration {
+                wire: (2, 3),
+                ..worker("c", 1)
+            },
+            "wire version 2 to 3",
+        ),
+        (
+            Registration {
+                incarnation: 9,
+                ..worker("a", 1)
+            },
+            "'a' is already here",
+        ),
+        (
+            Registration {
+                num_ranks: 0,
+                ..worker("c", 1)
+            },
+            "num_ranks is 0",
+        ),
+        (
+            Registration {
+                name: String::new(),
+                ..worker("c", 1)
+            },
+            "name must",
+        ),
+    ];
+    for (registration, said) in cases {
+        let error = leader.register(registration, NOW).unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
+    }
+}
+
+#[test]
+fn a_term_is_above_every_term_a_worker_obeyed() {
+    let mut leader = leader(1);
+    let obeyed = Registration {
+        term: Term(41),
+        ..worker("a", 1)
+    };
+    let fence = fence_of(&leader.register(obeyed, NOW).unwrap());
+    assert_eq!(
+        fence,
+        Fence {
+            term: Term(42),
+            epoch: Epoch(1)
+        }
+    );
+}

@@ -1,0 +1,252 @@
+//! The public wire types to checked types, once, at the edge.
+//!
+//! Every field of a request is either used or refused by name: a client that asks for something
+//! that does not exist here learns it before anything runs.
+
+pub(super) mod chat;
+mod identity;
+pub(super) mod reply;
+
+use proto::v1;
+use spec::{Sampling, TokenId};
+
+use super::error::Error;
+use super::limits;
+use super::model::Model;
+use super::request::{Ends, Request};
+
+pub(super) use identity::{fresh_id, hash64};
+
+/// The parameters that Generate and Chat have in common, as they came.
+pub(super) struct Common {
+    pub(super) model: String,
+    pub(super) request_id: String,
+    pub(super) sampling: Option<v1::SamplingParams>,
+    pub(super) stop: Option<v1::StopParams>,
+    pub(super) constraint: Option<v1::OutputConstraint>,
+    pub(super) logprobs: Option<v1::LogprobParams>,
+    pub(super) stream: Option<v1::StreamParams>,
+    pub(super) scheduling: Option<v1::SchedulingParams>,
+    pub(super) labels: std::collections::HashMap<String, String>,
+}
+
+impl Common {
+    /// Checks everything and joins it with a prompt that is already in token ids.
+    pub(super) fn check(self, prompt: Vec<TokenId>, model: &Model) -> Result<Request, Error> {
+        model.check_name(&self.model)?;
+        if self.constraint.is_some_and(|constraint| constraint.constraint.is_some()) {
+            return Err(Error::unsupported("constraint", "output cannot be constrained yet"));
+        }
+        let final_only = stream(&self.stream.unwrap_or_default())?;
+        let id = identity::request_id(self.request_id)?;
+        labels(&self.labels, &id)?;
+        let mut sampling = sampling(self.sampling.unwrap_or_default(), &id, model)?;
+        logprobs(self.logprobs.unwrap_or_default(), &mut sampling)?;
+        let room = prompt_room(&prompt, model)?;
+        let ends = stop(self.stop.unwrap_or_default(), room, model)?;
+        let cache_salt = scheduling(self.scheduling.unwrap_or_default())?;
+        Ok(Request { id, prompt, sampling, ends, cache_salt, final_only })
+    }
+}
+
+/// Splits a raw request into what has to be tokenized and the rest.
+pub(super) fn generate(
+    request: v1::GenerateRequest,
+) -> Result<(v1::generate_request::Prompt, Common), Error> {
+    let missing = || Error::field("prompt", "token_ids or text must be given");
+    let prompt = request.prompt.ok_or_else(missing)?;
+    let common = Common {
+        model: request.model,
+        request_id: request.request_id,
+        sampling: request.sampling,
+        stop: request.stop,
+        constraint: request.constraint,
+        logprobs: request.logprobs,
+        stream: request.stream,
+        scheduling: request.scheduling,
+        labels: request.labels,
+    };
+    Ok((prompt, common))
+}
+
+/// Checks a list of token ids against the vocabulary.
+pub(super) fn token_ids(
+    ids: &[u32],
+    field: &str,
+    model: &Model,
+) -> Result<Vec<TokenId>, Error> {
+    if let Some(at) = ids.iter().position(|&id| id >= model.vocab_size) {
+        let why = format!("{} is outside the vocabulary of {}", ids[at], model.vocab_size);
+        return Err(Error::field(format!("{field}[{at}]"), why));
+    }
+    Ok(ids.iter().copied().map(TokenId).collect())
+}
+
+/// Returns how many tokens the context leaves after a prompt.
+fn prompt_room(prompt: &[TokenId], model: &Model) -> Result<u32, Error> {
+    let length = u32::try_from(prompt.len()).unwrap_or(u32::MAX);
+    if length == 0 {
+        return Err(Error::field("prompt", "is empty; at least one token is needed"));
+    }
+    if length >= model.max_context {
+        let why = format!(
+            "{length} tokens leave no room in the context of {} tokens",
+            model.max_context
+        );
+        return Err(Error::field("prompt", why));
+    }
+    Ok(model.max_context - length)
+}
+
+fn sampling(given: v1::SamplingParams, id: &str, model: &Model) -> Result<Sampling, Error> {
+    let default = &model.default_sampling;
+    if given.logit_bias.len() > limits::MAX_LOGIT_BIAS {
+        let why = format!("at most {} entries are taken", limits::MAX_LOGIT_BIAS);
+        return Err(Error::field("sampling.logit_bias", why));
+    }
+    let mut logit_bias: Vec<_> =
+        given.logit_bias.into_iter().map(|(token, bias)| (TokenId(token), bias)).collect();
+    logit_bias.sort_unstable_by_key(|(token, _)| *token);
+    let sampling = Sampling {
+        temperature: given.temperature.unwrap_or(default.temperature),
+        top_p: given.top_p.unwrap_or(default.top_p),
+        top_k: given.top_k.unwrap_or(default.top_k),
+        min_p: given.min_p.unwrap_or(default.min_p),
+        presence_penalty: given.presence_penalty.unwrap_or(default.presence_penalty),
+        frequency_penalty: given.frequency_penalty.unwrap_or(default.frequency_penalty),
+        repetition_penalty: given.repetition_penalty.unwrap_or(default.repetition_penalty),
+        logit_bias,
+        seed: given.seed.unwrap_or_else(|| hash64(id)),
+        choice: 0,
+        logprobs: None,
+        prompt_logprobs: None,
+    };
+    sampling
+        .check(model.vocab_size as usize)
+        .map_err(|error| Error::field(format!("sampling.{}", error.field), error.why))?;
+    Ok(sampling)
+}
+
+fn logprobs(given: v1::LogprobParams, sampling: &mut Sampling) -> Result<(), Error> {
+    if given.top > spec::MAX_TOP_LOGPROBS {
+        let why = format!("{} is above {}", given.top, spec::MAX_TOP_LOGPROBS);
+        return Err(Error::field("logprobs.top", why));
+    }
+    if given.top > 0 && !given.output && !given.prompt {
+        return Err(Error::field("logprobs.top", "needs logprobs.output or logprobs.prompt"));
+    }
+    sampling.logprobs = given.output.then_some(given.top);
+    sampling.prompt_logprobs = given.prompt.then_some(given.top);
+    Ok(())
+}
+
+fn stop(given: v1::StopParams, room: u32, model: &Model) -> Result<Ends, Error> {
+    if given.max_reasoning_tokens.is_some() {
+        let why = "reasoning has no limit of its own yet";
+        return Err(Error::unsupported("stop.max_reasoning_tokens", why));
+    }
+    if let Some(max) = given.max_output_tokens.filter(|max| *max > room) {
+        let why = format!("{max} is more than the {room} tokens the context leaves");
+        return Err(Error::field("stop.max_output_tokens", why));
+    }
+    if given.stop_sequences.len() > limits::MAX_STOP_SEQUENCES {
+        let why = format!("at most {} are taken", limits::MAX_STOP_SEQUENCES);
+        return Err(Error::field("stop.stop_sequences", why));
+    }
+    for (index, sequence) in given.stop_sequences.iter().enumerate() {
+        if sequence.is_empty() || sequence.len() > limits::MAX_STOP_BYTES {
+            let why = format!(
+                "has {} bytes, not 1 to {}",
+                sequence.len(),
+                limits::MAX_STOP_BYTES
+            );
+            return Err(Error::field(format!("stop.stop_sequences[{index}]"), why));
+        }
+    }
+    if given.stop_token_ids.len() > limits::MAX_STOP_TOKENS {
+        let why = format!("at most {} are taken", limits::MAX_STOP_TOKENS);
+        return Err(Error::field("stop.stop_token_ids", why));
+    }
+    Ok(Ends {
+        max_tokens: given.max_output_tokens.unwrap_or(room),
+        eos: if given.ignore_eos { Vec::new() } else { model.eos_tokens.clone() },
+        tokens: token_ids(&given.stop_token_ids, "stop.stop_token_ids", model)?,
+        sequences: given.stop_sequences,
+    })
+}
+
+/// Checks the delivery; returns whether the client wants all at the end.
+fn stream(given: &v1::StreamParams) -> Result<bool, Error> {
+    let zero = |duration: &Option<prost_types::Duration>| {
+        duration.is_none_or(|given| given.seconds == 0 && given.nanos == 0)
+    };
+    if !zero(&given.coalesce) {
+        let why = "text is sent as soon as it is there";
+        return Err(Error::unsupported("stream.coalesce", why));
+    }
+    if given.keep_for.is_some() {
+        return Err(Error::unsupported("stream.keep_for", KEEP));
+    }
+    if given.resume_after.is_some() {
+        return Err(Error::unsupported("stream.resume_after", "streams cannot be resumed yet"));
+    }
+    match known::<v1::DisconnectPolicy>(given.on_disconnect, "stream.on_disconnect")? {
+        v1::DisconnectPolicy::Unspecified | v1::DisconnectPolicy::Cancel => {}
+        v1::DisconnectPolicy::Keep => {
+            return Err(Error::unsupported("stream.on_disconnect", KEEP));
+        }
+    }
+    let delivery = known::<v1::Delivery>(given.delivery, "stream.delivery")?;
+    Ok(delivery == v1::Delivery::FinalOnly)
+}
+
+const KEEP: &str = "a generation ends with its client's stream";
+
+/// Checks the queueing; returns the cache salt.
+fn scheduling(given: v1::SchedulingParams) -> Result<String, Error> {
+    if given.priority != 0 {
+        return Err(Error::unsupported("scheduling.priority", "all requests are equal yet"));
+    }
+    if given.queue_timeout.is_some() {
+        let why = "give the call a deadline instead";
+        return Err(Error::unsupported("scheduling.queue_timeout", why));
+    }
+    short_text(&given.session_id, "scheduling.session_id")?;
+    short_text(&given.cache_salt, "scheduling.cache_salt")?;
+    Ok(given.cache_salt)
+}
+
+/// Checks the client's labels and logs them beside the generation's id.
+fn labels(given: &std::collections::HashMap<String, String>, id: &str) -> Result<(), Error> {
+    if given.len() > limits::MAX_LABELS {
+        return Err(Error::field("labels", format!("at most {} are taken", limits::MAX_LABELS)));
+    }
+    for (key, value) in given {
+        if key.len() > limits::MAX_LABEL_KEY_BYTES || value.len() > limits::MAX_NAME_BYTES {
+            let why = format!(
+                "keys have at most {} bytes and values at most {}",
+                limits::MAX_LABEL_KEY_BYTES,
+                limits::MAX_NAME_BYTES
+            );
+            return Err(Error::field("labels", why));
+        }
+    }
+    if !given.is_empty() {
+        tracing::info!(request = id, labels = ?given, "request has labels");
+    }
+    Ok(())
+}
+
+/// Checks the length of a name or another short text.
+pub(super) fn short_text(text: &str, field: &str) -> Result<(), Error> {
+    if text.len() <= limits::MAX_NAME_BYTES {
+        return Ok(());
+    }
+    let why = format!("has {} bytes, at most {} are taken", text.len(), limits::MAX_NAME_BYTES);
+    Err(Error::field(field, why))
+}
+
+/// Reads an enum's number.
+pub(super) fn known<E: TryFrom<i32>>(number: i32, field: &str) -> Result<E, Error> {
+    E::try_from(number).map_err(|_| Error::field(field, format!("{number} has no meaning here")))
+}

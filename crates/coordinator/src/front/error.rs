@@ -1,0 +1,217 @@
+//! Why a request was not served, and the gRPC status that says so.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+use super::limits;
+
+/// The domain of the reasons in `google.rpc.ErrorInfo`.
+const DOMAIN: &str = "conclave";
+
+/// Why a request was not served, or not to its end.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(super) enum Error {
+    /// A field has a value that is not allowed.
+    #[error("{field}: {why}")]
+    Field { field: String, why: String },
+    /// A field asks for something that does not exist here.
+    #[error("{field} is not supported: {why}")]
+    Unsupported { field: String, why: &'static str },
+    /// No such model.
+    #[error("model {name:?} is not served here; {served:?} is")]
+    UnknownModel { name: String, served: String },
+    /// No such generation.
+    #[error("generation {id:?} is not live and did not end lately")]
+    UnknownGeneration { id: String },
+    /// Two live generations would have one name.
+    #[error("request id {id:?} belongs to a live generation")]
+    IdInUse { id: String },
+    /// The front is full.
+    #[error("{limit} generations are live, more are not taken")]
+    TooManyLive { limit: usize },
+    /// The front is going away.
+    #[error("the server is shutting down")]
+    Draining,
+    /// The caller's deadline has passed.
+    #[error("the deadline passed after event {last_sequence} of generation {id:?}")]
+    Deadline { id: String, last_sequence: u64 },
+    /// Somebody cancelled the generation before it began.
+    #[error("the generation was cancelled")]
+    Cancelled,
+    /// The client did not read for too long.
+    #[error("the client read nothing for {limit:?}")]
+    ClientStalled { limit: Duration },
+    /// The client has dropped the stream; nobody hears this.
+    #[error("the client is gone")]
+    ClientGone,
+    /// The lead's own refusal.
+    #[error("{}", .0.message())]
+    Lead(Box<Status>),
+    /// The connection to the lead broke.
+    #[error("the lead cannot be reached: {why}")]
+    LeadGone { why: String },
+    /// The lead said something that cannot be.
+    #[error("the lead broke the protocol: {why}")]
+    LeadProtocol { why: &'static str },
+}
+
+impl Error {
+    /// Makes a [`Error::Field`].
+    pub(super) fn field(field: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::Field { field: field.into(), why: why.into() }
+    }
+
+    /// Makes a [`Error::Unsupported`].
+    pub(super) fn unsupported(field: impl Into<String>, why: &'static str) -> Self {
+        Self::Unsupported { field: field.into(), why }
+    }
+
+    /// Takes what a call to the lead ended with.
+    ///
+    /// A broken connection is not the lead's answer: it reaches us as UNKNOWN or INTERNAL with the
+    /// transport's error as source, and as CANCELLED where the connection is shut in order.
+    pub(super) fn from_lead(status: Status) -> Self {
+        let by_transport = std::error::Error::source(&status).is_some();
+        let transport_codes = [Code::Unknown, Code::Internal, Code::Cancelled, Code::Unavailable];
+        if by_transport && transport_codes.contains(&status.code()) {
+            return Self::LeadGone { why: status.message().to_owned() };
+        }
+        match status.code() {
+            Code::ResourceExhausted | Code::Unavailable | Code::InvalidArgument => {
+                Self::Lead(Box::new(status))
+            }
+            Code::Cancelled => Self::LeadGone { why: status.message().to_owned() },
+            code => {
+                tracing::error!(?code, message = status.message(), "unexpected status of the lead");
+                Self::LeadProtocol { why: "a status that it never gives" }
+            }
+        }
+    }
+
+    /// Returns the gRPC code.
+    pub(super) fn code(&self) -> Code {
+        match self {
+            Self::Field { .. } => Code::InvalidArgument,
+            Self::Unsupported { .. } => Code::Unimplemented,
+            Self::UnknownModel { .. } | Self::UnknownGeneration { .. } => Code::NotFound,
+            Self::IdInUse { .. } => Code::AlreadyExists,
+            Self::TooManyLive { .. } => Code::ResourceExhausted,
+            Self::Draining | Self::LeadGone { .. } => Code::Unavailable,
+            Self::Deadline { .. } => Code::DeadlineExceeded,
+            Self::Cancelled | Self::ClientStalled { .. } | Self::ClientGone => Code::Cancelled,
+            Self::Lead(status) => status.code(),
+            Self::LeadProtocol { .. } => Code::Internal,
+        }
+    }
+
+    /// Returns the reason for programs, as in `google.rpc.ErrorInfo`.
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Self::Field { .. } => "FIELD_INVALID",
+            Self::Unsupported { .. } => "FIELD_UNSUPPORTED",
+            Self::UnknownModel { .. } => "MODEL_UNKNOWN",
+            Self::UnknownGeneration { .. } => "GENERATION_UNKNOWN",
+            Self::IdInUse { .. } => "REQUEST_ID_IN_USE",
+            Self::TooManyLive { .. } => "TOO_MANY_GENERATIONS",
+            Self::Draining => "DRAINING",
+            Self::Deadline { .. } => "DEADLINE_PASSED",
+            Self::Cancelled => "CANCELLED",
+            Self::ClientStalled { .. } => "CLIENT_STALLED",
+            Self::ClientGone => "CLIENT_GONE",
+            Self::Lead(status) => match status.code() {
+                Code::ResourceExhausted => "QUEUE_FULL",
+                Code::InvalidArgument => "REFUSED_BY_LEAD",
+                _ => "GROUP_INCOMPLETE",
+            },
+            Self::LeadGone { .. } => "LEAD_GONE",
+            Self::LeadProtocol { .. } => "LEAD_PROTOCOL",
+        }
+    }
+
+    /// Returns when it may be worth another try; `None` if it is not.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::TooManyLive { .. } | Self::Draining | Self::LeadGone { .. } => {
+                Some(limits::RETRY_AFTER)
+            }
+            Self::Lead(status) => status.get_details_retry_info()?.retry_delay,
+            _ => None,
+        }
+    }
+
+    /// Returns the name of the field that is at fault.
+    pub(super) fn at_field(&self) -> Option<&str> {
+        match self {
+            Self::Field { field, .. } | Self::Unsupported { field, .. } => Some(field),
+            _ => None,
+        }
+    }
+
+    /// Gives the field that is at fault another name.
+    pub(super) fn rename(self, name: impl FnOnce(&str) -> String) -> Self {
+        match self {
+            Self::Field { field, why } => Self::Field { field: name(&field), why },
+            Self::Unsupported { field, why } => Self::Unsupported { field: name(&field), why },
+            other => other,
+        }
+    }
+}
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        let mut metadata = HashMap::new();
+        if let Error::Deadline { id, last_sequence } = &error {
+            metadata.insert("generation_id".to_owned(), id.clone());
+            metadata.insert("last_sequence".to_owned(), last_sequence.to_string());
+        }
+        let mut details = ErrorDetails::with_error_info(error.reason(), DOMAIN, metadata);
+        if let Some(field) = error.at_field() {
+            details.add_bad_request_violation(field, error.to_string());
+        }
+        if let Some(delay) = error.retry_after() {
+            details.set_retry_info(Some(delay));
+        }
+        Self::with_error_details(error.code(), error.to_string(), details)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tonic::{Code, Status};
+    use tonic_types::{ErrorDetails, StatusExt as _};
+
+    use super::Error;
+
+    #[test]
+    fn a_bad_field_is_named_in_the_details() {
+        let status = Status::from(Error::field("sampling.top_p", "7 is not within 0 to 1"));
+        assert_eq!(status.code(), Code::InvalidArgument);
+        let violations = status.get_details_bad_request().unwrap().field_violations;
+        assert_eq!(violations[0].field, "sampling.top_p");
+        assert_eq!(status.get_details_error_info().unwrap().reason, "FIELD_INVALID");
+    }
+
+    #[test]
+    fn a_refusal_of_the_lead_keeps_its_code_and_delay() {
+        let details = ErrorDetails::with_retry_info(Some(Duration::from_secs(3)));
+        let lead = Status::with_error_details(Code::ResourceExhausted, "queue full", details);
+        let status = Status::from(Error::from_lead(lead));
+        assert_eq!(status.code(), Code::ResourceExhausted);
+        assert_eq!(status.message(), "queue full");
+        let delay = status.get_details_retry_info().unwrap().retry_delay;
+        assert_eq!(delay, Some(Duration::from_secs(3)));
+    }
+
+    #[test]
+    fn a_broken_transport_is_unavailable() {
+        let cause = std::io::Error::other("error reading a body from connection");
+        let status = Status::from(Error::from_lead(Status::from_error(Box::new(cause))));
+        assert_eq!(status.code(), Code::Unavailable);
+        assert!(status.get_details_retry_info().is_some());
+    }
+}

@@ -1,0 +1,331 @@
+//! One generation followed at the lead: the only place that calls LeadService.Follow.
+//!
+//! A [`Generation`] owns the lead's stream, its place in the registry and its clock. Dropping it
+//! cancels the sequence at the lead. It knows tokens and positions, no text.
+
+use proto::internal::{self, SequenceEnd, follow_response};
+use proto::v1::{FinishReason, GenerationState, Usage};
+use spec::{SampledToken, TokenId, TokenLogprob};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+use tonic::Streaming;
+
+use super::Shared;
+use super::error::Error;
+use super::registry::{Standing, Ticket};
+use super::request::Request;
+
+/// Who calls, as long as there is one tenant.
+const PRINCIPAL: &str = "default";
+
+/// What a generation says, in order.
+#[derive(Clone, Debug)]
+pub(super) enum Event {
+    /// Logprobs of the prompt's next positions, from position 1 on.
+    Prompt(Vec<TokenLogprob>),
+    /// The next tokens.
+    Tokens(Vec<SampledToken>),
+    /// Nothing was sent to the client for a while.
+    Idle,
+    /// The lead ended it: by its last token, or else by a limit. Nothing follows.
+    End { by_token: bool },
+    /// Somebody cancelled it. Nothing follows.
+    Cancelled,
+}
+
+/// How a generation ended in good order.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Ending {
+    /// Why.
+    pub(super) reason: FinishReason,
+    /// The stop sequence that was met.
+    pub(super) stop_sequence: Option<String>,
+    /// The token that ended it.
+    pub(super) token: Option<TokenId>,
+    /// Tokens used.
+    pub(super) usage: Usage,
+    /// From the request's arrival to its first token.
+    pub(super) to_first_token: Option<Duration>,
+    /// From the request's arrival to the end.
+    pub(super) total: Duration,
+}
+
+/// When a request arrived, and when its caller gives up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock {
+    /// When the request arrived.
+    pub(super) arrived: Instant,
+    /// When the caller's deadline passes.
+    pub(super) deadline: Option<Instant>,
+}
+
+/// A generation at the lead.
+#[derive(Debug)]
+pub(super) struct Generation {
+    shared: Arc<Shared>,
+    ticket: Ticket,
+    /// `None` once nothing more is wanted of the lead.
+    events: Option<Streaming<internal::FollowResponse>>,
+    expected: Expected,
+    clock: Clock,
+    first_token: Option<Instant>,
+    /// When something was last sent to the client.
+    last_sent: Instant,
+    queue_position: u32,
+    /// Held so that a front that drains waits for this generation.
+    _live: TaskTrackerToken,
+}
+
+/// What has to come next; a lead that sends anything else has lost or repeated something.
+#[derive(Debug)]
+struct Expected {
+    prompt: Vec<TokenId>,
+    /// The next position whose logprob comes; the prompt's length if none does.
+    prompt_position: usize,
+    /// Position of the next token.
+    token_position: usize,
+}
+
+impl Generation {
+    /// Enters the request at the lead and waits until it is accepted or refused.
+    ///
+    /// # Errors
+    ///
+    /// The lead's refusal, and all that can end a generation early.
+    pub(super) async fn start(
+        shared: &Arc<Shared>,
+        request: &Request,
+        clock: Clock,
+    ) -> Result<Self, Error> {
+        if shared.draining.is_cancelled() {
+            return Err(Error::Draining);
+        }
+        let live = shared.tasks.token();
+        let prompt_tokens = u32::try_from(request.prompt.len()).unwrap_or(u32::MAX);
+        let mut ticket = shared.registry.enter(&request.id, prompt_tokens)?;
+        let accepted = tokio::select! {
+            biased;
+            error = interruption(shared, &ticket, clock) => Err(error),
+            accepted = follow(shared, request, clock) => accepted,
+        };
+        let (events, queue_position) = accepted.inspect_err(|_| {
+            ticket.note(|standing| standing.state = GenerationState::Failed);
+        })?;
+        let length = request.prompt.len();
+        let expected = Expected {
+            prompt: request.prompt.clone(),
+            prompt_position: if request.wants_prompt_logprobs() { 1 } else { length },
+            token_position: length,
+        };
+        Ok(Self {
+            shared: Arc::clone(shared),
+            ticket,
+            events: Some(events),
+            expected,
+            clock,
+            first_token: None,
+            last_sent: Instant::now(),
+            queue_position,
+            _live: live,
+        })
+    }
+
+    /// Waits for the next event.
+    ///
+    /// # Errors
+    ///
+    /// A passed deadline, a shutdown, and what the lead ends the stream with.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing.
+    pub(super) async fn next(&mut self) -> Result<Event, Error> {
+        let heartbeat = self.last_sent + self.shared.config.heartbeat;
+        let Some(events) = self.events.as_mut() else { return Ok(Event::Cancelled) };
+        let message = tokio::select! {
+            biased;
+            error = interruption(&self.shared, &self.ticket, self.clock) => {
+                return match error {
+                    Error::Cancelled => Ok(Event::Cancelled),
+                    error => Err(self.fail(error)),
+                };
+            }
+            message = events.message() => message,
+            () = tokio::time::sleep_until(heartbeat) => return Ok(Event::Idle),
+        };
+        let event = match message {
+            Ok(Some(message)) => self.take(message.event),
+            Ok(None) => Err(Error::LeadGone { why: "its stream ended too soon".into() }),
+            Err(status) => Err(Error::from_lead(status)),
+        };
+        event.map_err(|error| self.fail(error))
+    }
+
+    /// Checks an event of the lead and converts it.
+    fn take(&mut self, event: Option<follow_response::Event>) -> Result<Event, Error> {
+        match event {
+            Some(follow_response::Event::PromptLogprobs(prompt)) => {
+                let logprobs: Vec<_> = prompt.logprobs.into_iter().map(token_logprob).collect();
+                self.expected.take_prompt(prompt.first_position, &logprobs)?;
+                self.note(|standing| standing.state = GenerationState::Prefilling);
+                Ok(Event::Prompt(logprobs))
+            }
+            Some(follow_response::Event::Tokens(tokens)) => {
+                self.expected.take_tokens(tokens.first_position, tokens.tokens.len())?;
+                self.first_token.get_or_insert_with(Instant::now);
+                let sampled = |token: internal::SampledToken| SampledToken {
+                    token: TokenId(token.token),
+                    logprob: token.logprob.map(token_logprob),
+                };
+                self.note(|standing| standing.state = GenerationState::Decoding);
+                Ok(Event::Tokens(tokens.tokens.into_iter().map(sampled).collect()))
+            }
+            Some(follow_response::Event::Finished(finished)) => {
+                self.note(|standing| {
+                    standing.usage.cached_prompt_tokens = finished.cached_prompt_tokens;
+                });
+                match finished.reason() {
+                    SequenceEnd::Stop => Ok(Event::End { by_token: true }),
+                    SequenceEnd::Length => Ok(Event::End { by_token: false }),
+                    SequenceEnd::Unspecified => {
+                        Err(Error::LeadProtocol { why: "an end without a reason" })
+                    }
+                }
+            }
+            Some(follow_response::Event::Accepted(_)) => {
+                Err(Error::LeadProtocol { why: "a second acceptance" })
+            }
+            None => Err(Error::LeadProtocol { why: "an event of no known kind" }),
+        }
+    }
+
+    /// Lets go of the lead's stream, which cancels the sequence if it still runs.
+    pub(super) fn hang_up(&mut self) {
+        self.events = None;
+    }
+
+    /// Says that something was sent to the client, and up to which number.
+    pub(super) fn sent(&mut self, sequence: u64) {
+        self.last_sent = Instant::now();
+        self.note(|standing| standing.last_sequence = sequence);
+    }
+
+    /// Returns where the generation is.
+    pub(super) fn standing(&self) -> &Standing {
+        self.ticket.standing()
+    }
+
+    /// Returns the sequences before it when it was queued; 0 once it runs.
+    pub(super) fn queue_position(&self) -> u32 {
+        match self.standing().state {
+            GenerationState::Queued => self.queue_position,
+            _ => 0,
+        }
+    }
+
+    /// Changes where the generation is, as others see it.
+    pub(super) fn note(&mut self, change: impl FnOnce(&mut Standing)) {
+        self.ticket.note(change);
+    }
+
+    /// Ends the generation in good order.
+    pub(super) fn conclude(
+        &mut self,
+        reason: FinishReason,
+        stop_sequence: Option<String>,
+        token: Option<TokenId>,
+    ) -> Ending {
+        self.hang_up();
+        self.note(|standing| {
+            standing.state = match reason {
+                FinishReason::Cancelled => GenerationState::Cancelled,
+                _ => GenerationState::Succeeded,
+            };
+        });
+        Ending {
+            reason,
+            stop_sequence,
+            token,
+            usage: self.standing().usage,
+            to_first_token: self.first_token.map(|at| at - self.clock.arrived),
+            total: self.clock.arrived.elapsed(),
+        }
+    }
+
+    fn fail(&mut self, error: Error) -> Error {
+        self.hang_up();
+        self.note(|standing| standing.state = GenerationState::Failed);
+        error
+    }
+}
+
+impl Expected {
+    fn take_prompt(&mut self, first: u32, logprobs: &[TokenLogprob]) -> Result<(), Error> {
+        let start = self.prompt_position;
+        let due = self.prompt.get(start..).unwrap_or_default();
+        if first as usize != start || logprobs.len() > due.len() {
+            return Err(Error::LeadProtocol { why: "logprobs of the wrong prompt positions" });
+        }
+        if logprobs.iter().zip(due).any(|(logprob, token)| logprob.token != *token) {
+            return Err(Error::LeadProtocol { why: "logprobs of another prompt" });
+        }
+        self.prompt_position += logprobs.len();
+        Ok(())
+    }
+
+    fn take_tokens(&mut self, first: u32, count: usize) -> Result<(), Error> {
+        if first as usize != self.token_position || count == 0 {
+            return Err(Error::LeadProtocol { why: "tokens of the wrong positions" });
+        }
+        if self.prompt_position < self.prompt.len() {
+            return Err(Error::LeadProtocol { why: "tokens before all logprobs of the prompt" });
+        }
+        self.token_position += count;
+        Ok(())
+    }
+}
+
+/// Enters the request at the lead; returns its stream after the acceptance, and the queue position.
+async fn follow(
+    shared: &Shared,
+    request: &Request,
+    clock: Clock,
+) -> Result<(Streaming<internal::FollowResponse>, u32), Error> {
+    let mut message = tonic::Request::new(request.to_lead(PRINCIPAL));
+    if let Some(deadline) = clock.deadline {
+        message.set_timeout(deadline.saturating_duration_since(Instant::now()));
+    }
+    let mut lead = shared.lead.clone();
+    let mut events = lead.follow(message).await.map_err(Error::from_lead)?.into_inner();
+    match events.message().await.map_err(Error::from_lead)?.and_then(|first| first.event) {
+        Some(follow_response::Event::Accepted(accepted)) => Ok((events, accepted.queue_position)),
+        Some(_) => Err(Error::LeadProtocol { why: "its first event is not the acceptance" }),
+        None => Err(Error::LeadGone { why: "its stream ended at once".into() }),
+    }
+}
+
+/// Waits for whatever ends a generation that is not the lead's doing.
+async fn interruption(shared: &Shared, ticket: &Ticket, clock: Clock) -> Error {
+    let deadline = async {
+        match clock.deadline {
+            Some(deadline) => tokio::time::sleep_until(deadline).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        () = ticket.cancelled().cancelled() => Error::Cancelled,
+        () = shared.stopping.cancelled() => Error::Draining,
+        () = deadline => Error::Deadline {
+            id: ticket.id().to_owned(),
+            last_sequence: ticket.standing().last_sequence,
+        },
+    }
+}
+
+fn token_logprob(wire: internal::TokenLogprob) -> TokenLogprob {
+    let top = wire.top.into_iter().map(|other| (TokenId(other.token), other.logprob)).collect();
+    TokenLogprob { token: TokenId(wire.token), logprob: wire.logprob, rank: wire.rank, top }
+}

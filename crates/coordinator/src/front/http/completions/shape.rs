@@ -1,0 +1,126 @@
+//! The JSON of a text completion.
+//!
+//! Source: OpenAI's API reference, "Completions (legacy)", and what lm-evaluation-harness reads:
+//! `token_logprobs` and `top_logprobs` by position, the first of an echoed prompt null.
+
+use serde::{Serialize, Serializer};
+
+use super::super::unix_time;
+use crate::front::convert;
+use crate::front::model::Model;
+
+/// A completion, or a piece of one in a stream.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Completion {
+    pub(super) id: String,
+    object: &'static str,
+    created: u64,
+    model: String,
+    system_fingerprint: String,
+    choices: Vec<Choice>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<Usage>,
+}
+
+impl Completion {
+    /// Makes an envelope without contents, under a name of its own.
+    pub(super) fn new(model: &Model) -> Self {
+        Self {
+            id: format!("cmpl-{}", convert::fresh_id()),
+            object: "text_completion",
+            created: unix_time(),
+            model: model.name.clone(),
+            system_fingerprint: model.system_fingerprint(),
+            choices: Vec::new(),
+            usage: None,
+        }
+    }
+
+    /// Puts contents into a copy of the envelope.
+    pub(super) fn with(&self, choices: Vec<Choice>, usage: Option<Usage>) -> Self {
+        Self { choices, usage, ..self.clone() }
+    }
+}
+
+/// One sequence, or a piece of it.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Choice {
+    pub(super) text: String,
+    pub(super) index: usize,
+    pub(super) logprobs: Option<Logprobs>,
+    pub(super) finish_reason: Option<&'static str>,
+}
+
+impl Choice {
+    /// Makes a piece without contents.
+    pub(super) fn empty(index: usize) -> Self {
+        Self { text: String::new(), index, logprobs: None, finish_reason: None }
+    }
+
+    /// Appends the next piece.
+    pub(super) fn append(&mut self, piece: Self) {
+        self.text.push_str(&piece.text);
+        if let Some(more) = piece.logprobs {
+            self.logprobs.get_or_insert_default().append(more);
+        }
+        self.finish_reason = piece.finish_reason.or(self.finish_reason);
+    }
+}
+
+/// Logprobs, position by position; all lists are equally long.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct Logprobs {
+    /// Characters of the text before each token.
+    pub(super) text_offset: Vec<usize>,
+    pub(super) token_logprobs: Vec<Option<f32>>,
+    pub(super) tokens: Vec<String>,
+    pub(super) top_logprobs: Vec<Option<Top>>,
+}
+
+impl Logprobs {
+    fn append(&mut self, more: Self) {
+        self.text_offset.extend(more.text_offset);
+        self.token_logprobs.extend(more.token_logprobs);
+        self.tokens.extend(more.tokens);
+        self.top_logprobs.extend(more.top_logprobs);
+    }
+}
+
+/// Alternatives by their text, best first.
+#[derive(Clone, Debug)]
+pub(super) struct Top(pub(super) Vec<(String, f32)>);
+
+impl Serialize for Top {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(token, logprob)| (token, logprob)))
+    }
+}
+
+/// Tokens of all sequences together.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(super) struct Usage {
+    prompt_tokens: u64,
+    completion_tokens: u64,
+    total_tokens: u64,
+    prompt_tokens_details: PromptDetails,
+}
+
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+struct PromptDetails {
+    cached_tokens: u64,
+}
+
+impl Usage {
+    /// Counts a prompt.
+    pub(super) fn add_prompt(&mut self, tokens: usize) {
+        self.prompt_tokens += tokens as u64;
+        self.total_tokens += tokens as u64;
+    }
+
+    /// Counts what a sequence generated.
+    pub(super) fn add_output(&mut self, usage: &proto::v1::Usage) {
+        self.completion_tokens += u64::from(usage.output_tokens);
+        self.total_tokens += u64::from(usage.output_tokens);
+        self.prompt_tokens_details.cached_tokens += u64::from(usage.cached_prompt_tokens);
+    }
+}

@@ -1,0 +1,67 @@
+//! Every limit of the front, with its unit and the reason for the number.
+
+use std::time::Duration;
+
+/// Largest request, in bytes, by gRPC and by HTTP. A prompt of 131,072 tokens is at most 0.9 MB of
+/// JSON; text of that many tokens is about as large and may be sixteen times as large at worst.
+pub(crate) const MAX_REQUEST: usize = 16 << 20;
+
+/// Largest message from the lead, in bytes: 64 rows of logprobs with 20 alternatives are 20 kB.
+pub(crate) const MAX_LEAD_MESSAGE: usize = 16 << 20;
+
+/// Tokens or prompt positions in one message to a client. With 20 alternatives each this is under
+/// half a megabyte, far below the 4 MiB that gRPC clients accept by default.
+pub(crate) const MAX_CHUNK: usize = 512;
+
+/// Generations that may be live in one front at a time. Each holds a few kilobytes and a stream.
+pub(crate) const MAX_LIVE: usize = 4096;
+
+/// Ended generations that are remembered for GetGeneration and CancelGeneration.
+pub(crate) const MAX_ENDED: usize = 1024;
+
+/// Stop sequences of a request; the cost of matching grows with their number.
+pub(crate) const MAX_STOP_SEQUENCES: usize = 16;
+
+/// Length of a stop sequence in bytes; as much text may be held back.
+pub(crate) const MAX_STOP_BYTES: usize = 1024;
+
+/// Stop token ids of a request.
+pub(crate) const MAX_STOP_TOKENS: usize = 128;
+
+/// Entries of a logit bias; each costs every step of the sequence.
+pub(crate) const MAX_LOGIT_BIAS: usize = 1024;
+
+/// Length of a request id in bytes.
+pub(crate) const MAX_ID_BYTES: usize = 128;
+
+/// Length in bytes of names, recipients, salts and other short texts.
+pub(crate) const MAX_NAME_BYTES: usize = 256;
+
+/// Labels of a request, and the length of a label's key in bytes.
+pub(crate) const MAX_LABELS: usize = 16;
+
+/// Length of a label's key in bytes.
+pub(crate) const MAX_LABEL_KEY_BYTES: usize = 64;
+
+/// Messages of a conversation.
+pub(crate) const MAX_MESSAGES: usize = 4096;
+
+/// Functions offered to the model.
+pub(crate) const MAX_TOOLS: usize = 128;
+
+/// Sequences that one HTTP request may ask for: prompts times choices.
+pub(crate) const MAX_CHOICES: usize = 128;
+
+/// Text above this many bytes is encoded on a thread of its own: encoding runs at some 10 MB/s and
+/// nothing may hold the runtime for longer than 500 us.
+pub(crate) const ENCODE_INLINE: usize = 4096;
+
+/// Messages that wait for a client that reads slowly.
+pub(crate) const REPLY_QUEUE: usize = 16;
+
+/// When a request that was refused for want of room may be worth another try.
+pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// First and longest pause between attempts to reach the lead for its state.
+pub(crate) const WATCH_BACKOFF: (Duration, Duration) =
+    (Duration::from_millis(100), Duration::from_secs(2));

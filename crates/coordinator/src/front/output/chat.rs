@@ -1,0 +1,187 @@
+//! Generated tokens to Harmony messages.
+//!
+//! The parser never fails; what it repairs becomes a warning. Text for the end user is held while
+//! it may be part of a stop sequence, message by message.
+
+mod open;
+
+use std::collections::VecDeque;
+use std::mem;
+
+use proto::v1::chat_response::Event;
+use proto::v1::{MessageDone, Warning};
+use spec::{SampledToken, TokenId};
+use tokenizer::harmony::{self, Channel, Harmony, Header, Parser, Role};
+
+use self::open::OpenMessage;
+use super::Output;
+use crate::front::request::Ends;
+
+/// The output of a chat.
+#[derive(Debug)]
+pub(in crate::front) struct ChatOutput {
+    harmony: Harmony,
+    parser: Parser,
+    ends: Ends,
+    show: Show,
+    open: Option<OpenMessage>,
+    next_index: u32,
+    /// Tokens whose text has not come out of the parser yet.
+    tokens: Vec<SampledToken>,
+    /// What may be sent, each with its number of canonical events.
+    ready: VecDeque<(u64, Event)>,
+    reasoning_tokens: u32,
+    stopped_by: Option<String>,
+}
+
+/// What the client wants to see.
+#[derive(Clone, Debug)]
+pub(in crate::front) struct Show {
+    /// Names the generation, and so its tool calls.
+    pub(in crate::front) id: String,
+    /// Whether messages come whole.
+    pub(in crate::front) final_only: bool,
+    /// Whether deltas name their tokens.
+    pub(in crate::front) token_ids: bool,
+}
+
+impl ChatOutput {
+    /// Begins the assistant's answer.
+    pub(in crate::front) fn new(harmony: Harmony, ends: Ends, show: Show) -> Self {
+        Self {
+            parser: harmony.parser(Some(Role::Assistant)),
+            harmony,
+            ends,
+            show,
+            open: None,
+            next_index: 0,
+            tokens: Vec::new(),
+            ready: VecDeque::new(),
+            reasoning_tokens: 0,
+            stopped_by: None,
+        }
+    }
+
+    /// Says whether a token is part of the format, even where it ends the generation.
+    fn is_of_format(&self, token: TokenId) -> bool {
+        let tokens = self.harmony.tokens();
+        [tokens.end, tokens.return_, tokens.call].contains(&token)
+    }
+
+    fn is_reasoning(&self) -> bool {
+        self.parser.header().is_some_and(|header| header.channel == Some(Channel::Analysis))
+    }
+
+    /// Takes what the parser says; returns whether a stop sequence is complete.
+    fn take_parsed(&mut self, events: Vec<harmony::Event>) -> bool {
+        for event in events {
+            match event {
+                harmony::Event::MessageStarted(header) => self.begin(header),
+                harmony::Event::Text(text) => {
+                    let tokens = mem::take(&mut self.tokens);
+                    let open = self.open.as_mut().expect("text comes within a message");
+                    self.stopped_by = open.push(tokens, text);
+                    if self.stopped_by.is_some() {
+                        self.end_message();
+                        return true;
+                    }
+                    if !self.show.final_only {
+                        self.take_text();
+                    }
+                }
+                harmony::Event::MessageDone(_) => self.end_message(),
+                harmony::Event::Warning(warning) => {
+                    self.warn(warning.reason(), warning.to_string());
+                }
+            }
+        }
+        false
+    }
+
+    fn begin(&mut self, header: Header) {
+        if let Some(Channel::Other(word)) = &header.channel {
+            let message = format!("channel {word} is unknown; its message has none");
+            self.warn("UNKNOWN_CHANNEL", message);
+        }
+        let tokenizer = self.harmony.tokenizer();
+        let stops = &self.ends.sequences;
+        let open = OpenMessage::new(self.next_index, header, stops, &self.show, tokenizer);
+        self.next_index += 1;
+        self.ready.push_back((1, Event::MessageStarted(open.started())));
+        self.open = Some(open);
+    }
+
+    fn end_message(&mut self) {
+        self.tokens.clear();
+        if let Some(open) = &mut self.open {
+            open.finish();
+        }
+        self.take_text();
+        if let Some(open) = self.open.take() {
+            let (message_index, message) = (open.index(), Some(open.into_message()));
+            self.ready.push_back((1, Event::MessageDone(MessageDone { message_index, message })));
+        }
+    }
+
+    /// Makes deltas of all text that may be sent.
+    fn take_text(&mut self) {
+        if let Some(open) = &mut self.open {
+            let deltas = std::iter::from_fn(|| open.take());
+            self.ready.extend(deltas.map(|(events, delta)| (events, Event::TextDelta(delta))));
+        }
+    }
+
+    fn warn(&mut self, reason: &str, message: String) {
+        let warning = Warning { reason: reason.to_owned(), message };
+        self.ready.push_back((0, Event::Warning(warning)));
+    }
+}
+
+impl Output for ChatOutput {
+    type Piece = Event;
+
+    fn push(&mut self, sampled: SampledToken) -> bool {
+        let token = sampled.token;
+        // Such a token only stopped the generation; as a special token it would be text.
+        if self.ends.at(token) && !self.is_of_format(token) {
+            return false;
+        }
+        let was_reasoning = self.is_reasoning();
+        self.tokens.push(sampled);
+        let events = self.parser.push(token);
+        self.reasoning_tokens += u32::from(was_reasoning && self.is_reasoning());
+        let stops = self.take_parsed(events);
+        if self.parser.header().is_none() {
+            // A token of a header; the text of a message begins without it.
+            self.tokens.clear();
+        }
+        stops
+    }
+
+    fn finish(&mut self) {
+        // After a stop sequence what the parser holds is no part of the text.
+        if self.stopped_by.is_none() {
+            let events = self.parser.finish();
+            self.take_parsed(events);
+        }
+    }
+
+    fn take(&mut self) -> Option<(u64, Event)> {
+        self.ready.pop_front()
+    }
+
+    fn stopped_by(&self) -> Option<&str> {
+        self.stopped_by.as_deref()
+    }
+
+    fn is_call(&self, token: TokenId) -> bool {
+        token == self.harmony.tokens().call
+    }
+
+    fn reasoning_tokens(&self) -> u32 {
+        self.reasoning_tokens
+    }
+}
+
+#[cfg(test)]
+mod tests;

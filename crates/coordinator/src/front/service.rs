@@ -1,0 +1,78 @@
+//! GenerationService: each call to its own file, and the two that name a generation.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use proto::v1;
+use proto::v1::generation_service_server::GenerationService;
+use tokio::time::Instant;
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::{Request, Response, Status};
+
+use super::error::Error;
+use super::generation::Clock;
+use super::{Shared, chat, convert, deadline, generate};
+
+/// GenerationService over the shared state of a front.
+#[derive(Clone, Debug)]
+pub(super) struct Generations(pub(super) Arc<Shared>);
+
+/// A stream of replies in tonic's form.
+type ReplyStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+fn stream<T: Send + 'static>(replies: super::replies::Replies<T>) -> Response<ReplyStream<T>> {
+    Response::new(Box::pin(replies.map(|reply| reply.map_err(Status::from))))
+}
+
+/// Takes the clock of a call that has just arrived.
+fn clock<T>(request: &Request<T>) -> Result<Clock, Error> {
+    let arrived = Instant::now();
+    Ok(Clock { arrived, deadline: deadline::of(request.metadata(), arrived)? })
+}
+
+#[tonic::async_trait]
+impl GenerationService for Generations {
+    type ChatStream = ReplyStream<v1::ChatResponse>;
+    type GenerateStream = ReplyStream<v1::GenerateResponse>;
+
+    async fn chat(
+        &self,
+        request: Request<v1::ChatRequest>,
+    ) -> Result<Response<Self::ChatStream>, Status> {
+        let clock = clock(&request)?;
+        Ok(stream(chat::start(&self.0, request.into_inner(), clock).await?))
+    }
+
+    async fn generate(
+        &self,
+        request: Request<v1::GenerateRequest>,
+    ) -> Result<Response<Self::GenerateStream>, Status> {
+        let clock = clock(&request)?;
+        Ok(stream(generate::start(&self.0, request.into_inner(), clock).await?))
+    }
+
+    async fn cancel_generation(
+        &self,
+        request: Request<v1::CancelGenerationRequest>,
+    ) -> Result<Response<v1::CancelGenerationResponse>, Status> {
+        let v1::CancelGenerationRequest { generation_id, reason } = request.into_inner();
+        convert::short_text(&reason, "reason")?;
+        let state = self.0.registry.cancel(&generation_id)?;
+        tracing::info!(generation = generation_id, reason, ?state, "cancel was asked for");
+        Ok(Response::new(v1::CancelGenerationResponse { state: state.into() }))
+    }
+
+    async fn get_generation(
+        &self,
+        request: Request<v1::GetGenerationRequest>,
+    ) -> Result<Response<v1::GetGenerationResponse>, Status> {
+        let generation_id = request.into_inner().generation_id;
+        let standing = self.0.registry.standing(&generation_id)?;
+        Ok(Response::new(v1::GetGenerationResponse {
+            generation_id,
+            state: standing.state.into(),
+            last_sequence: standing.last_sequence,
+            usage: Some(standing.usage),
+        }))
+    }
+}

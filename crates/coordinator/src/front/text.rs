@@ -1,0 +1,60 @@
+//! TokenizerService: text to tokens and back, and the prompt that Chat would use.
+
+use std::sync::Arc;
+
+use proto::v1;
+use proto::v1::tokenizer_service_server::TokenizerService;
+use tonic::{Request, Response, Status};
+
+use super::error::Error;
+use super::{Shared, chat, convert};
+
+/// TokenizerService over the shared state of a front.
+#[derive(Clone, Debug)]
+pub(super) struct Text(pub(super) Arc<Shared>);
+
+#[tonic::async_trait]
+impl TokenizerService for Text {
+    async fn tokenize(
+        &self,
+        request: Request<v1::TokenizeRequest>,
+    ) -> Result<Response<v1::TokenizeResponse>, Status> {
+        let v1::TokenizeRequest { model, text, parse_special_tokens } = request.into_inner();
+        self.0.model.check_name(&model)?;
+        let (tokenizer, bytes) = (Arc::clone(&self.0.tokenizer), text.len());
+        let encode = move || match parse_special_tokens {
+            true => tokenizer.encode_with_special(&text),
+            false => tokenizer.encode(&text),
+        };
+        let ids = self.0.compute(bytes, encode).await;
+        Ok(Response::new(v1::TokenizeResponse {
+            token_ids: ids.into_iter().map(|token| token.0).collect(),
+            max_context_tokens: self.0.model.max_context,
+        }))
+    }
+
+    async fn detokenize(
+        &self,
+        request: Request<v1::DetokenizeRequest>,
+    ) -> Result<Response<v1::DetokenizeResponse>, Status> {
+        let v1::DetokenizeRequest { model, token_ids } = request.into_inner();
+        self.0.model.check_name(&model)?;
+        let tokens = convert::token_ids(&token_ids, "token_ids", &self.0.model)?;
+        Ok(Response::new(v1::DetokenizeResponse { text: self.0.tokenizer.decode(&tokens) }))
+    }
+
+    async fn render_chat(
+        &self,
+        request: Request<v1::RenderChatRequest>,
+    ) -> Result<Response<v1::RenderChatResponse>, Status> {
+        let missing = || Error::field("request", "must be given");
+        let request = request.into_inner().request.ok_or_else(missing)?;
+        let checked = chat::check(&self.0, request).await;
+        let checked = checked.map_err(|error| error.rename(|name| format!("request.{name}")))?;
+        let text = self.0.tokenizer.decode(&checked.request.prompt);
+        Ok(Response::new(v1::RenderChatResponse {
+            token_ids: checked.request.prompt.into_iter().map(|token| token.0).collect(),
+            text: String::from_utf8_lossy(&text).into_owned(),
+        }))
+    }
+}

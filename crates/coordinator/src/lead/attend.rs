@@ -1,0 +1,163 @@
+//! `ClusterService`: a worker is a member for as long as its stream is open and beats.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use cluster::{Refused, Registration};
+use proto::internal as wire;
+use proto::internal::attend_request::Message as Said;
+use proto::internal::cluster_service_server::ClusterService;
+use spec::Term;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::message::{Message, Register};
+use crate::limits;
+
+/// Answers waiting for one worker; one a heartbeat.
+const ANSWER_QUEUE: usize = 4;
+
+/// Serves the workers' streams.
+#[derive(Clone, Debug)]
+pub(crate) struct Attend {
+    messages: mpsc::Sender<Message>,
+    tasks: TaskTracker,
+    done: CancellationToken,
+    sessions: Arc<AtomicU64>,
+    attending: Arc<AtomicUsize>,
+}
+
+/// Counts a stream for as long as it lives.
+struct Seat(Arc<AtomicUsize>);
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Attend {
+    pub(crate) fn new(
+        messages: mpsc::Sender<Message>,
+        tasks: TaskTracker,
+        done: CancellationToken,
+    ) -> Self {
+        Self {
+            messages,
+            tasks,
+            done,
+            sessions: Arc::new(AtomicU64::new(0)),
+            attending: Arc::new(AtomicUsize::new(0)),
+        }
+    }
+
+    fn take_seat(&self) -> Result<Seat, Status> {
+        let seat = Seat(self.attending.clone());
+        if self.attending.fetch_add(1, Ordering::Relaxed) >= limits::MAX_MEMBERS {
+            let limit = limits::MAX_MEMBERS;
+            return Err(Status::resource_exhausted(format!("{limit} workers attend already")));
+        }
+        Ok(seat)
+    }
+
+    async fn register(
+        &self,
+        registration: Registration,
+        session: u64,
+        evict: CancellationToken,
+    ) -> Result<Term, Status> {
+        let (reply, answer) = oneshot::channel();
+        let register = Register { registration, session, evict, reply };
+        let gone = |_| Status::unavailable("the coordinator is ending");
+        self.messages.send(Message::Register(register)).await.map_err(|_| gone(()))?;
+        answer.await.map_err(|_| gone(()))?.map_err(|refused| refusal(&refused))
+    }
+}
+
+fn refusal(refused: &Refused) -> Status {
+    let said = refused.to_string();
+    match refused {
+        Refused::Malformed { .. } => Status::invalid_argument(said),
+        Refused::NameTaken { .. } => Status::already_exists(said),
+        Refused::Differs { .. } => Status::failed_precondition(said),
+    }
+}
+
+fn registration(from: wire::Registration) -> Registration {
+    Registration {
+        name: from.name,
+        incarnation: from.incarnation,
+        address: from.address,
+        wire: (from.wire_min, from.wire_max),
+        build: from.build,
+        weights: from.weights_fingerprint,
+        numerics: from.numerics,
+        num_ranks: from.num_ranks as usize,
+        term: Term(from.term),
+    }
+}
+
+#[tonic::async_trait]
+impl ClusterService for Attend {
+    type AttendStream = ReceiverStream<Result<wire::AttendResponse, Status>>;
+
+    async fn attend(
+        &self,
+        request: Request<Streaming<wire::AttendRequest>>,
+    ) -> Result<Response<Self::AttendStream>, Status> {
+        let seat = self.take_seat()?;
+        let mut said = request.into_inner();
+        let first = timeout(limits::LEASE, said.message()).await;
+        let first = first.map_err(|_| Status::deadline_exceeded("no registration came"))??;
+        let Some(Said::Registration(from)) = first.and_then(|first| first.message) else {
+            return Err(Status::invalid_argument("the first message must be a registration"));
+        };
+        let registration = registration(from);
+        let name = registration.name.clone();
+        let session = self.sessions.fetch_add(1, Ordering::Relaxed);
+        let evict = self.done.child_token();
+        let term = self.register(registration, session, evict.clone()).await?;
+
+        let (answers, stream) = mpsc::channel(ANSWER_QUEUE);
+        let messages = self.messages.clone();
+        self.tasks.spawn(async move {
+            let stay = listen(said, &answers, term);
+            let end = tokio::select! {
+                end = stay => end,
+                () = evict.cancelled() => Status::unavailable("sent away by the lead"),
+            };
+            tracing::info!(worker = %name, reason = end.message(), "worker left");
+            // The loop is told even when the worker no longer listens; after done nobody is.
+            drop(answers.try_send(Err(end)));
+            drop(messages.send(Message::Left { name, session }).await);
+            drop(seat);
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+}
+
+/// Answers heartbeats until they stop.
+async fn listen(
+    mut said: Streaming<wire::AttendRequest>,
+    answers: &mpsc::Sender<Result<wire::AttendResponse, Status>>,
+    term: Term,
+) -> Status {
+    loop {
+        if answers.send(Ok(wire::AttendResponse { term: term.0 })).await.is_err() {
+            return Status::cancelled("the worker closed its stream");
+        }
+        match timeout(limits::LEASE, said.message()).await {
+            Ok(Ok(Some(_))) => {}
+            Ok(Ok(None)) => return Status::cancelled("the worker closed its stream"),
+            Ok(Err(status)) => return status,
+            Err(_) => {
+                let limit = limits::LEASE;
+                return Status::deadline_exceeded(format!("no heartbeat for {limit:?}"));
+            }
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Who follows which sequence, and what of the engine's events they are sent.
+
+use std::collections::BTreeMap;
+
+use engine::{Event, Finish};
+use proto::internal as wire;
+use proto::internal::follow_response::Event as Sent;
+use spec::SequenceId;
+use tonic::Status;
+
+use super::convert;
+use super::message::Events;
+
+/// The followers of live sequences.
+#[derive(Debug, Default)]
+pub(crate) struct Followers {
+    live: BTreeMap<SequenceId, Events>,
+}
+
+impl Followers {
+    pub(crate) fn add(&mut self, sequence: SequenceId, events: Events, queue_position: usize) {
+        let accepted = wire::Accepted { queue_position: queue_position as u32 };
+        send(&events, Sent::Accepted(accepted));
+        self.live.insert(sequence, events);
+    }
+
+    pub(crate) fn remove(&mut self, sequence: SequenceId) {
+        self.live.remove(&sequence);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.live.is_empty()
+    }
+
+    /// Passes an engine's event on. Whoever does not listen any more cancels by dropping its stream,
+    /// so nothing has to be done here about a send that fails.
+    pub(crate) fn tell(&mut self, event: &Event) {
+        let Some(events) = self.live.get(&event.sequence) else { return };
+        if !event.prompt_logprobs.is_empty() {
+            let logprobs = event.prompt_logprobs.iter().map(convert::token_logprob_to_wire);
+            let prompt = wire::PromptLogprobs {
+                first_position: event.first_prompt_position,
+                logprobs: logprobs.collect(),
+            };
+            send(events, Sent::PromptLogprobs(prompt));
+        }
+        if !event.tokens.is_empty() {
+            let tokens = event.tokens.iter().map(convert::sampled_token_to_wire);
+            let tokens =
+                wire::Tokens { first_position: event.first_position, tokens: tokens.collect() };
+            send(events, Sent::Tokens(tokens));
+        }
+        if let Some(finish) = event.finished {
+            let reason = match finish {
+                Finish::Stop { .. } => wire::SequenceEnd::Stop,
+                Finish::Length => wire::SequenceEnd::Length,
+            };
+            let finished = wire::SequenceFinished {
+                reason: reason.into(),
+                cached_prompt_tokens: event.cached_prompt_tokens,
+            };
+            send(events, Sent::Finished(finished));
+            self.live.remove(&event.sequence);
+        }
+    }
+
+    /// Ends every stream with an error.
+    pub(crate) fn fail_all(&mut self, status: &Status) {
+        for events in std::mem::take(&mut self.live).into_values() {
+            drop(events.send(Err(status.clone())));
+        }
+    }
+}
+
+fn send(events: &Events, event: Sent) {
+    drop(events.send(Ok(wire::FollowResponse { event: Some(event) })));
+}

@@ -1,0 +1,246 @@
+//! The lead's side of a worker: makes it ready for an epoch, sends it parts, listens to it.
+//!
+//! One task a worker and epoch; it tells the step loop and is ended by dropping [`Ranks`].
+
+use std::collections::BTreeMap;
+
+use cluster::{EpochPlan, Event, Registration};
+use proto::internal as wire;
+use proto::internal::prepare_response::State;
+use proto::internal::step_service_client::StepServiceClient;
+use spec::{Fence, KvPlan, Rank, Step};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
+
+use super::convert;
+use super::message::Message;
+use crate::limits;
+
+/// The workers of one epoch.
+#[derive(Debug)]
+pub(crate) struct Ranks {
+    fence: Fence,
+    workers: BTreeMap<String, Worker>,
+    /// Ends the tasks when dropped.
+    _end: tokio_util::sync::DropGuard,
+}
+
+#[derive(Debug)]
+struct Worker {
+    ranks: Vec<Rank>,
+    parts: mpsc::Sender<wire::RunRequest>,
+}
+
+/// What the tasks of an epoch share.
+#[derive(Clone, Debug)]
+pub(crate) struct Connect {
+    pub(crate) messages: mpsc::Sender<Message>,
+    pub(crate) tasks: TaskTracker,
+}
+
+impl Ranks {
+    /// Starts to prepare every member of the plan; each reports [`Event::Prepared`] or
+    /// [`Event::PrepareFailed`], and then waits for parts.
+    pub(crate) fn prepare(
+        plan: &EpochPlan,
+        kv: &KvPlan,
+        max_step_rows: usize,
+        connect: &Connect,
+    ) -> Self {
+        let end = CancellationToken::new();
+        let mut workers = BTreeMap::new();
+        for (member, ranks) in &plan.members {
+            let (parts, queue) = mpsc::channel(limits::STEP_QUEUE);
+            let task = WorkerTask {
+                fence: plan.fence,
+                member: member.clone(),
+                request: request(plan, member, kv, max_step_rows),
+                messages: connect.messages.clone(),
+            };
+            let end = end.clone();
+            connect.tasks.spawn(async move {
+                tokio::select! {
+                    () = task.run(queue) => {}
+                    () = end.cancelled() => {}
+                }
+            });
+            workers.insert(member.name.clone(), Worker { ranks: ranks.clone(), parts });
+        }
+        Self { fence: plan.fence, workers, _end: end.drop_guard() }
+    }
+
+    /// Returns the epoch.
+    pub(crate) fn fence(&self) -> Fence {
+        self.fence
+    }
+
+    /// Returns the ranks that a worker holds.
+    pub(crate) fn of(&self, name: &str) -> &[Rank] {
+        self.workers.get(name).map_or(&[], |worker| &worker.ranks)
+    }
+
+    /// Sends every worker its parts of a step.
+    ///
+    /// # Errors
+    ///
+    /// The name of a worker that does not take them: its stream is gone, or it is so far behind that
+    /// its queue is full, which the engine's limit of steps in flight rules out.
+    pub(crate) fn send(&self, step: &Step) -> Result<(), String> {
+        for (name, worker) in &self.workers {
+            let parts = worker.ranks.iter().map(|rank| convert::part(&step.parts[rank.index()]));
+            let request = wire::RunRequest {
+                fence: Some(convert::fence(step.fence)),
+                step: step.number.0,
+                parts: parts.collect(),
+            };
+            worker.parts.try_send(request).map_err(|_| name.clone())?;
+        }
+        Ok(())
+    }
+}
+
+fn request(
+    plan: &EpochPlan,
+    member: &Registration,
+    kv: &KvPlan,
+    max_step_rows: usize,
+) -> wire::PrepareRequest {
+    let members = plan.members.iter().map(|(member, ranks)| wire::Member {
+        name: member.name.clone(),
+        address: member.address.clone(),
+        ranks: ranks.iter().map(|rank| rank.0).collect(),
+    });
+    let layers = (0..plan.placement.num_layers()).map(|layer| wire::LayerPlacement {
+        owners: plan.placement.owners(layer).iter().map(|rank| rank.0).collect(),
+    });
+    wire::PrepareRequest {
+        fence: Some(convert::fence(plan.fence)),
+        members: members.collect(),
+        placement: layers.collect(),
+        kv: Some(convert::kv_plan(kv)),
+        name: member.name.clone(),
+        max_step_rows: max_step_rows as u32,
+    }
+}
+
+struct WorkerTask {
+    fence: Fence,
+    member: Registration,
+    request: wire::PrepareRequest,
+    messages: mpsc::Sender<Message>,
+}
+
+impl WorkerTask {
+    async fn run(self, queue: mpsc::Receiver<wire::RunRequest>) {
+        let (fence, name) = (self.fence, self.member.name.clone());
+        let mut client = match self.prepare().await {
+            Ok((client, kept_kv)) => {
+                let name = name.clone();
+                self.tell(Message::Group(Event::Prepared { fence, name, kept_kv })).await;
+                client
+            }
+            Err(why) => {
+                self.tell(Message::Group(Event::PrepareFailed { fence, name, why })).await;
+                return;
+            }
+        };
+        let why = self.listen(&mut client, queue).await;
+        self.tell(Message::Broken { fence, name, why }).await;
+    }
+
+    /// Connects and waits until the worker is ready.
+    async fn prepare(&self) -> Result<(StepServiceClient<Channel>, Vec<bool>), String> {
+        let channel = endpoint(&self.member.address)?.connect().await;
+        let channel = channel.map_err(|error| {
+            format!("cannot connect to {}: {}", self.member.address, chain(&error))
+        })?;
+        let mut client = StepServiceClient::new(channel)
+            .max_decoding_message_size(limits::MAX_INTERNAL_MESSAGE)
+            .max_encoding_message_size(limits::MAX_INTERNAL_MESSAGE);
+        let states = client.prepare(self.request.clone()).await;
+        let mut states = states.map_err(|status| in_words(&status))?.into_inner();
+        loop {
+            let state = timeout(limits::PREPARE_SILENCE, states.message()).await;
+            let silent = |_| format!("no word for {:?} while it loads", limits::PREPARE_SILENCE);
+            let state = state.map_err(silent)?.map_err(|status| in_words(&status))?;
+            match state.and_then(|response| response.state) {
+                Some(State::Ready(ready)) => return Ok((client, ready.kept_kv)),
+                Some(State::Loading(progress)) => tracing::debug!(
+                    worker = %self.member.name,
+                    done = progress.bytes_done,
+                    total = progress.bytes_total,
+                    "loading"
+                ),
+                None => return Err("it stopped answering before it was ready".into()),
+            }
+        }
+    }
+
+    /// Passes parts on and answers back until the stream ends; returns why it did.
+    async fn listen(
+        &self,
+        client: &mut StepServiceClient<Channel>,
+        queue: mpsc::Receiver<wire::RunRequest>,
+    ) -> String {
+        let answers = client.run(ReceiverStream::new(queue)).await;
+        let mut answers = match answers {
+            Ok(answers) => answers.into_inner(),
+            Err(status) => return in_words(&status),
+        };
+        loop {
+            match answers.message().await {
+                Ok(Some(said)) => {
+                    let (fence, name) = (self.fence, self.member.name.clone());
+                    self.tell(Message::Worker { fence, name, said }).await;
+                }
+                Ok(None) => return "it ended the stream of steps".into(),
+                Err(status) => return in_words(&status),
+            }
+        }
+    }
+
+    /// Tells the step loop; once that has ended nobody needs to know.
+    async fn tell(&self, message: Message) {
+        drop(self.messages.send(message).await);
+    }
+}
+
+/// Describes how a worker is reached.
+fn endpoint(address: &str) -> Result<Endpoint, String> {
+    let endpoint = Endpoint::from_shared(address.to_owned())
+        .map_err(|error| format!("its address '{address}' is no URI: {error}"))?;
+    Ok(endpoint
+        .connect_timeout(limits::CONNECT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(limits::KEEPALIVE)
+        .keep_alive_timeout(limits::KEEPALIVE)
+        .keep_alive_while_idle(true))
+}
+
+/// A connection that is lost in the middle of a stream shows as `Unknown`.
+fn in_words(status: &Status) -> String {
+    match status.code() {
+        Code::Unknown | Code::Unavailable => {
+            let source = std::error::Error::source(status);
+            let why = source.map_or_else(|| status.message().to_owned(), chain);
+            format!("the connection is gone ({why})")
+        }
+        _ => status.message().to_owned(),
+    }
+}
+
+/// Joins an error and its causes, innermost last.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,412 @@
+//! The one task that owns a group's state: the leader, the engine and who follows what.
+//!
+//! It goes round: hear what happened, do what the leader says, send the steps the engine plans, and
+//! give the engine the results once all ranks have answered.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::{Duration, Instant};
+
+use cluster::{Action, Event, Leader, LeaderConfig};
+use engine::{Engine, Refused, Stop};
+use proto::internal as wire;
+use proto::internal::run_response::Message as Said;
+use spec::{Fence, PartResult, Rank, SequenceId, StepNumber, Term};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::Status;
+
+use super::convert;
+use super::follow::unavailable;
+use super::followers::Followers;
+use super::message::{Message, Register, Submit};
+use super::progress::ProgressWatch;
+use super::ranks::{Connect, Ranks};
+use crate::limits;
+
+/// What a loop is made of.
+pub(crate) struct Setup {
+    pub(crate) leader: LeaderConfig,
+    pub(crate) engine: Engine,
+    pub(crate) max_step_rows: usize,
+    pub(crate) vocab_size: usize,
+    pub(crate) messages: mpsc::Sender<Message>,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) state: watch::Sender<wire::WatchResponse>,
+    pub(crate) shutdown: CancellationToken,
+    /// Cancelled when the loop has ended.
+    pub(crate) done: CancellationToken,
+}
+
+/// A member's current stream.
+struct Session {
+    number: u64,
+    incarnation: u64,
+    evict: CancellationToken,
+}
+
+/// A step that has been sent.
+struct Flying {
+    number: StepNumber,
+    results: Vec<Option<PartResult>>,
+}
+
+/// The loop's state.
+pub(crate) struct StepLoop {
+    leader: Leader,
+    engine: Engine,
+    max_step_rows: usize,
+    vocab_size: usize,
+    num_ranks: usize,
+    connect: Connect,
+    state: watch::Sender<wire::WatchResponse>,
+    shutdown: CancellationToken,
+    done: CancellationToken,
+    started: Instant,
+    sessions: BTreeMap<String, Session>,
+    /// The workers of the epoch that is prepared or serves.
+    ranks: Option<Ranks>,
+    serving: bool,
+    flying: VecDeque<Flying>,
+    progress: ProgressWatch,
+    followers: Followers,
+    principals: BTreeMap<String, u32>,
+    last_sequence: u64,
+}
+
+impl StepLoop {
+    pub(crate) fn new(setup: Setup) -> Self {
+        let num_ranks = setup.leader.num_ranks;
+        let progress = ProgressWatch::new(num_ranks, limits::PROGRESS_LIMIT, Duration::ZERO);
+        Self {
+            leader: Leader::new(setup.leader, Term(0)),
+            engine: setup.engine,
+            max_step_rows: setup.max_step_rows,
+            vocab_size: setup.vocab_size,
+            num_ranks,
+            connect: Connect { messages: setup.messages, tasks: setup.tasks },
+            state: setup.state,
+            shutdown: setup.shutdown,
+            done: setup.done,
+            started: Instant::now(),
+            sessions: BTreeMap::new(),
+            ranks: None,
+            serving: false,
+            flying: VecDeque::new(),
+            progress,
+            followers: Followers::default(),
+            principals: BTreeMap::new(),
+            last_sequence: 0,
+        }
+    }
+
+    /// Runs until shutdown, and then until the sequences have ended or the drain time is over.
+    pub(crate) async fn run(
+        mut self,
+        mut inbox: mpsc::Receiver<Message>,
+        mut cancels: mpsc::UnboundedReceiver<SequenceId>,
+    ) {
+        let mut tick = tokio::time::interval(limits::TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let shutdown = self.shutdown.clone();
+        let mut drained_by: Option<Instant> = None;
+        self.publish();
+        loop {
+            tokio::select! {
+                Some(message) = inbox.recv() => self.hear(message),
+                Some(sequence) = cancels.recv() => {
+                    self.followers.remove(sequence);
+                    self.engine.cancel(sequence);
+                }
+                _ = tick.tick() => self.tick(),
+                () = shutdown.cancelled(), if drained_by.is_none() => {
+                    drained_by = Some(Instant::now() + limits::DRAIN);
+                }
+            }
+            self.plan();
+            self.publish();
+            let over = drained_by.is_some_and(|by| Instant::now() >= by);
+            if drained_by.is_some() && (over || self.followers.is_empty()) {
+                break;
+            }
+        }
+        self.followers.fail_all(&unavailable("the coordinator is ending", limits::RETRY_AFTER));
+        self.done.cancel();
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn hear(&mut self, message: Message) {
+        match message {
+            Message::Submit(submit) => self.submit(submit),
+            Message::Register(register) => self.register(register),
+            Message::Left { name, session } => self.left(name, session),
+            Message::Group(event) => self.tell_leader(event),
+            Message::Worker { fence, name, said } => {
+                if self.is_current(fence)
+                    && let Err(why) = self.hear_worker(&name, said)
+                {
+                    self.fail_step(format!("worker '{name}': {why}"), None);
+                }
+            }
+            Message::Broken { fence, name, why } => {
+                if self.is_current(fence) {
+                    self.fail_step(format!("worker '{name}': {why}"), None);
+                }
+            }
+        }
+    }
+
+    fn is_current(&self, fence: Fence) -> bool {
+        self.ranks.as_ref().is_some_and(|ranks| ranks.fence() == fence)
+    }
+
+    fn submit(&mut self, submit: Submit) {
+        let Submit { tokens, sampling, max_tokens, stop_tokens, events, reply, .. } = submit;
+        if self.shutdown.is_cancelled() {
+            let ending = unavailable("the coordinator is ending", limits::RETRY_AFTER);
+            return drop(reply.send(Err(ending)));
+        }
+        self.last_sequence += 1;
+        let sequence = SequenceId(self.last_sequence);
+        let known = self.principals.len() as u32;
+        let principal = *self.principals.entry(submit.principal).or_insert(known);
+        let mut salt = DefaultHasher::new();
+        submit.cache_salt.hash(&mut salt);
+        let queue_position = self.engine.load().waiting;
+        let submitted = self.engine.submit(engine::Submit {
+            sequence,
+            prompt_len: tokens.len(),
+            tokens,
+            sampling,
+            stop: Stop { max_tokens, stop_tokens },
+            principal,
+            cache_salt: salt.finish(),
+        });
+        match submitted {
+            Ok(()) => {
+                self.followers.add(sequence, events, queue_position);
+                // If the front is gone already, its stream cancels the sequence.
+                if reply.send(Ok(sequence)).is_err() {
+                    self.followers.remove(sequence);
+                    self.engine.cancel(sequence);
+                }
+            }
+            Err(refused) => drop(reply.send(Err(refusal(&refused)))),
+        }
+    }
+
+    fn register(&mut self, register: Register) {
+        let Register { registration, session, evict, reply } = register;
+        let (name, incarnation) = (registration.name.clone(), registration.incarnation);
+        let (address, build) = (registration.address.clone(), registration.build.clone());
+        let actions = match self.leader.register(registration, self.now()) {
+            Ok(actions) => actions,
+            Err(refused) => {
+                tracing::warn!(worker = %name, reason = %refused, "worker refused");
+                return drop(reply.send(Err(refused)));
+            }
+        };
+        tracing::info!(worker = %name, %address, %build, "worker registered");
+        self.sessions.insert(name, Session { number: session, incarnation, evict });
+        let term = self.leader.status().fence.term;
+        // If the worker is gone already, the end of its stream says so.
+        drop(reply.send(Ok(term)));
+        self.act(actions);
+    }
+
+    fn left(&mut self, name: String, session: u64) {
+        if self.sessions.get(&name).is_none_or(|current| current.number != session) {
+            return;
+        }
+        if let Some(Session { incarnation, .. }) = self.sessions.remove(&name) {
+            self.tell_leader(Event::Left { name, incarnation });
+        }
+    }
+
+    fn tell_leader(&mut self, event: Event) {
+        if let Event::PrepareFailed { name, why, .. } = &event {
+            tracing::warn!(worker = %name, reason = %why, "worker could not get ready");
+        }
+        let actions = self.leader.on(event, self.now());
+        self.act(actions);
+    }
+
+    fn act(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Prepare(plan) => {
+                    tracing::info!(epoch = %plan.fence, "preparing");
+                    let (kv, rows) = (&self.engine.config().kv, self.max_step_rows);
+                    self.ranks = Some(Ranks::prepare(&plan, kv, rows, &self.connect));
+                }
+                Action::Serve { fence, kept_kv } => self.serve(fence, &kept_kv),
+                Action::Stop { fence, why } => {
+                    tracing::warn!(epoch = %fence, reason = %why, "epoch ended");
+                    self.engine.void();
+                    self.flying.clear();
+                    self.serving = false;
+                    self.ranks = None;
+                }
+                Action::Evict { name, why, .. } => {
+                    tracing::warn!(worker = %name, reason = %why, "worker sent away");
+                    if let Some(session) = self.sessions.remove(&name) {
+                        session.evict.cancel();
+                    }
+                }
+            }
+        }
+    }
+
+    fn serve(&mut self, fence: Fence, kept_kv: &[bool]) {
+        tracing::info!(epoch = %fence, kept_kv = ?kept_kv, "serving");
+        let ranks = kept_kv.iter().enumerate();
+        let homes: Vec<Option<Rank>> =
+            ranks.map(|(rank, kept)| kept.then_some(Rank(rank as u32))).collect();
+        let begun = self.engine.begin_epoch(fence, &homes);
+        begun.expect("the leader's fences ascend, and each rank is its own home");
+        self.progress = ProgressWatch::new(self.num_ranks, limits::PROGRESS_LIMIT, self.now());
+        self.serving = true;
+    }
+
+    fn fail_step(&mut self, why: String, silent: Option<Rank>) {
+        let Some(fence) = self.ranks.as_ref().map(Ranks::fence) else { return };
+        self.tell_leader(Event::StepFailed { fence, why, silent });
+    }
+
+    /// Takes in what a worker says of its steps.
+    fn hear_worker(&mut self, name: &str, said: wire::RunResponse) -> Result<(), String> {
+        match said.message.ok_or("sent an empty message")? {
+            Said::Done(done) => self.done(name, done),
+            Said::Failed(failed) => {
+                let by = failed.blamed.map(|rank| format!(", blaming rank {rank}"));
+                let by = by.unwrap_or_default();
+                Err(format!("step {} failed on rank {}{by}: {}", failed.step, failed.rank, failed.reason))
+            }
+            Said::Progress(progress) => {
+                let now = self.now();
+                for rank in progress.ranks {
+                    let waiting_for = rank.waiting_for.map(Rank);
+                    self.progress.report(Rank(rank.rank), rank.ticks, waiting_for, now);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn done(&mut self, name: &str, done: wire::StepDone) -> Result<(), String> {
+        let own = self.ranks.as_ref().map(|ranks| ranks.of(name).to_vec()).unwrap_or_default();
+        let flying = self.flying.iter_mut().find(|flying| flying.number.0 == done.step);
+        let flying = flying.ok_or_else(|| format!("answered step {}, which is not due", done.step))?;
+        let ranks: Vec<Rank> = done.parts.iter().map(|part| Rank(part.rank)).collect();
+        if ranks != own {
+            return Err(format!("answered for the ranks {ranks:?}, it holds {own:?}"));
+        }
+        for part in done.parts {
+            let result = convert::part_result(part);
+            check_tokens(&result, self.vocab_size)?;
+            let place = &mut flying.results[result.rank.index()];
+            if place.is_some() {
+                return Err(format!("answered step {} twice", done.step));
+            }
+            *place = Some(result);
+        }
+        let now = self.now();
+        for rank in own {
+            self.progress.finished(rank, now);
+        }
+        self.complete()
+    }
+
+    /// Gives the engine every step, in order, that all ranks have answered.
+    fn complete(&mut self) -> Result<(), String> {
+        while self.flying.front().is_some_and(|step| step.results.iter().all(Option::is_some)) {
+            let Some(step) = self.flying.pop_front() else { break };
+            let results = step.results.into_iter().flatten().collect();
+            let completed = self.engine.complete(step.number, results);
+            let completed = completed.map_err(|error| error.to_string())?;
+            for event in &completed.events {
+                self.followers.tell(event);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends steps for as long as the engine plans any.
+    fn plan(&mut self) {
+        while self.serving {
+            let Some(step) = self.engine.next_step() else { break };
+            if self.flying.is_empty() {
+                self.progress.restart(self.now());
+            }
+            let results = vec![None; self.num_ranks];
+            self.flying.push_back(Flying { number: step.number, results });
+            let sent = self.ranks.as_ref().map_or(Ok(()), |ranks| ranks.send(&step));
+            if let Err(name) = sent {
+                self.fail_step(format!("worker '{name}' takes no steps"), None);
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        if let Some(first) = self.flying.front() {
+            let owes = |rank: Rank| first.results[rank.index()].is_none();
+            if let Some(stalled) = self.progress.stalled(self.now(), owes) {
+                self.fail_step(stalled.why, stalled.to_blame);
+            }
+        }
+        self.tell_leader(Event::Tick);
+    }
+
+    /// Publishes the group's state where it changed.
+    fn publish(&self) {
+        let status = self.leader.status();
+        let load = self.engine.load();
+        let state = wire::WatchResponse {
+            term: status.fence.term.0,
+            epoch: status.fence.epoch.0,
+            serving: status.serving && !self.shutdown.is_cancelled(),
+            ranks_present: status.ranks_present as u32,
+            ranks_needed: self.num_ranks as u32,
+            missing: status.missing,
+            status: status.text,
+            waiting: load.waiting as u32,
+            running: load.running as u32,
+        };
+        self.state.send_if_modified(|old| {
+            let changed = *old != state;
+            *old = state;
+            changed
+        });
+    }
+}
+
+/// A sampled id indexes the vocabulary later, so it is checked where it enters.
+fn check_tokens(result: &PartResult, vocab_size: usize) -> Result<(), String> {
+    let sampled = result.lines.iter().flat_map(|line| &line.tokens);
+    match sampled.map(|sampled| sampled.token).find(|token| token.index() >= vocab_size) {
+        None => Ok(()),
+        Some(token) => Err(format!(
+            "rank {} sampled token {token}, the vocabulary has {vocab_size}",
+            result.rank
+        )),
+    }
+}
+
+fn refusal(refused: &Refused) -> Status {
+    use tonic_types::{ErrorDetails, StatusExt};
+    let said = refused.to_string();
+    match refused {
+        Refused::QueueFull { .. } => {
+            let details = ErrorDetails::with_retry_info(Some(limits::RETRY_AFTER));
+            Status::with_error_details(tonic::Code::ResourceExhausted, said, details)
+        }
+        Refused::Duplicate { .. } | Refused::Finished { .. } => Status::internal(said),
+        Refused::Empty { .. } | Refused::TooLong { .. } | Refused::NeverFits { .. } => {
+            Status::invalid_argument(said)
+        }
+    }
+}

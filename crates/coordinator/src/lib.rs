@@ -1,0 +1,12 @@
+//! The coordinator: the front (API, text, streams) and the lead (engine and step loop).
+//!
+//! Both run in one process here, and talk through `conclave.internal.v1` all the same, so that any
+//! front can use any lead.
+
+pub mod front;
+mod lead;
+mod limits;
+mod serve;
+
+pub use lead::LeadConfig;
+pub use serve::{Config, Error, Listeners, Running, Served, start};

@@ -1,0 +1,44 @@
+//! Every limit of the coordinator, with its unit and the reason for the number.
+
+use std::time::Duration;
+
+/// Largest message between coordinator and worker. A step of 64 sequences that are told again at
+/// 131,072 tokens each is 32 MiB of packed ids.
+pub(crate) const MAX_INTERNAL_MESSAGE: usize = 64 << 20;
+
+/// A member whose heartbeats stop for this long has lost its lease. Six heartbeats.
+pub(crate) const LEASE: Duration = Duration::from_secs(3);
+
+/// A step in which no rank moves for this long is void; a rank reports every 250 ms.
+pub(crate) const PROGRESS_LIMIT: Duration = Duration::from_secs(5);
+
+/// How often the lead looks for steps without progress and for epochs to prepare.
+pub(crate) const TICK: Duration = Duration::from_millis(250);
+
+/// How long a connection to a worker may take; it is on the same network.
+pub(crate) const CONNECT: Duration = Duration::from_secs(2);
+
+/// How long a worker may prepare without reporting progress in loading.
+pub(crate) const PREPARE_SILENCE: Duration = Duration::from_secs(30);
+
+/// HTTP/2 keepalive between coordinator and workers: a vanished machine is noticed within two.
+pub(crate) const KEEPALIVE: Duration = Duration::from_secs(1);
+
+/// Messages waiting for the step loop. Each sender waits when it is full, so that nothing is lost.
+pub(crate) const LOOP_QUEUE: usize = 4096;
+
+/// Steps waiting in one worker's stream; the engine has at most four in flight.
+pub(crate) const STEP_QUEUE: usize = 8;
+
+/// Members that may attend at once, spares included.
+pub(crate) const MAX_MEMBERS: usize = 1024;
+
+/// When a full queue may be worth another try.
+pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// How long sequences may go on after the coordinator was told to end.
+pub(crate) const DRAIN: Duration = Duration::from_secs(10);
+
+/// Distance in positions at which the prefix cache keeps the sliding layers' blocks, so that a long
+/// shared prefix is found again at most this far before its end.
+pub(crate) const CHECKPOINT_INTERVAL: usize = 1024;

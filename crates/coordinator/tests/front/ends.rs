@@ -1,0 +1,261 @@
+//! How streams end other than well: deadlines, cancels, clients that leave, leads that break.
+
+use std::time::Duration;
+
+use coordinator::front::FrontConfig;
+use proto::v1::generate_response::Event;
+use proto::v1::{self, FinishReason, GenerationState};
+use tokio_stream::StreamExt as _;
+use tonic::{Code, Request, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+use crate::generate::{end, request};
+use crate::http;
+use crate::stage::{Cue, Stage, accept, ids, soon, tokens};
+
+/// Accepts, says two tokens, and then nothing more.
+fn stuck(request: &proto::internal::FollowRequest) -> Result<Vec<Cue>, Status> {
+    Ok(vec![accept(), tokens(request.tokens.len(), &ids("ab cd")), Cue::Hang])
+}
+
+fn named(id: &str) -> v1::GenerateRequest {
+    v1::GenerateRequest { request_id: id.into(), ..request("x") }
+}
+
+/// Reads a stream until its error.
+async fn failure(mut stream: tonic::Streaming<v1::GenerateResponse>) -> Status {
+    soon(async {
+        loop {
+            match stream.message().await {
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("the stream ended well"),
+                Err(status) => return status,
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_deadline_ends_the_stream_and_the_sequence() {
+    let mut stage = Stage::new(stuck).await;
+    let mut call = Request::new(named("d"));
+    // Set by hand: the client would otherwise give up by itself first.
+    call.metadata_mut().insert("grpc-timeout", "300m".parse().unwrap());
+    let stream = stage.client().generate(call).await.unwrap().into_inner();
+    let status = failure(stream).await;
+    assert_eq!(status.code(), Code::DeadlineExceeded);
+    let reason = status.get_details_error_info().unwrap();
+    assert_eq!(reason.reason, "DEADLINE_PASSED");
+    assert_eq!(reason.metadata["generation_id"], "d");
+    assert_eq!(reason.metadata["last_sequence"], (1 + ids("ab cd").len()).to_string());
+    assert_eq!(stage.hung_up().await, "d");
+}
+
+#[tokio::test]
+async fn a_deadline_holds_while_the_lead_does_not_accept() {
+    let mut stage = Stage::new(|_| Ok(vec![Cue::Hang])).await;
+    let mut call = Request::new(named("d"));
+    call.metadata_mut().insert("grpc-timeout", "200m".parse().unwrap());
+    let status = stage.client().generate(call).await.unwrap_err();
+    assert_eq!(status.code(), Code::DeadlineExceeded);
+    assert_eq!(stage.hung_up().await, "d");
+}
+
+#[tokio::test]
+async fn dropping_the_stream_cancels_the_sequence() {
+    let mut stage = Stage::new(stuck).await;
+    let mut stream = stage.client().generate(named("gone")).await.unwrap().into_inner();
+    soon(stream.next()).await.unwrap().unwrap();
+    drop(stream);
+    assert_eq!(stage.hung_up().await, "gone");
+    let mut client = stage.client();
+    let ask = v1::GetGenerationRequest { generation_id: "gone".into() };
+    soon(async {
+        // The registry hears of it right after the lead.
+        while client.get_generation(ask.clone()).await.unwrap().into_inner().state()
+            != GenerationState::Cancelled
+        {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn closing_an_http_connection_cancels_the_sequence() {
+    for stream in [true, false] {
+        let mut stage = Stage::new(stuck).await;
+        let body = serde_json::json!({"prompt": "x", "stream": stream}).to_string();
+        let connection = http::open(stage.http, "POST", "/v1/completions", "", &body).await;
+        let id = stage.followed().await.request_id;
+        drop(connection);
+        assert_eq!(stage.hung_up().await, id);
+    }
+}
+
+#[tokio::test]
+async fn a_cancelled_generation_ends_well_and_is_remembered() {
+    let mut stage = Stage::new(stuck).await;
+    let mut client = stage.client();
+    let mut stream = client.generate(named("c")).await.unwrap().into_inner();
+    let mut responses = vec![soon(stream.next()).await.unwrap().unwrap()];
+    while !matches!(responses.last().unwrap().event, Some(Event::Tokens(_))) {
+        responses.push(soon(stream.next()).await.unwrap().unwrap());
+    }
+    let get = v1::GetGenerationRequest { generation_id: "c".into() };
+    let standing = client.get_generation(get.clone()).await.unwrap().into_inner();
+    assert_eq!(standing.state(), GenerationState::Decoding);
+    let cancel = v1::CancelGenerationRequest { generation_id: "c".into(), reason: "test".into() };
+    for _ in 0..2 {
+        let answer = client.cancel_generation(cancel.clone()).await.unwrap().into_inner();
+        assert_eq!(answer.state(), GenerationState::Cancelled);
+    }
+    let rest: Vec<_> = soon(stream.map(Result::unwrap).collect()).await;
+    assert_eq!(end(&rest).reason(), FinishReason::Cancelled);
+    assert_eq!(stage.hung_up().await, "c");
+    let standing = client.get_generation(get).await.unwrap().into_inner();
+    assert_eq!(standing.state(), GenerationState::Cancelled);
+    assert_eq!(standing.usage.unwrap().output_tokens as usize, ids("ab cd").len());
+    assert_eq!(standing.last_sequence, rest.last().unwrap().sequence);
+}
+
+#[tokio::test]
+async fn an_unknown_generation_is_not_found() {
+    let stage = Stage::new(stuck).await;
+    let generation_id = String::from("nobody");
+    let get = v1::GetGenerationRequest { generation_id: generation_id.clone() };
+    assert_eq!(stage.client().get_generation(get).await.unwrap_err().code(), Code::NotFound);
+    let cancel = v1::CancelGenerationRequest { generation_id, reason: String::new() };
+    assert_eq!(stage.client().cancel_generation(cancel).await.unwrap_err().code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn a_live_request_id_cannot_be_used_again() {
+    let mut stage = Stage::new(stuck).await;
+    let first = stage.client().generate(named("twice")).await.unwrap();
+    let status = stage.client().generate(named("twice")).await.unwrap_err();
+    assert_eq!(status.code(), Code::AlreadyExists);
+    drop(first);
+    stage.hung_up().await;
+}
+
+#[tokio::test]
+async fn a_full_queue_is_passed_on_with_its_delay() {
+    let stage = Stage::new(|_| {
+        let details = ErrorDetails::with_retry_info(Some(Duration::from_millis(1500)));
+        Err(Status::with_error_details(Code::ResourceExhausted, "the queue is full", details))
+    })
+    .await;
+    let status = stage.client().generate(request("x")).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    assert_eq!(status.message(), "the queue is full");
+    let delay = status.get_details_retry_info().unwrap().retry_delay;
+    assert_eq!(delay, Some(Duration::from_millis(1500)));
+    let answer = http::complete(stage.http, serde_json::json!({"prompt": "x"})).await;
+    assert_eq!(answer.status, 429);
+    assert_eq!(answer.header("retry-after"), Some("2"));
+    assert_eq!(answer.error().2, "queue_full");
+}
+
+#[tokio::test]
+async fn a_group_that_stays_incomplete_ends_the_stream_as_unavailable() {
+    let stage = Stage::new(|request| {
+        let details = ErrorDetails::with_retry_info(Some(Duration::from_secs(1)));
+        let incomplete =
+            Status::with_error_details(Code::Unavailable, "1 of 2 ranks are present", details);
+        let said = tokens(request.tokens.len(), &ids("ab"));
+        Ok(vec![accept(), said, Cue::Fail(incomplete)])
+    })
+    .await;
+    let stream = stage.client().generate(request("x")).await.unwrap().into_inner();
+    let status = failure(stream).await;
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(status.get_details_retry_info().is_some());
+    let body = serde_json::json!({"prompt": "x", "stream": true});
+    let answer = http::complete(stage.http, body).await;
+    // The answer had begun: the error is its last event, and [DONE] does not follow.
+    assert_eq!(answer.status, 200);
+    assert!(answer.events().last().unwrap().contains("1 of 2 ranks are present"));
+    let answer = http::complete(stage.http, serde_json::json!({"prompt": "x"})).await;
+    assert_eq!(answer.status, 503);
+    assert!(answer.header("retry-after").is_some());
+}
+
+#[tokio::test]
+async fn a_lead_that_repeats_or_loses_tokens_is_not_believed() {
+    for shift in [-1_isize, 1] {
+        let stage = Stage::new(move |request| {
+            let first = request.tokens.len();
+            let next = (first + 1).checked_add_signed(shift).unwrap();
+            Ok(vec![accept(), tokens(first, &ids("a")), tokens(next, &ids("b")), Cue::Hang])
+        })
+        .await;
+        let stream = stage.client().generate(request("x")).await.unwrap().into_inner();
+        assert_eq!(failure(stream).await.code(), Code::Internal);
+    }
+}
+
+#[tokio::test]
+async fn a_lead_that_just_ends_is_unavailable() {
+    let stage = Stage::new(|request| {
+        Ok(vec![accept(), tokens(request.tokens.len(), &ids("a"))])
+    })
+    .await;
+    let stream = stage.client().generate(request("x")).await.unwrap().into_inner();
+    assert_eq!(failure(stream).await.code(), Code::Unavailable);
+}
+
+#[tokio::test]
+async fn draining_refuses_new_requests_and_waits_for_running_ones() {
+    let mut stage = Stage::new(stuck).await;
+    let mut client = stage.client();
+    let mut stream = client.generate(named("last")).await.unwrap().into_inner();
+    soon(stream.next()).await.unwrap().unwrap();
+    let mut other = client.clone();
+    let (drained, status, ()) = tokio::join!(
+        async {
+            soon(stage.front.drain(Duration::from_millis(300))).await;
+            stream
+        },
+        async {
+            // Refused as soon as the drain has begun.
+            soon(async {
+                loop {
+                    match other.generate(named("late")).await {
+                        Err(status) => break status,
+                        Ok(_) => tokio::task::yield_now().await,
+                    }
+                }
+            })
+            .await
+        },
+        async {}
+    );
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(status.get_details_retry_info().is_some());
+    assert_eq!(failure(drained).await.code(), Code::Unavailable);
+    stage.hung_up().await;
+}
+
+#[tokio::test]
+async fn a_client_that_stops_reading_is_let_go() {
+    let config = FrontConfig {
+        heartbeat: Duration::from_secs(10),
+        client_stall: Duration::from_millis(100),
+    };
+    // More than the queues and the connection's windows hold.
+    let text = ids(&"word ".repeat(60_000));
+    let mut stage = Stage::with_config(config, move |request| {
+        let first = request.tokens.len();
+        let parts = text.chunks(100).enumerate();
+        let mut cues = vec![accept()];
+        cues.extend(parts.map(|(part, ids)| tokens(first + 100 * part, ids)));
+        cues.push(Cue::Hang);
+        Ok(cues)
+    })
+    .await;
+    let stream = stage.client().generate(named("slow")).await.unwrap().into_inner();
+    assert_eq!(stage.hung_up().await, "slow");
+    drop(stream);
+}

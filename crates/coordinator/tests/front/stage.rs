@@ -1,0 +1,301 @@
+//! A front between real clients and a lead that plays scripts.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, LazyLock};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use coordinator::front::{Front, FrontConfig, Model};
+use proto::internal::lead_service_client::LeadServiceClient;
+use proto::internal::lead_service_server::{LeadService, LeadServiceServer};
+use proto::internal::{self, FollowRequest, FollowResponse, follow_response::Event};
+use proto::v1::generation_service_client::GenerationServiceClient;
+use spec::{Sampling, TokenId};
+use tokenizer::Tokenizer;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Channel, Endpoint, Server};
+use tonic::{Request, Response, Status};
+
+/// Rows of the model's vocabulary; the tokenizer has fewer strings.
+pub const VOCAB: u32 = 2100;
+/// The model's context.
+pub const CONTEXT: u32 = 1024;
+
+/// What the lead does next.
+#[derive(Clone, Debug)]
+pub enum Cue {
+    Say(Event),
+    Fail(Status),
+    /// Nothing more, until the front hangs up.
+    Hang,
+}
+
+/// What the lead plays for a request; an error refuses it at once.
+pub type Script = dyn Fn(&FollowRequest) -> Result<Vec<Cue>, Status> + Send + Sync;
+
+/// A whole arrangement on ports of its own.
+pub struct Stage {
+    pub front: Front,
+    pub grpc: Channel,
+    pub http: SocketAddr,
+    pub state: watch::Sender<internal::WatchResponse>,
+    followed: mpsc::UnboundedReceiver<FollowRequest>,
+    hung_up: mpsc::UnboundedReceiver<String>,
+}
+
+#[derive(Clone)]
+struct ScriptedLead {
+    script: Arc<Script>,
+    state: watch::Receiver<internal::WatchResponse>,
+    followed: mpsc::UnboundedSender<FollowRequest>,
+    hung_up: mpsc::UnboundedSender<String>,
+}
+
+struct Play {
+    cues: VecDeque<Cue>,
+    request_id: String,
+    hung_up: mpsc::UnboundedSender<String>,
+}
+
+impl Stream for Play {
+    type Item = Result<FollowResponse, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        match self.cues.pop_front() {
+            Some(Cue::Say(event)) => Poll::Ready(Some(Ok(FollowResponse { event: Some(event) }))),
+            Some(Cue::Fail(status)) => Poll::Ready(Some(Err(status))),
+            Some(Cue::Hang) => {
+                // Nobody wakes this: the stream is dropped when the front hangs up.
+                self.cues.push_front(Cue::Hang);
+                Poll::Pending
+            }
+            None => Poll::Ready(None),
+        }
+    }
+}
+
+impl Drop for Play {
+    fn drop(&mut self) {
+        if !self.cues.is_empty() {
+            // A test that is over does not listen.
+            drop(self.hung_up.send(self.request_id.clone()));
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl LeadService for ScriptedLead {
+    type FollowStream = Play;
+    type WatchStream =
+        Pin<Box<dyn Stream<Item = Result<internal::WatchResponse, Status>> + Send>>;
+
+    async fn follow(&self, request: Request<FollowRequest>) -> Result<Response<Play>, Status> {
+        let request = request.into_inner();
+        let cues = (self.script)(&request)?.into();
+        let request_id = request.request_id.clone();
+        self.followed.send(request).unwrap();
+        Ok(Response::new(Play { cues, request_id, hung_up: self.hung_up.clone() }))
+    }
+
+    async fn watch(
+        &self,
+        _: Request<internal::WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let states = tokio_stream::wrappers::WatchStream::new(self.state.clone());
+        Ok(Response::new(Box::pin(states.map(Ok))))
+    }
+}
+
+impl Stage {
+    /// Starts everything; the lead plays this script.
+    pub async fn new(
+        script: impl Fn(&FollowRequest) -> Result<Vec<Cue>, Status> + Send + Sync + 'static,
+    ) -> Self {
+        let config = FrontConfig {
+            heartbeat: Duration::from_secs(10),
+            client_stall: Duration::from_secs(60),
+        };
+        Self::with_config(config, script).await
+    }
+
+    /// Starts everything with another configuration.
+    pub async fn with_config(
+        config: FrontConfig,
+        script: impl Fn(&FollowRequest) -> Result<Vec<Cue>, Status> + Send + Sync + 'static,
+    ) -> Self {
+        let (state, states) = watch::channel(serving());
+        let (followed, was_followed) = mpsc::unbounded_channel();
+        let (hung_up, was_hung_up) = mpsc::unbounded_channel();
+        let script: Arc<Script> = Arc::new(script);
+        let lead = ScriptedLead { script, state: states, followed, hung_up };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let lead_at = listener.local_addr().unwrap();
+        let server = Server::builder().add_service(LeadServiceServer::new(lead));
+        tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
+        let channel = Endpoint::from_shared(format!("http://{lead_at}")).unwrap().connect_lazy();
+        let front =
+            Front::start(config, model(), tokenizer(), LeadServiceClient::new(channel));
+
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let grpc_at = listener.local_addr().unwrap();
+        let server = Server::builder().add_routes(front.grpc());
+        tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let http = listener.local_addr().unwrap();
+        tokio::spawn(axum::serve(listener, front.http()).into_future());
+        let grpc = Endpoint::from_shared(format!("http://{grpc_at}")).unwrap().connect_lazy();
+        Self { front, grpc, http, state, followed: was_followed, hung_up: was_hung_up }
+    }
+
+    /// Returns a client of the generation service.
+    pub fn client(&self) -> GenerationServiceClient<Channel> {
+        GenerationServiceClient::new(self.grpc.clone())
+    }
+
+    /// Waits for the next request that reaches the lead.
+    pub async fn followed(&mut self) -> FollowRequest {
+        soon(self.followed.recv()).await.unwrap()
+    }
+
+    /// Waits until the front hangs up on a play that was not over; returns its request's id.
+    pub async fn hung_up(&mut self) -> String {
+        soon(self.hung_up.recv()).await.unwrap()
+    }
+}
+
+/// Waits for what must happen; a test that waits for ever tells nothing.
+pub async fn soon<T>(wait: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), wait).await.expect("it happens soon")
+}
+
+/// Returns the tokenizer of a small synthetic checkpoint.
+pub fn tokenizer() -> Arc<Tokenizer> {
+    static TOKENIZER: LazyLock<Arc<Tokenizer>> = LazyLock::new(|| {
+        let files = tokenizer::synthetic::tokenizer_json(2048).unwrap();
+        Arc::new(Tokenizer::from_bytes(&files.tokenizer_json).unwrap())
+    });
+    Arc::clone(&TOKENIZER)
+}
+
+/// Returns a special token.
+pub fn special(name: &str) -> u32 {
+    tokenizer().special(name).unwrap().0
+}
+
+/// Encodes text in which special tokens are written by name.
+pub fn ids(text: &str) -> Vec<u32> {
+    tokenizer().encode_with_special(text).into_iter().map(|token| token.0).collect()
+}
+
+/// Encodes bytes, one token each.
+pub fn byte_ids(bytes: &[u8]) -> Vec<u32> {
+    let tokenizer = tokenizer();
+    let id = |byte: u8| (0..VOCAB).find(|id| tokenizer.token_bytes(TokenId(*id)) == Some(&[byte]));
+    bytes.iter().map(|byte| id(*byte).unwrap()).collect()
+}
+
+fn model() -> Model {
+    Model {
+        name: "gpt-oss-tiny".into(),
+        aliases: vec!["openai/gpt-oss-tiny".into()],
+        max_context: CONTEXT,
+        vocab_size: VOCAB,
+        weights_fingerprint: "aa".into(),
+        tokenizer_fingerprint: tokenizer().fingerprint().to_owned(),
+        numerics: "exact".into(),
+        eos_tokens: vec![
+            TokenId(special("<|return|>")),
+            TokenId(special("<|endoftext|>")),
+            TokenId(special("<|call|>")),
+        ],
+        default_sampling: Sampling::default(),
+    }
+}
+
+/// The state of a group that serves.
+pub fn serving() -> internal::WatchResponse {
+    internal::WatchResponse {
+        serving: true,
+        ranks_present: 2,
+        ranks_needed: 2,
+        status: "serving".into(),
+        ..Default::default()
+    }
+}
+
+pub fn accept() -> Cue {
+    Cue::Say(Event::Accepted(internal::Accepted { queue_position: 3 }))
+}
+
+/// Tokens from this position on, in one message.
+pub fn tokens(first_position: usize, ids: &[u32]) -> Cue {
+    let tokens = ids.iter().map(|&token| internal::SampledToken { token, logprob: None });
+    Cue::Say(Event::Tokens(internal::Tokens {
+        first_position: first_position as u32,
+        tokens: tokens.collect(),
+    }))
+}
+
+pub fn finished(reason: internal::SequenceEnd) -> Cue {
+    Cue::Say(Event::Finished(internal::SequenceFinished {
+        reason: reason.into(),
+        cached_prompt_tokens: 1,
+    }))
+}
+
+/// Accepts, generates these tokens one by one as far as the request lets it, and ends as a lead
+/// does: at a stop token or at the limit. Logprobs come where they are asked for.
+pub fn play(request: &FollowRequest, output: &[u32]) -> Vec<Cue> {
+    let mut cues = vec![accept()];
+    let sampling = request.sampling.clone().unwrap();
+    let stop = request.stop.clone().unwrap();
+    let prompt = request.tokens.len();
+    if let Some(top) = sampling.prompt_logprobs {
+        // In slices, as a lead that computes few rows at a time.
+        for (slice, tokens) in request.tokens[1..].chunks(64).enumerate() {
+            let logprobs = tokens.iter().map(|&token| logprob(token, top)).collect();
+            let first_position = (1 + 64 * slice) as u32;
+            let said = internal::PromptLogprobs { first_position, logprobs };
+            cues.push(Cue::Say(Event::PromptLogprobs(said)));
+        }
+    }
+    for (index, &token) in output.iter().take(stop.max_tokens as usize).enumerate() {
+        let logprob = sampling.logprobs.map(|top| logprob(token, top));
+        let tokens = vec![internal::SampledToken { token, logprob }];
+        let first_position = (prompt + index) as u32;
+        cues.push(Cue::Say(Event::Tokens(internal::Tokens { first_position, tokens })));
+        if stop.stop_tokens.contains(&token) {
+            cues.push(finished(internal::SequenceEnd::Stop));
+            return cues;
+        }
+    }
+    cues.push(match output.len() >= stop.max_tokens as usize {
+        true => finished(internal::SequenceEnd::Length),
+        // The script is at its end, the lead is not.
+        false => Cue::Hang,
+    });
+    cues
+}
+
+/// A logprob that tells its token: -id/1000, with the next ids as alternatives from -0.5 down.
+pub fn logprob(token: u32, top: u32) -> internal::TokenLogprob {
+    let other = |i: u32| internal::Alternative { token: token + i, logprob: -0.5 * i as f32 };
+    internal::TokenLogprob {
+        token,
+        logprob: -(token as f32) / 1000.0,
+        rank: 2,
+        top: (1..=top).map(other).collect(),
+    }
+}
+
+/// A script that always generates the same.
+pub fn always(
+    output: Vec<u32>,
+) -> impl Fn(&FollowRequest) -> Result<Vec<Cue>, Status> + Send + Sync + 'static {
+    move |request| Ok(play(request, &output))
+}

@@ -1,0 +1,87 @@
+//! What comes in: a sequence to generate, or why it cannot be taken.
+
+use std::sync::Arc;
+
+use spec::{Sampling, SequenceId, TokenId};
+
+use crate::outcome::Finish;
+
+/// A sequence to generate.
+#[derive(Clone, Debug)]
+pub struct Submit {
+    /// Its name; free again once the sequence has finished or was cancelled.
+    pub sequence: SequenceId,
+    /// The prompt, followed by what was generated already where the sequence is resumed.
+    ///
+    /// A sequence resumed with output has had the logprobs of its prompt reported before.
+    pub tokens: Vec<TokenId>,
+    /// How many of `tokens` are the prompt.
+    pub prompt_len: usize,
+    /// How its tokens are chosen.
+    pub sampling: Arc<Sampling>,
+    /// When it ends.
+    pub stop: Stop,
+    /// Whose it is: admission is fair between principals, and no prefix is shared across them.
+    pub principal: u32,
+    /// Keeps prefixes apart within a principal.
+    pub cache_salt: u64,
+}
+
+/// When a sequence ends by itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stop {
+    /// Most tokens to generate. With 0 the prompt is computed, for its logprobs, and nothing is
+    /// sampled.
+    pub max_tokens: usize,
+    /// Tokens that end it, those of the model's own end among them unless they are to be ignored.
+    pub stop_tokens: Vec<TokenId>,
+}
+
+/// Why a sequence was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// There is no prompt, or its length is not one of the tokens.
+    #[error("a prompt of {prompt_len} of {tokens} tokens: it must have at least one of them")]
+    Empty {
+        /// The length claimed for the prompt.
+        prompt_len: usize,
+        /// Tokens in all.
+        tokens: usize,
+    },
+    /// A sequence of that name is waiting or running.
+    #[error("sequence {sequence} is already waiting or running")]
+    Duplicate {
+        /// The name.
+        sequence: SequenceId,
+    },
+    /// More tokens than a sequence may have.
+    #[error("{tokens} tokens are more than the context of {max_context}")]
+    TooLong {
+        /// Tokens submitted.
+        tokens: usize,
+        /// The limit.
+        max_context: usize,
+    },
+    /// At its full length it would not fit into a rank that runs nothing else.
+    #[error(
+        "the sequence takes up to {needed} KV blocks and a rank has {have}: ask for fewer tokens"
+    )]
+    NeverFits {
+        /// Blocks of the full-attention pool at the sequence's full length.
+        needed: usize,
+        /// Blocks of that pool on a rank.
+        have: usize,
+    },
+    /// A resumed sequence that has nothing left to generate.
+    #[error("the sequence had already finished: {finish:?}")]
+    Finished {
+        /// How it had ended.
+        finish: Finish,
+    },
+    /// Too many are waiting; later there may be room.
+    #[error("{waiting} sequences are waiting, which is the limit")]
+    QueueFull {
+        /// How many wait.
+        waiting: usize,
+    },
+}

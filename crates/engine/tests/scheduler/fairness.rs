@@ -1,0 +1,102 @@
+//! Who is admitted when there is not room for all.
+
+use crate::world::{World, request, roomy, text};
+
+/// The order in which sequences were first admitted.
+fn admissions(world: &mut World) -> Vec<u64> {
+    let mut order = Vec::new();
+    while world.engine.has_work() {
+        if let Some(step) = world.plan() {
+            let opened: Vec<_> = step.parts[0].opens.iter().map(|o| o.sequence.0).collect();
+            order.extend(opened);
+        }
+        if world.engine.num_in_flight() == 2 || world.engine.num_running() == 0 {
+            world.complete(false);
+        }
+        while world.engine.num_in_flight() > 0 {
+            world.complete(false);
+        }
+    }
+    order
+}
+
+fn two_slots() -> World {
+    let mut config = roomy();
+    config.kv.num_slots = 2;
+    World::new(config, 1000, 1)
+}
+
+#[test]
+fn principals_take_turns_and_within_one_the_first_comes_first() {
+    let mut world = two_slots();
+    for id in 1..=6 {
+        world
+            .submit(request(u64::from(id), text(id, 20), 4))
+            .unwrap();
+    }
+    for id in 7..=8 {
+        let mut late = request(u64::from(id), text(id, 20), 4);
+        late.principal = 1;
+        world.submit(late).unwrap();
+    }
+    assert_eq!(admissions(&mut world), [1, 7, 2, 8, 3, 4, 5, 6]);
+}
+
+#[test]
+fn turns_are_counted_in_rows() {
+    let mut world = two_slots();
+    for id in 1..=3 {
+        world
+            .submit(request(u64::from(id), text(id, 100), 1))
+            .unwrap();
+    }
+    for id in 4..=9 {
+        let mut small = request(u64::from(id), text(id, 20), 1);
+        small.principal = 1;
+        world.submit(small).unwrap();
+    }
+    // Five small ones weigh as much as one large.
+    assert_eq!(admissions(&mut world), [1, 4, 5, 6, 7, 8, 2, 9, 3]);
+}
+
+#[test]
+fn silence_earns_no_credit() {
+    let mut world = two_slots();
+    for id in 1..=20 {
+        world
+            .submit(request(u64::from(id), text(id, 20), 4))
+            .unwrap();
+    }
+    world.drain();
+    // Principal 1 was never there before; it shares from now on and takes back nothing.
+    for id in 21..=28 {
+        let mut next = request(u64::from(id), text(id, 20), 4);
+        next.principal = u32::from(id % 2 == 0);
+        world.submit(next).unwrap();
+    }
+    let order = admissions(&mut world);
+    let even = order[..4].iter().filter(|id| *id % 2 == 0).count();
+    assert!((1..=3).contains(&even), "{order:?}");
+}
+
+#[test]
+fn a_large_sequence_is_not_overtaken_for_ever_by_small_ones() {
+    let mut config = roomy();
+    config.kv.full_blocks = 64;
+    let mut world = World::new(config, 1000, 1);
+    world.submit(request(1, text(1, 100), 50)).unwrap();
+    world.step();
+    world.submit(request(2, text(2, 1000), 5)).unwrap();
+    let mut small = 3;
+    let mut steps = 0;
+    while world.output_of(2).is_empty() {
+        if world.engine.num_waiting() < 20 {
+            let submit = request(u64::from(small), text(small, 60), 50);
+            world.submit(submit).unwrap();
+            small += 1;
+        }
+        world.step();
+        steps += 1;
+        assert!(steps < 200, "the large one waits for ever");
+    }
+}

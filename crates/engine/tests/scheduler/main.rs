@@ -1,0 +1,9 @@
+//! The engine against stub ranks: random walks, and one test for each thing it promises.
+
+mod batching;
+mod contract;
+mod fairness;
+mod prefix;
+mod stub;
+mod walk;
+mod world;

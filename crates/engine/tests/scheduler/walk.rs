@@ -1,0 +1,185 @@
+//! Random walks: everything that can happen, in any order, on small and tight configurations.
+
+use std::sync::Arc;
+
+use engine::{EngineConfig, Refused, Report, Stop, Submit};
+use spec::{KvPlan, Rank, Sampling, SequenceId, TokenId};
+
+use crate::world::{Rng, World};
+
+const SEEDS: u64 = 300;
+const MOVES: usize = 300;
+
+fn config(rng: &mut Rng) -> EngineConfig {
+    let block_size = rng.within(1, 5);
+    let sliding_window = rng.within(1, 9);
+    let num_slots = rng.within(1, 6);
+    let max_context = rng.within(20, 60);
+    let window_need = (sliding_window - 1).div_ceil(block_size) + 1;
+    // From one sequence of full length, which then has the rank to itself, to room for several.
+    let full_need = max_context.div_ceil(block_size);
+    EngineConfig {
+        num_ranks: [1, 1, 2, 3][rng.below(4)],
+        kv: KvPlan {
+            block_size,
+            full_blocks: full_need + rng.below(full_need),
+            window_blocks: window_need * rng.within(1, 4) + rng.below(window_need),
+            num_slots,
+        },
+        sliding_window,
+        max_step_rows: num_slots + rng.below(14),
+        max_in_flight: rng.within(1, 4),
+        max_waiting: rng.within(2, 9),
+        max_context,
+        checkpoint_interval: block_size * rng.within(1, 4),
+    }
+}
+
+fn a_submit(world: &mut World, id: u64) -> Submit {
+    let vocab = world.model.vocab;
+    let rng = &mut world.rng;
+    let mut prompt: Vec<TokenId> = Vec::new();
+    match rng.below(10) {
+        // The next turn of a chat.
+        0..4 if !world.requests.is_empty() => {
+            let turn = rng.below(world.requests.len());
+            let request = world.requests.values().nth(turn).unwrap();
+            prompt.extend(&request.submit.tokens);
+            prompt.extend(&request.got);
+        }
+        // One of a few beginnings that many share.
+        0..7 => {
+            let beginning = rng.below(3) as u32;
+            prompt.extend((0..12).map(|i| TokenId((i * i + beginning) % vocab)));
+        }
+        _ => {}
+    }
+    for _ in 0..rng.within(1, 9) {
+        prompt.push(TokenId(rng.below(vocab as usize) as u32));
+    }
+    let mut stop_tokens = Vec::new();
+    if rng.chance(50) {
+        stop_tokens.push(TokenId(rng.below(vocab as usize) as u32));
+    }
+    let sampling = Sampling {
+        seed: rng.below(2) as u64,
+        prompt_logprobs: rng.chance(20).then_some(1),
+        ..Sampling::default()
+    };
+    let submit = Submit {
+        sequence: SequenceId(id),
+        prompt_len: prompt.len(),
+        tokens: prompt,
+        sampling: Arc::new(sampling),
+        stop: Stop {
+            max_tokens: rng.below(40),
+            stop_tokens,
+        },
+        principal: u32::from(rng.chance(30)),
+        cache_salt: u64::from(rng.chance(10)),
+    };
+    let resumed = rng.chance(15);
+    let mut submit = submit;
+    if resumed {
+        let (output, _) = world.undisturbed(&submit);
+        let some = world.rng.below(output.len() + 1);
+        submit.tokens.extend(&output[..some]);
+    }
+    submit
+}
+
+fn submit(world: &mut World, id: u64) {
+    let submit = a_submit(world, id);
+    let config = world.engine.config().clone();
+    let (num_tokens, resumed) = (submit.tokens.len(), submit.tokens.len() > submit.prompt_len);
+    let full = world.engine.num_waiting() >= config.max_waiting;
+    match world.submit(submit) {
+        Ok(()) => {}
+        Err(Refused::TooLong { .. }) => assert!(num_tokens > config.max_context),
+        Err(Refused::QueueFull { .. }) => assert!(full),
+        Err(Refused::Finished { .. }) => assert!(resumed),
+        Err(refused) => panic!("{refused}"),
+    }
+}
+
+fn begin_epoch(world: &mut World) {
+    let old = world.ranks.len();
+    let mut homes: Vec<_> = (0..old as u32).map(|rank| Some(Rank(rank))).collect();
+    let turn = world.rng.below(old);
+    homes.rotate_left(turn);
+    for home in &mut homes {
+        if world.rng.chance(40) {
+            *home = None;
+        }
+    }
+    match world.rng.below(3) {
+        0 if homes.len() > 1 => drop(homes.pop()),
+        1 if homes.len() < 4 => homes.push(None),
+        _ => {}
+    }
+    world.begin_epoch(&homes);
+}
+
+fn walk(seed: u64) -> Report {
+    let mut rng = Rng::new(seed);
+    let config = config(&mut rng);
+    let vocab = rng.within(2, 8) as u32;
+    let mut world = World::new(config, vocab, seed);
+    world.late_percent = [0, 5, 30][rng.below(3)];
+    let calm = rng.chance(30);
+    for id in 0..MOVES as u64 {
+        match rng.below(100) {
+            0..18 => submit(&mut world, id),
+            18..50 => drop(world.plan()),
+            50..82 => {
+                let broken = rng.chance(10);
+                world.complete(broken);
+            }
+            82..90 => {
+                let rank = rng.below(world.ranks.len());
+                world.run_ahead(rank);
+            }
+            90..94 => {
+                let ids: Vec<_> = world.requests.keys().copied().collect();
+                if !ids.is_empty() {
+                    world.cancel(ids[rng.below(ids.len())]);
+                }
+            }
+            94..98 if !calm => world.void(),
+            98.. if !calm => begin_epoch(&mut world),
+            _ => drop(world.plan()),
+        }
+    }
+    world.late_percent = 0;
+    world.drain();
+    world.total
+}
+
+#[test]
+fn every_walk_ends_with_the_texts_of_undisturbed_runs() {
+    let only = option_env!("ENGINE_WALK_SEED").map(|seed| seed.parse().unwrap());
+    let seeds = only.map_or(0..SEEDS, |seed: u64| seed..seed + 1);
+    let mut total = Report::default();
+    for seed in seeds {
+        println!("seed {seed} (to run it alone, build with ENGINE_WALK_SEED={seed})");
+        let report = walk(seed);
+        total.preemptions += report.preemptions;
+        total.hit_rows += report.hit_rows;
+        total.late_lines += report.late_lines;
+        total.wasted_rows += report.wasted_rows;
+        total.tokens += report.tokens;
+    }
+    println!("{total:?}");
+    if only.is_none() {
+        // The walks go where they are meant to.
+        assert!(
+            total.preemptions > 200 && total.hit_rows > 5_000,
+            "{total:?}"
+        );
+        assert!(
+            total.late_lines > 1_000 && total.wasted_rows > 1_000,
+            "{total:?}"
+        );
+        assert!(total.tokens > 30_000, "{total:?}");
+    }
+}

@@ -1,0 +1,283 @@
+//! The exchange of one worker process: which epoch it is in, and whom it reaches how.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use exchange::{HostExchange, Inbox, PATIENCE};
+use proto::internal::exchange_service_server::ExchangeServiceServer;
+use spec::{Fence, Rank};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use tonic::transport::Endpoint;
+
+use crate::epoch::{Epoch, Link, Peer, Route, Wire};
+use crate::limits::{ENTER_LIMIT, FRAMES_IN_FLIGHT, MAX_MESSAGE_BYTES};
+use crate::outlet::{self, Outlet};
+use crate::service::Service;
+use crate::sockets;
+
+/// The exchange of one worker process, shared by its ranks and its server. Clones are the same hub.
+#[derive(Clone, Debug)]
+pub struct Hub {
+    runtime: Handle,
+    patience: Duration,
+    epochs: Arc<Epochs>,
+}
+
+/// Why an epoch was not entered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EnterError {
+    /// The process has been in that epoch, or in a later one.
+    #[error("epoch {got} is not after epoch {have}, which this worker has entered")]
+    NotNewer {
+        /// The last epoch entered.
+        have: Fence,
+        /// The one asked for.
+        got: Fence,
+    },
+    /// The ranks of this process and its peers are not `0..n`, each once.
+    #[error("rank {rank} is named {times} times among the {num_ranks} ranks of the epoch")]
+    Ranks {
+        /// The rank.
+        rank: Rank,
+        /// How often it is named.
+        times: usize,
+        /// How many ranks are named.
+        num_ranks: usize,
+    },
+    /// A peer's address is no address.
+    #[error("address {address:?} of a peer: {why}")]
+    Address {
+        /// The address.
+        address: String,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+impl Hub {
+    /// Returns a hub that has entered no epoch.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime: the streams' tasks run in the one this is called in.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_patience(PATIENCE)
+    }
+
+    /// Like [`Hub::new`], with another limit on the wait for one frame than [`PATIENCE`].
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    #[must_use]
+    pub fn with_patience(patience: Duration) -> Self {
+        let epochs = Arc::new(Epochs {
+            current: watch::Sender::new(None),
+        });
+        Self {
+            runtime: Handle::current(),
+            patience,
+            epochs,
+        }
+    }
+
+    /// Enters an epoch and returns the exchanges of `my_ranks`, in that order.
+    ///
+    /// An epoch that was entered before is aborted. Connecting to the peers begins, but is not
+    /// waited for; a peer that is not reached within [`crate::CONNECT_LIMIT`] counts as lost.
+    ///
+    /// # Errors
+    ///
+    /// [`EnterError`]; nothing has changed.
+    pub fn enter(
+        &self,
+        fence: Fence,
+        my_ranks: &[Rank],
+        peers: Vec<Peer>,
+    ) -> Result<Vec<HostExchange<Wire>>, EnterError> {
+        let endpoints = peers.iter().map(endpoint).collect::<Result<Vec<_>, _>>()?;
+        let (epoch, queues) = self.epoch(fence, my_ranks, peers)?;
+        let epoch = Arc::new(epoch);
+        self.epochs.enter(&epoch)?;
+        for ((index, endpoint), frames) in endpoints.into_iter().enumerate().zip(queues) {
+            self.runtime
+                .spawn(outlet::run(Arc::clone(&epoch), index, endpoint, frames));
+        }
+        let num_ranks = epoch.routes.len();
+        let inboxes = my_ranks.iter().filter_map(|rank| epoch.inbox(*rank));
+        let exchanges = inboxes.map(|inbox| {
+            HostExchange::new(Arc::clone(inbox), num_ranks, Wire::new(Arc::clone(&epoch)))
+        });
+        Ok(exchanges.collect())
+    }
+
+    /// Gives `fence` up, if it is the epoch this process is in: every wait in it ends with
+    /// [`exchange::ExchangeError::Aborted`], and its streams are closed in order.
+    pub fn abort(&self, fence: Fence) {
+        if let Some(epoch) = self.epochs.current().filter(|epoch| epoch.fence == fence) {
+            epoch.leave();
+        }
+    }
+
+    /// Leaves the epoch this process is in, if any, like [`Hub::abort`].
+    pub fn leave(&self) {
+        if let Some(epoch) = self.epochs.current() {
+            epoch.leave();
+        }
+    }
+
+    /// Returns whom one of this process's ranks waits for at this moment, if anybody.
+    #[must_use]
+    pub fn waiting_for(&self, rank: Rank) -> Option<Rank> {
+        self.epochs.current()?.inbox(rank)?.waiting_for()
+    }
+
+    /// Returns the service, to be mounted into the worker's server; see [`crate::server`].
+    #[must_use]
+    pub fn service(&self) -> ExchangeServiceServer<Service> {
+        ExchangeServiceServer::new(Service::new(Arc::clone(&self.epochs)))
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    fn epoch(
+        &self,
+        fence: Fence,
+        my_ranks: &[Rank],
+        peers: Vec<Peer>,
+    ) -> Result<(Epoch, Vec<Frames>), EnterError> {
+        let num_ranks = check_ranks(my_ranks, &peers)?;
+        let (mut links, mut queues) = (Vec::new(), Vec::new());
+        for peer in peers {
+            let pairs = my_ranks.len() * peer.ranks.len();
+            let (outlet, frames) = Outlet::new((FRAMES_IN_FLIGHT * pairs).max(1));
+            links.push(Link::new(peer, outlet));
+            queues.push(frames);
+        }
+        let route = |rank: Rank| match links.iter().position(|l| l.peer.ranks.contains(&rank)) {
+            Some(link) => Route::Peer(link),
+            None => {
+                let inbox = Inbox::with_patience(fence, rank, num_ranks, self.patience);
+                Route::Own(Arc::new(inbox))
+            }
+        };
+        let routes = (0..num_ranks as u32).map(Rank).map(route).collect();
+        Ok((
+            Epoch {
+                fence,
+                routes,
+                links,
+                left: CancellationToken::new(),
+            },
+            queues,
+        ))
+    }
+}
+
+impl Default for Hub {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+type Frames = tokio::sync::mpsc::Receiver<exchange::Frame>;
+
+fn endpoint(peer: &Peer) -> Result<Endpoint, EnterError> {
+    sockets::endpoint(&peer.address).map_err(|error| EnterError::Address {
+        address: peer.address.clone(),
+        why: crate::convert::reason(&Status::from_error(error.into())),
+    })
+}
+
+/// Checks that all ranks together are `0..n`, each once, and returns `n`.
+fn check_ranks(my_ranks: &[Rank], peers: &[Peer]) -> Result<usize, EnterError> {
+    let all = || {
+        my_ranks
+            .iter()
+            .chain(peers.iter().flat_map(|peer| &peer.ranks))
+    };
+    let num_ranks = all().count();
+    for rank in (0..num_ranks as u32).map(Rank) {
+        let times = all().filter(|named| **named == rank).count();
+        if times != 1 {
+            return Err(EnterError::Ranks {
+                rank,
+                times,
+                num_ranks,
+            });
+        }
+    }
+    Ok(num_ranks)
+}
+
+/// The epoch that was entered last, as the hub and the service share it.
+#[derive(Debug)]
+pub(crate) struct Epochs {
+    current: watch::Sender<Option<Arc<Epoch>>>,
+}
+
+impl Epochs {
+    fn current(&self) -> Option<Arc<Epoch>> {
+        self.current.borrow().clone()
+    }
+
+    /// Makes `epoch` the current one, if it is newer, and leaves the one before.
+    fn enter(&self, epoch: &Arc<Epoch>) -> Result<(), EnterError> {
+        let mut outcome = Ok(());
+        self.current.send_if_modified(|current| {
+            if let Some(before) = current {
+                if before.fence >= epoch.fence {
+                    let (have, got) = (before.fence, epoch.fence);
+                    outcome = Err(EnterError::NotNewer { have, got });
+                    return false;
+                }
+                before.leave();
+            }
+            *current = Some(Arc::clone(epoch));
+            true
+        });
+        outcome
+    }
+
+    /// Returns the epoch of `fence`, and waits a little if it has not been entered yet.
+    pub(crate) async fn entered(&self, fence: Fence) -> Result<Arc<Epoch>, Status> {
+        let mut current = self.current.subscribe();
+        let reached = current.wait_for(|epoch| epoch.as_ref().is_some_and(|e| e.fence >= fence));
+        let reached = tokio::time::timeout(ENTER_LIMIT, reached).await;
+        let reached = match reached {
+            Ok(Ok(epoch)) => epoch.clone(),
+            _ => self.current(),
+        };
+        match reached {
+            Some(epoch) if epoch.fence == fence && !epoch.left.is_cancelled() => Ok(epoch),
+            Some(epoch) => {
+                let left = if epoch.left.is_cancelled() {
+                    "left"
+                } else {
+                    "entered"
+                };
+                let why = format!(
+                    "the frame is of epoch {fence}, but this worker has {left} epoch {}",
+                    epoch.fence
+                );
+                Err(Status::failed_precondition(why))
+            }
+            None => {
+                let why =
+                    format!("the frame is of epoch {fence}, but this worker has entered none");
+                Err(Status::failed_precondition(why))
+            }
+        }
+    }
+}
+
+impl Drop for Epochs {
+    fn drop(&mut self) {
+        if let Some(epoch) = self.current() {
+            epoch.leave();
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Every limit of this crate, and why it has its size.
+
+use std::time::Duration;
+
+use exchange::MAX_FRAME_BYTES;
+
+/// The longest gRPC message: a frame, and room for the numbers beside it.
+pub const MAX_MESSAGE_BYTES: usize = MAX_FRAME_BYTES + 1024;
+
+/// How long connecting to a peer is tried. Every peer listens before it registers, so this only
+/// has to outlast a moment of overload.
+pub const CONNECT_LIMIT: Duration = Duration::from_secs(2);
+
+/// Pause between two tries to connect.
+pub(crate) const CONNECT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How long a frame of an epoch that is not entered yet waits for [`crate::Hub::enter`]. The lead
+/// starts steps when all workers have acknowledged the epoch, so it seldom waits at all; and it is
+/// shorter than the lead's limit on time without progress, so that the refusal is seen first.
+pub const ENTER_LIMIT: Duration = Duration::from_secs(3);
+
+/// How long the streams of an epoch that has been left may take to end in order.
+pub(crate) const CLOSE_LIMIT: Duration = Duration::from_secs(1);
+
+/// How often an HTTP/2 connection is tested, also while it is idle. A process that dies is seen at
+/// once, as its sockets are reset; this is for a host or a network that goes silent.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long the answer to such a test may take. Longer than a busy machine may keep a thread from
+/// running, and together with the interval shorter than the lead's limit on time without progress.
+pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// HTTP/2 flow control: bytes a stream may have under way. What arrives goes to an inbox at once,
+/// and the schedule of exchanges bounds what lies there, so the window only must not slow it down.
+pub(crate) const WINDOW_BYTES: u32 = 16 << 20;
+
+/// The longest HTTP/2 frame that is accepted: a few large reads instead of many of 16 KiB.
+pub(crate) const HTTP2_FRAME_BYTES: u32 = 1 << 20;
+
+/// Frames under way between two ranks, in one direction. A rank sends exchange `x + 2` only after
+/// it has the receiver's frame of `x + 1`, which the receiver sent after taking this rank's of `x`.
+pub(crate) const FRAMES_IN_FLIGHT: usize = 2;

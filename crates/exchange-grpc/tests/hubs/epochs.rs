@@ -1,0 +1,173 @@
+//! Entering, leaving, and frames of another epoch.
+
+use std::thread;
+
+use exchange::ExchangeError;
+use exchange_grpc::{EnterError, Peer};
+use spec::{Epoch, Fence, Rank, Term};
+
+use crate::process::{FENCE, NEXT, Process, dispatch, enter, pair, round, until};
+
+#[test]
+fn the_next_epoch_works_after_an_abort_and_the_old_stays_aborted() {
+    let (processes, mut old) = pair();
+    round(&mut old, FENCE, 1);
+    // One rank is in the middle of an exchange; its frame is at the other already.
+    thread::scope(|scope| {
+        let [first, _] = &mut old;
+        let waiting = scope.spawn(|| dispatch(first, FENCE, 2));
+        until("waiting", || {
+            processes[0].hub.waiting_for(Rank(0)) == Some(Rank(1))
+        });
+        processes
+            .iter()
+            .for_each(|process| process.hub.abort(FENCE));
+        let error = waiting.join().unwrap().unwrap_err();
+        assert!(
+            matches!(error, ExchangeError::Aborted { peer: Rank(1), .. }),
+            "{error}"
+        );
+    });
+    let new = enter(&processes, &[&[0], &[1]], NEXT)
+        .into_iter()
+        .flatten()
+        .collect::<Vec<_>>();
+    let mut new = new.try_into().unwrap();
+    // The void step runs again.
+    round(&mut new, NEXT, 2);
+    let error = dispatch(&mut old[0], FENCE, 2).unwrap_err();
+    assert!(matches!(error, ExchangeError::Aborted { .. }), "{error}");
+    round(&mut new, NEXT, 3);
+}
+
+#[test]
+fn ranks_may_change_places_from_epoch_to_epoch() {
+    let (processes, mut first) = pair();
+    round(&mut first, FENCE, 1);
+    let swapped = enter(&processes, &[&[1], &[0]], NEXT).into_iter().flatten();
+    round(
+        &mut swapped.collect::<Vec<_>>().try_into().unwrap(),
+        NEXT,
+        2,
+    );
+}
+
+#[test]
+fn aborting_another_epoch_changes_nothing() {
+    let (processes, mut exchanges) = pair();
+    processes[0].hub.abort(NEXT);
+    processes[0].hub.abort(Fence {
+        term: Term(1),
+        ..FENCE
+    });
+    round(&mut exchanges, FENCE, 1);
+}
+
+#[test]
+fn a_frame_that_comes_before_the_epoch_is_entered_waits_for_it() {
+    let processes = [Process::start(), Process::start()];
+    let early = processes[0]
+        .hub
+        .enter(FENCE, &[Rank(0)], vec![processes[1].peer(&[1])])
+        .unwrap();
+    let mut early = early.into_iter().next().unwrap();
+    thread::scope(|scope| {
+        let first = scope.spawn(|| dispatch(&mut early, FENCE, 1));
+        until("waiting", || {
+            processes[0].hub.waiting_for(Rank(0)) == Some(Rank(1))
+        });
+        let late = processes[1]
+            .hub
+            .enter(FENCE, &[Rank(1)], vec![processes[0].peer(&[0])])
+            .unwrap();
+        dispatch(&mut late.into_iter().next().unwrap(), FENCE, 1).unwrap();
+        first.join().unwrap().unwrap();
+    });
+}
+
+#[test]
+fn a_peer_that_leaves_in_order_is_not_lost() {
+    let (processes, mut exchanges) = pair();
+    round(&mut exchanges, FENCE, 1);
+    let [first, _] = &mut exchanges;
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| dispatch(first, FENCE, 2));
+        until("waiting", || {
+            processes[0].hub.waiting_for(Rank(0)) == Some(Rank(1))
+        });
+        processes[1].hub.leave();
+        // Its server ends in order too, so every stream has ended.
+        processes[1].shut_down();
+        // The lead tells the survivor, which has blamed nobody until then.
+        assert_eq!(processes[0].hub.waiting_for(Rank(0)), Some(Rank(1)));
+        processes[0].hub.abort(FENCE);
+        let error = waiting.join().unwrap().unwrap_err();
+        assert!(matches!(error, ExchangeError::Aborted { .. }), "{error}");
+    });
+}
+
+#[test]
+fn a_hub_enters_only_newer_epochs() {
+    let process = Process::start();
+    process.hub.enter(FENCE, &[Rank(0)], vec![]).unwrap();
+    process.hub.leave();
+    let older = Fence {
+        term: Term(1),
+        epoch: Epoch(9),
+    };
+    for got in [FENCE, older] {
+        let error = process.hub.enter(got, &[Rank(0)], vec![]).unwrap_err();
+        assert_eq!(error, EnterError::NotNewer { have: FENCE, got });
+    }
+    process
+        .hub
+        .enter(
+            Fence {
+                term: Term(3),
+                epoch: Epoch(1),
+            },
+            &[Rank(0)],
+            vec![],
+        )
+        .unwrap();
+}
+
+#[test]
+fn refuses_ranks_that_do_not_fit_together() {
+    let process = Process::start();
+    let enter = |own: &[u32], theirs: &[u32]| {
+        let own: Vec<Rank> = own.iter().copied().map(Rank).collect();
+        let error = process
+            .hub
+            .enter(FENCE, &own, vec![process.peer(theirs)])
+            .unwrap_err();
+        match error {
+            EnterError::Ranks {
+                rank,
+                times,
+                num_ranks,
+            } => (rank.0, times, num_ranks),
+            other => panic!("about ranks, but: {other}"),
+        }
+    };
+    assert_eq!(enter(&[0], &[2]), (1, 0, 2));
+    assert_eq!(enter(&[0], &[0]), (0, 2, 2));
+    assert_eq!(enter(&[1, 1, 2], &[0]), (1, 2, 4));
+    assert_eq!(enter(&[0], &[u32::MAX]), (1, 0, 2));
+    // After refusals the hub is as it was.
+    process.hub.enter(FENCE, &[Rank(0)], vec![]).unwrap();
+}
+
+#[test]
+fn refuses_an_address_that_is_none() {
+    let process = Process::start();
+    let peer = Peer {
+        address: "no address".to_owned(),
+        ranks: vec![Rank(1)],
+    };
+    let error = process
+        .hub
+        .enter(FENCE, &[Rank(0)], vec![peer])
+        .unwrap_err();
+    assert!(error.to_string().contains("\"no address\""), "{error}");
+}

@@ -1,0 +1,7 @@
+//! Hubs over real sockets: the suite that every transport passes, failures, and wrong input.
+
+mod conformance;
+mod epochs;
+mod faults;
+mod process;
+mod wrong_input;

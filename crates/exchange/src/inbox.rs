@@ -1,0 +1,363 @@
+//! Where the frames of one rank arrive, and where it waits for them.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use kernels::{ExchangeError, Moment, Phase};
+use spec::{Fence, Rank};
+
+use crate::frame::MAX_FRAME_BYTES;
+use crate::transport::Frame;
+
+/// How many frames of one sender may lie here.
+///
+/// Two are enough. A rank sends its frames of exchange `x + 1` only when it has taken one of
+/// exchange `x` from every rank, this one included; and this rank sends its own of `x` only when it
+/// has taken all of `x - 1`. So while this rank has not yet taken a sender's frame of `x`, the
+/// sender cannot have gone past the sending of `x + 1`: what lies here is of `x` and `x + 1`.
+const MAX_FRAMES_AHEAD: usize = 2;
+
+/// How long a rank waits for one frame, unless told otherwise.
+///
+/// A last resort against waiting for ever: the lead watches progress and gives a step up long
+/// before, by [`Inbox::abort`].
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// [`Inbox::waiting`] while nobody is waited for.
+const NOBODY: u32 = u32::MAX;
+
+/// Where the frames of one rank arrive, in one epoch.
+///
+/// Made anew for each epoch, so that neither a late frame nor a thread of an epoch that is over can
+/// disturb the next. One thread takes; any thread delivers, aborts and looks.
+#[derive(Debug)]
+pub struct Inbox {
+    fence: Fence,
+    rank: Rank,
+    patience: Duration,
+    state: Mutex<State>,
+    changed: Condvar,
+    /// The rank that is waited for, or [`NOBODY`].
+    waiting: AtomicU32,
+}
+
+#[derive(Debug)]
+struct State {
+    aborted: bool,
+    /// In rank order.
+    senders: Vec<Sender>,
+}
+
+/// What is known of one sending rank.
+#[derive(Debug, Default)]
+struct Sender {
+    frames: VecDeque<(Key, Bytes)>,
+    /// The last frame that came.
+    newest: Option<Key>,
+    /// Why nothing more will come.
+    lost: Option<String>,
+}
+
+/// The exchange that a frame belongs to. Ordered as the exchanges follow each other.
+type Key = (Moment, Phase);
+
+/// Why a frame was not taken in.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// It belongs to another epoch.
+    #[error("the frame is of epoch {got}, but rank {rank} is in epoch {have}")]
+    OtherEpoch {
+        /// The receiver.
+        rank: Rank,
+        /// The receiver's epoch.
+        have: Fence,
+        /// The frame's.
+        got: Fence,
+    },
+    /// The receiver has given the epoch up.
+    #[error("the epoch has been aborted")]
+    Aborted,
+    /// It does not come from another rank of the group, or not to this one.
+    #[error("rank {rank} of {num_ranks} takes no frame from rank {from} to rank {to}")]
+    NotOurs {
+        /// The receiver.
+        rank: Rank,
+        /// Ranks in the group.
+        num_ranks: usize,
+        /// Who the frame says it is from.
+        from: Rank,
+        /// Who the frame says it is for.
+        to: Rank,
+    },
+    /// The sender has sent this one, or a later one, before.
+    #[error("rank {from} sent {phase} of {moment} again, or too late")]
+    Repeated {
+        /// The sender.
+        from: Rank,
+        /// The exchange.
+        phase: Phase,
+        /// When.
+        moment: Moment,
+    },
+    /// The sender runs ahead of what the schedule of exchanges allows.
+    #[error("rank {from} sent {phase} of {moment} while {waiting} earlier frames wait")]
+    TooFarAhead {
+        /// The sender.
+        from: Rank,
+        /// How many wait.
+        waiting: usize,
+        /// The exchange.
+        phase: Phase,
+        /// When.
+        moment: Moment,
+    },
+    /// It is longer than any frame may be.
+    #[error("rank {from} sent a frame of {bytes} bytes; the limit is {MAX_FRAME_BYTES}")]
+    TooLarge {
+        /// The sender.
+        from: Rank,
+        /// Its length.
+        bytes: usize,
+    },
+}
+
+impl Inbox {
+    /// Returns the inbox of `rank`, for the frames of `fence` alone; waits as long as [`PATIENCE`].
+    #[must_use]
+    pub fn enter(fence: Fence, rank: Rank, num_ranks: usize) -> Self {
+        Self::with_patience(fence, rank, num_ranks, PATIENCE)
+    }
+
+    /// Like [`Inbox::enter`], with a limit for each wait.
+    #[must_use]
+    pub fn with_patience(fence: Fence, rank: Rank, num_ranks: usize, patience: Duration) -> Self {
+        let senders = (0..num_ranks).map(|_| Sender::default()).collect();
+        Self {
+            fence,
+            rank,
+            patience,
+            state: Mutex::new(State {
+                aborted: false,
+                senders,
+            }),
+            changed: Condvar::new(),
+            waiting: AtomicU32::new(NOBODY),
+        }
+    }
+
+    /// Returns the epoch whose frames are taken.
+    #[must_use]
+    pub fn fence(&self) -> Fence {
+        self.fence
+    }
+
+    /// Returns the rank that waits here.
+    #[must_use]
+    pub fn rank(&self) -> Rank {
+        self.rank
+    }
+
+    /// Returns the rank that is waited for at this moment, if any. Never blocks.
+    #[must_use]
+    pub fn waiting_for(&self) -> Option<Rank> {
+        let rank = self.waiting.load(Ordering::Relaxed);
+        (rank != NOBODY).then_some(Rank(rank))
+    }
+
+    /// Takes in a frame and wakes who waits for it.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`]: the frame is dropped, and nothing else has changed.
+    pub fn deliver(&self, frame: Frame) -> Result<(), Refusal> {
+        let Frame {
+            moment,
+            phase,
+            from,
+            to,
+            payload,
+        } = frame;
+        if moment.fence != self.fence {
+            let (have, got) = (self.fence, moment.fence);
+            return Err(Refusal::OtherEpoch {
+                rank: self.rank,
+                have,
+                got,
+            });
+        }
+        if payload.len() > MAX_FRAME_BYTES {
+            return Err(Refusal::TooLarge {
+                from,
+                bytes: payload.len(),
+            });
+        }
+        let mut state = self.lock();
+        if state.aborted {
+            return Err(Refusal::Aborted);
+        }
+        let num_ranks = state.senders.len();
+        let sender = match state.senders.get_mut(from.index()) {
+            Some(sender) if from != self.rank && to == self.rank => sender,
+            _ => {
+                return Err(Refusal::NotOurs {
+                    rank: self.rank,
+                    num_ranks,
+                    from,
+                    to,
+                });
+            }
+        };
+        let key = (moment, phase);
+        if sender.newest >= Some(key) {
+            return Err(Refusal::Repeated {
+                from,
+                phase,
+                moment,
+            });
+        }
+        let waiting = sender.frames.len();
+        if waiting >= MAX_FRAMES_AHEAD {
+            return Err(Refusal::TooFarAhead {
+                from,
+                waiting,
+                phase,
+                moment,
+            });
+        }
+        sender.frames.push_back((key, payload));
+        sender.newest = Some(key);
+        drop(state);
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    /// Gives the epoch up: every wait, now and later, ends with [`ExchangeError::Aborted`].
+    pub fn abort(&self) {
+        let mut state = self.lock();
+        state.aborted = true;
+        for sender in &mut state.senders {
+            sender.frames.clear();
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Notes that nothing more comes from `from`, and why; the first reason stays.
+    ///
+    /// A wait in an exchange whose frame from `from` has not come ends with
+    /// [`ExchangeError::PeerLost`], whoever was waited for: that exchange cannot be completed.
+    pub fn peer_lost(&self, from: Rank, why: &str) {
+        let mut state = self.lock();
+        if let Some(sender) = state.senders.get_mut(from.index()) {
+            sender.lost.get_or_insert_with(|| why.to_owned());
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Waits for the frame of an exchange and returns its payload.
+    pub(crate) fn take(
+        &self,
+        moment: Moment,
+        phase: Phase,
+        from: Rank,
+    ) -> Result<Bytes, ExchangeError> {
+        let key = (moment, phase);
+        let mut state = self.lock();
+        let mut since = None;
+        let taken = loop {
+            if let Some(taken) = state.take(key, from) {
+                break taken;
+            }
+            // The clock is read only where there is something to wait for.
+            let since = *since.get_or_insert_with(Instant::now);
+            self.waiting.store(from.0, Ordering::Relaxed);
+            let waited = since.elapsed();
+            let Some(left) = self.patience.checked_sub(waited) else {
+                break Err(ExchangeError::TimedOut {
+                    peer: from,
+                    waited,
+                    phase,
+                    moment,
+                });
+            };
+            let woken = self.changed.wait_timeout(state, left);
+            (state, _) = woken.unwrap_or_else(PoisonError::into_inner);
+        };
+        self.waiting.store(NOBODY, Ordering::Relaxed);
+        taken
+    }
+
+    /// Returns an error if the epoch has been given up, so that a rank without peers notices too.
+    pub(crate) fn check(&self, moment: Moment, phase: Phase) -> Result<(), ExchangeError> {
+        let peer = self.rank;
+        if moment.fence != self.fence {
+            let why = format!("its exchange belongs to epoch {}", self.fence);
+            return Err(ExchangeError::BadFrame {
+                peer,
+                why,
+                phase,
+                moment,
+            });
+        }
+        if self.lock().aborted {
+            return Err(ExchangeError::Aborted {
+                peer,
+                phase,
+                moment,
+            });
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it holds the lock, and no state in between is ever visible.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Returns the outcome of waiting for `from` in the exchange `key`, if there is one yet.
+    fn take(&mut self, key: Key, from: Rank) -> Option<Result<Bytes, ExchangeError>> {
+        let (moment, phase) = key;
+        if self.aborted {
+            return Some(Err(ExchangeError::Aborted {
+                peer: from,
+                phase,
+                moment,
+            }));
+        }
+        if let Some((found, payload)) = self.senders[from.index()].frames.pop_front() {
+            if found == key {
+                return Some(Ok(payload));
+            }
+            let why = format!("it is at {} of {} instead", found.1, found.0);
+            return Some(Err(ExchangeError::BadFrame {
+                peer: from,
+                why,
+                phase,
+                moment,
+            }));
+        }
+        // A rank that went after sending its frame of this exchange does not hinder it.
+        let missing = |sender: &&(Rank, &Sender)| sender.1.newest < Some(key);
+        let mut lost = (0..)
+            .map(Rank)
+            .zip(&self.senders)
+            .filter(|(_, s)| s.lost.is_some());
+        let (peer, sender) = lost.find(|sender| missing(&sender))?;
+        let why = sender.lost.clone().unwrap_or_default();
+        Some(Err(ExchangeError::PeerLost {
+            peer,
+            why,
+            phase,
+            moment,
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests;

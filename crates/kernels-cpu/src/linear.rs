@@ -1,0 +1,50 @@
+//! Products with `bf16` matrices.
+
+use kernels::Linear;
+
+use crate::panel::Panel;
+use crate::pool::Pool;
+use crate::product::{OUTPUTS, Product};
+use crate::simd::Path;
+use crate::tiles;
+use crate::weights::Bf16;
+
+pub(crate) fn linear(pool: &Pool, path: Path, args: Linear<'_>) {
+    args.check();
+    let (inputs, outputs) = (args.inputs, args.outputs);
+    let x = Panel::pack::<Bf16<'_>>(pool, args.rows(), inputs, |row| {
+        &args.x[row * inputs..][..inputs]
+    });
+    let weights = Bf16 {
+        values: args.weight,
+        inputs,
+    };
+    let tiles = tiles::columns(args.out.chunks_exact_mut(outputs), outputs, OUTPUTS);
+    let items = (0..).step_by(OUTPUTS).zip(tiles).collect();
+    pool.each(items, |(first, mut rows): (usize, Vec<&mut [f32]>)| {
+        let Some(width) = rows.first().map(|row| row.len()) else {
+            return;
+        };
+        let mut z = vec![0.0; rows.len() * width];
+        path.run(Product {
+            x: &x,
+            weights,
+            outputs: first..first + width,
+            z: &mut z,
+        });
+        for (row, z) in rows.iter_mut().zip(z.chunks_exact_mut(width)) {
+            if let Some(bias) = args.bias {
+                for (z, bias) in z.iter_mut().zip(&bias[first..]) {
+                    *z += bias.to_f32();
+                }
+            }
+            if args.accumulate {
+                for (out, z) in row.iter_mut().zip(z) {
+                    *out += *z;
+                }
+            } else {
+                row.copy_from_slice(z);
+            }
+        }
+    });
+}

@@ -1,0 +1,132 @@
+//! Eight lanes of `f32`, by two instruction paths that give the same bits.
+//!
+//! A kernel is written once, against [`Simd`], and runs through [`Path::run`], which enters the
+//! instruction path found at start. Every operation is exact or rounded once as IEEE 754 says, and
+//! sums across lanes have one order, so that [`Scalar`] and `Avx2` cannot differ.
+//!
+//! Everything between [`Path::run`] and an operation has to be inlined into the function that
+//! carries the target features: hence `#[inline(always)]` on kernels and their helpers.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+mod scalar;
+
+use half::bf16;
+use kernels::mxfp4;
+
+#[cfg(target_arch = "x86_64")]
+use self::avx2::Avx2;
+pub(crate) use self::scalar::Scalar;
+
+/// Values of one register.
+pub(crate) const LANES: usize = 8;
+
+/// A register in memory.
+pub(crate) type Lanes = [f32; LANES];
+
+/// Four registers: 32 values, which is also an MXFP4 block.
+pub(crate) type Quad<T> = [T; 4];
+
+/// Which of 32 values each lane holds, where they lie in order.
+pub(crate) const ORDERED: Quad<[usize; LANES]> = {
+    let mut order = [[0; LANES]; 4];
+    let mut place = 0;
+    while place < 4 * LANES {
+        order[place / LANES][place % LANES] = place;
+        place += 1;
+    }
+    order
+};
+
+/// The same for the values of an MXFP4 block, in the order in which AVX2 takes them apart with the
+/// fewest instructions.
+pub(crate) const SPLIT: Quad<[usize; LANES]> = {
+    let mut order = [[0; LANES]; 4];
+    let mut place = 0;
+    while place < 4 * LANES {
+        let (register, lane) = (place / LANES, place % LANES);
+        order[register][lane] =
+            16 * (register / 2) + 2 * (register % 2) + 4 * (lane % 4) + lane / 4;
+        place += 1;
+    }
+    order
+};
+
+/// The operations of one instruction path. A value of the type proves that the processor has it.
+pub(crate) trait Simd: Copy {
+    /// Eight `f32`.
+    type F32: Copy;
+
+    fn splat(self, value: f32) -> Self::F32;
+    fn load(self, from: &Lanes) -> Self::F32;
+    fn store(self, value: Self::F32, to: &mut Lanes);
+
+    /// Hints that the element is read soon. It may lie beyond the end.
+    fn prefetch<T>(self, from: &[T], index: usize);
+
+    /// Widens eight `bf16`.
+    fn widen(self, from: &[bf16; LANES]) -> Self::F32;
+
+    /// Returns the values of one MXFP4 block in [`SPLIT`] order; code 8, minus zero, gives zero.
+    fn unpack(self, block: &[u8; mxfp4::BLOCK_BYTES], scale: u8) -> Quad<Self::F32>;
+
+    fn add(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    fn sub(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    fn mul(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    fn div(self, a: Self::F32, b: Self::F32) -> Self::F32;
+
+    /// The smaller; `b` unless `a` is smaller, so also if either is NaN.
+    fn min(self, a: Self::F32, b: Self::F32) -> Self::F32;
+
+    /// The larger; `b` unless `a` is larger, so also if either is NaN.
+    fn max(self, a: Self::F32, b: Self::F32) -> Self::F32;
+
+    /// `a · b + c`, rounded once.
+    fn fma(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
+
+    /// The nearest whole number, ties to even.
+    fn round(self, value: Self::F32) -> Self::F32;
+
+    /// `2^value` for whole values in `-126..=127`; 0 for −127.
+    fn pow2(self, value: Self::F32) -> Self::F32;
+
+    /// Sums each register's lanes: `((0 + 2) + (1 + 3)) + ((4 + 6) + (5 + 7))`.
+    fn sums(self, values: Quad<Self::F32>) -> [f32; 4];
+}
+
+/// A computation that any instruction path can run.
+pub(crate) trait Kernel {
+    /// What it returns.
+    type Output;
+
+    /// Has to be `#[inline(always)]`.
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+/// An instruction path of this processor.
+#[derive(Clone, Copy)]
+pub(crate) enum Path {
+    Scalar(Scalar),
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Avx2),
+}
+
+impl Path {
+    /// Finds the fastest path.
+    pub(crate) fn detect() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(avx2) = Avx2::detect() {
+            return Self::Avx2(avx2);
+        }
+        Self::Scalar(Scalar)
+    }
+
+    #[inline]
+    pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        match self {
+            Self::Scalar(scalar) => kernel.run(scalar),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(avx2) => avx2.run(kernel),
+        }
+    }
+}

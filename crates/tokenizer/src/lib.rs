@@ -1,0 +1,17 @@
+//! The vocabulary, incremental decoding and the Harmony format.
+
+mod byte_chars;
+mod error;
+mod file;
+pub mod harmony;
+mod ranks;
+mod specials;
+pub mod synthetic;
+mod text_stream;
+mod tokenizer;
+mod utf8;
+
+pub use error::Error;
+pub use text_stream::TextStream;
+pub use tokenizer::Tokenizer;
+pub use utf8::Utf8Stream;

@@ -1,0 +1,109 @@
+//! What a worker is told at its start.
+
+use std::num::{NonZeroU32, NonZeroU64};
+
+use checkpoint::ModelName;
+
+use crate::address::address_fault;
+use crate::error::{Error, Result};
+use crate::limits::{MAX_NAME_BYTES, MAX_RANKS, MAX_THREADS_PER_RANK};
+
+/// How ranks compute; ranks of one group must agree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Numerics {
+    /// `f32` activations, accumulation and KV over the published weights.
+    Exact,
+}
+
+/// A worker's configuration. Nothing is chosen silently; see [`Config::check`].
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Name of the worker, unique within the cluster; keeps its ranks over restarts.
+    pub name: String,
+    /// The model: a directory of the published layout, or `synth:…`.
+    pub model: ModelName,
+    /// Ranks it holds, at most [`MAX_RANKS`].
+    pub ranks: NonZeroU32,
+    /// Threads that compute for each rank, at most [`MAX_THREADS_PER_RANK`].
+    pub threads_per_rank: NonZeroU32,
+    /// How its ranks compute.
+    pub numerics: Numerics,
+    /// Internal address of the coordinator: `http://HOST:PORT`.
+    pub coordinator: String,
+    /// Where other members reach this worker, `http://HOST:PORT`; absent, the listener's own
+    /// address or, where that is on all interfaces, the name of the machine.
+    pub advertise: Option<String>,
+    /// Bytes that the KV of all its ranks together may take.
+    pub max_kv_bytes: NonZeroU64,
+}
+
+impl Config {
+    /// Checks every value.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] naming the first field that cannot be used.
+    pub fn check(&self) -> Result<()> {
+        let refuse = |field, why| Err(Error::Config { field, why });
+        if self.name.is_empty() || self.name.len() > MAX_NAME_BYTES {
+            return refuse("name", format!("has {} bytes, not 1 to {MAX_NAME_BYTES}", self.name.len()));
+        }
+        if self.name.chars().any(|c| c.is_control() || c.is_whitespace()) {
+            return refuse("name", format!("{:?} has white space", self.name));
+        }
+        if self.ranks.get() > MAX_RANKS {
+            return refuse("ranks", format!("{} is more than {MAX_RANKS}", self.ranks));
+        }
+        let threads = self.threads_per_rank.get();
+        if threads > MAX_THREADS_PER_RANK {
+            let why = format!("{threads} is more than {MAX_THREADS_PER_RANK}");
+            return refuse("threads_per_rank", why);
+        }
+        if let Some(why) = address_fault(&self.coordinator) {
+            return refuse("coordinator", why);
+        }
+        if let Some(why) = self.advertise.as_deref().and_then(address_fault) {
+            return refuse("advertise", why);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> Config {
+        Config {
+            name: "worker-0".into(),
+            model: ModelName::parse("synth:tiny").unwrap(),
+            ranks: NonZeroU32::MIN,
+            threads_per_rank: NonZeroU32::MIN,
+            numerics: Numerics::Exact,
+            coordinator: "http://127.0.0.1:7101".into(),
+            advertise: None,
+            max_kv_bytes: NonZeroU64::new(1 << 30).unwrap(),
+        }
+    }
+
+    fn refused(change: impl FnOnce(&mut Config)) -> &'static str {
+        let mut config = config();
+        change(&mut config);
+        match config.check().unwrap_err() {
+            Error::Config { field, .. } => field,
+            other => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn names_the_field_that_cannot_be_used() {
+        config().check().unwrap();
+        assert_eq!(refused(|config| config.name = String::new()), "name");
+        assert_eq!(refused(|config| config.name = "a b".into()), "name");
+        assert_eq!(refused(|config| config.ranks = NonZeroU32::new(65).unwrap()), "ranks");
+        let many = NonZeroU32::MAX;
+        assert_eq!(refused(|config| config.threads_per_rank = many), "threads_per_rank");
+        assert_eq!(refused(|config| config.coordinator = "127.0.0.1:1".into()), "coordinator");
+        assert_eq!(refused(|config| config.advertise = Some("x".into())), "advertise");
+    }
+}

@@ -1,0 +1,261 @@
+//! Nothing malformed passes, and each refusal names its field.
+
+use proto::internal as wire;
+use spec::{Attention, Geometry, Placement, Rank, Rope};
+
+use super::plan::kv_bytes;
+use super::{Bounds, EpochPlan, Fault, fence, step_parts};
+
+fn geometry() -> Geometry {
+    Geometry {
+        layers: vec![Attention::Sliding, Attention::Full],
+        hidden: 64,
+        intermediate: 64,
+        num_experts: 4,
+        experts_per_token: 2,
+        num_heads: 4,
+        num_kv_heads: 2,
+        head_dim: 16,
+        vocab_size: 100,
+        sliding_window: 8,
+        max_positions: 256,
+        rope: Rope {
+            theta: 150_000.0,
+            factor: 32.0,
+            beta_fast: 32.0,
+            beta_slow: 1.0,
+            original_max_positions: 4096,
+            truncate: false,
+        },
+        rms_norm_eps: 1e-5,
+        swiglu_limit: 7.0,
+    }
+}
+
+fn bounds() -> Bounds {
+    Bounds {
+        name: "b".into(),
+        num_ranks: 2,
+        geometry: geometry(),
+        max_kv_bytes: 1 << 20,
+    }
+}
+
+fn request() -> wire::PrepareRequest {
+    let member = |name: &str, ranks: Vec<u32>| wire::Member {
+        name: name.into(),
+        address: format!("http://{name}:1"),
+        ranks,
+    };
+    let layer = wire::LayerPlacement { owners: vec![0, 1, 2, 0] };
+    wire::PrepareRequest {
+        fence: Some(wire::Fence { term: 1, epoch: 2 }),
+        members: vec![member("a", vec![0]), member("b", vec![1, 2])],
+        placement: vec![layer.clone(), layer],
+        kv: Some(wire::KvPlan { block_size: 16, full_blocks: 20, window_blocks: 10, num_slots: 4 }),
+        name: "b".into(),
+        max_step_rows: 32,
+    }
+}
+
+fn plan() -> EpochPlan {
+    EpochPlan::new(request(), &bounds()).unwrap()
+}
+
+fn prepare_fault(change: impl FnOnce(&mut wire::PrepareRequest)) -> Fault {
+    let mut request = request();
+    change(&mut request);
+    EpochPlan::new(request, &bounds()).unwrap_err()
+}
+
+#[test]
+fn takes_a_sound_plan() {
+    let plan = plan();
+    assert_eq!(plan.own, [Rank(1), Rank(2)]);
+    assert_eq!(plan.peers.len(), 1);
+    assert_eq!(plan.peers[0].address, "http://a:1");
+    assert_eq!(plan.peers[0].ranks, [Rank(0)]);
+    assert_eq!(plan.placement.num_ranks(), 3);
+    assert_eq!(plan.placement.owners(1)[2], Rank(2));
+    assert_eq!((plan.kv.full_blocks, plan.max_step_rows), (20, 32));
+}
+
+#[test]
+fn a_placement_as_the_lead_makes_it_passes() {
+    let even = Placement::even(2, 4, 3);
+    let mut request = request();
+    for (layer, entry) in request.placement.iter_mut().enumerate() {
+        entry.owners = even.owners(layer).iter().map(|rank| rank.0).collect();
+    }
+    assert_eq!(*EpochPlan::new(request, &bounds()).unwrap().placement, even);
+}
+
+#[test]
+fn every_fault_of_a_plan_is_named() {
+    let kv = |request: &mut wire::PrepareRequest, change: fn(&mut wire::KvPlan)| {
+        change(request.kv.as_mut().unwrap());
+    };
+    let found = [
+        ("name", prepare_fault(|r| r.name = "c".into())),
+        ("fence", prepare_fault(|r| r.fence = None)),
+        ("fence.term", prepare_fault(|r| r.fence.as_mut().unwrap().term = 0)),
+        ("fence.epoch", prepare_fault(|r| r.fence.as_mut().unwrap().epoch = 0)),
+        ("members", prepare_fault(|r| r.members.clear())),
+        ("members[0].name", prepare_fault(|r| r.members[0].name.clear())),
+        ("members[1].name", prepare_fault(|r| r.members[1].name = "a".into())),
+        ("members", prepare_fault(|r| r.members[1].name = "c".into())),
+        ("members[0].address", prepare_fault(|r| r.members[0].address = "a:1".into())),
+        ("members[0].ranks", prepare_fault(|r| r.members[0].ranks.clear())),
+        ("members[1].ranks", prepare_fault(|r| r.members[1].ranks = vec![2, 1])),
+        ("members[1].ranks", prepare_fault(|r| r.members[1].ranks = vec![0, 1])),
+        ("members[1].ranks", prepare_fault(|r| r.members[1].ranks = vec![1, u32::MAX])),
+        ("members", prepare_fault(|r| r.members[1].ranks = vec![1, 3])),
+        ("members.ranks", prepare_fault(|r| r.members[1].ranks = vec![1])),
+        ("placement", prepare_fault(|r| r.placement.truncate(1))),
+        ("placement[1].owners", prepare_fault(|r| r.placement[1].owners.truncate(3))),
+        ("placement", prepare_fault(|r| r.placement[1].owners[0] = 3)),
+        ("kv", prepare_fault(|r| r.kv = None)),
+        ("kv.block_size", prepare_fault(|r| kv(r, |kv| kv.block_size = 0))),
+        ("kv.block_size", prepare_fault(|r| kv(r, |kv| kv.block_size = 1 << 20))),
+        ("kv.full_blocks", prepare_fault(|r| kv(r, |kv| kv.full_blocks = 0))),
+        ("kv.window_blocks", prepare_fault(|r| kv(r, |kv| kv.window_blocks = 0))),
+        ("kv.num_slots", prepare_fault(|r| kv(r, |kv| kv.num_slots = u32::MAX))),
+        ("max_step_rows", prepare_fault(|r| r.max_step_rows = 0)),
+        ("max_step_rows", prepare_fault(|r| r.max_step_rows = u32::MAX)),
+    ];
+    for (field, fault) in found {
+        assert_eq!(fault.field, field, "{fault}");
+    }
+}
+
+#[test]
+fn a_kv_memory_beyond_the_limit_is_refused_with_the_numbers() {
+    // One block is 16 positions of 2 x 32 values of 4 bytes, in one layer of each kind.
+    let one = kv_bytes(&plan().kv, &geometry());
+    assert_eq!(one, (20 + 10) * 16 * 2 * 32 * 4);
+    let fault = prepare_fault(|r| r.kv.as_mut().unwrap().full_blocks = 200);
+    assert_eq!(fault.field, "kv");
+    let needed = 2 * (200 + 10) * 16 * 2 * 32 * 4;
+    assert!(fault.why.contains(&needed.to_string()), "{fault}");
+    assert!(fault.why.contains("1048576"), "{fault}");
+    // The largest numbers the wire can carry are refused, not multiplied past their type.
+    let fault = prepare_fault(|r| {
+        let kv = r.kv.as_mut().unwrap();
+        (kv.full_blocks, kv.window_blocks, kv.block_size) = (u32::MAX, u32::MAX, 1024);
+    });
+    assert_eq!(fault.field, "kv");
+}
+
+fn sampling() -> wire::Sampling {
+    wire::Sampling {
+        temperature: 1.0,
+        top_p: 1.0,
+        repetition_penalty: 1.0,
+        ..wire::Sampling::default()
+    }
+}
+
+fn run_request() -> wire::RunRequest {
+    let open = wire::Open {
+        slot: 3,
+        sequence: 9,
+        tokens: vec![1, 2, 3],
+        prompt_len: 3,
+        sampling: Some(sampling()),
+    };
+    let line = wire::Line {
+        slot: 3,
+        start: 0,
+        len: 3,
+        full: Some(wire::BlockRun { first: 0, blocks: vec![19] }),
+        window: Some(wire::BlockRun { first: 0, blocks: vec![9] }),
+        samples: true,
+        prompt_logprobs: false,
+    };
+    let busy = wire::Part { rank: 1, closes: vec![0], opens: vec![open], lines: vec![line] };
+    let idle = wire::Part { rank: 2, ..wire::Part::default() };
+    wire::RunRequest {
+        fence: Some(wire::Fence { term: 1, epoch: 2 }),
+        step: 7,
+        parts: vec![busy, idle],
+    }
+}
+
+fn run_fault(change: impl FnOnce(&mut wire::RunRequest)) -> Fault {
+    let mut request = run_request();
+    change(&mut request);
+    step_parts(request, &plan(), &geometry()).unwrap_err()
+}
+
+#[test]
+fn takes_a_sound_step() {
+    let step = step_parts(run_request(), &plan(), &geometry()).unwrap();
+    assert_eq!(step.step.0, 7);
+    assert_eq!(step.parts.len(), 2);
+    let part = &step.parts[0];
+    assert_eq!(part.rank, Rank(1));
+    assert_eq!(part.opens[0].tokens.len(), 3);
+    assert_eq!(part.lines[0].full.blocks[0].0, 19);
+    assert!(part.lines[0].samples);
+}
+
+#[test]
+fn every_fault_of_a_step_is_named() {
+    let found = [
+        ("step", run_fault(|r| r.step = 0)),
+        ("parts", run_fault(|r| r.parts.truncate(1))),
+        ("parts", run_fault(|r| r.parts.swap(0, 1))),
+        ("parts", run_fault(|r| r.parts[1].rank = 0)),
+        ("parts[0].closes[0]", run_fault(|r| r.parts[0].closes[0] = 4)),
+        ("parts[0].closes[1]", run_fault(|r| r.parts[0].closes.push(0))),
+        ("parts[0].opens[0].slot", run_fault(|r| r.parts[0].opens[0].slot = 4)),
+        ("parts[0].opens[1].slot", run_fault(|r| {
+            let again = r.parts[0].opens[0].clone();
+            r.parts[0].opens.push(again);
+        })),
+        ("parts[0].opens[0].tokens", run_fault(|r| r.parts[0].opens[0].tokens.clear())),
+        ("parts[0].opens[0].tokens", run_fault(|r| r.parts[0].opens[0].tokens = vec![0; 257])),
+        ("parts[0].opens[0].tokens[1]", run_fault(|r| r.parts[0].opens[0].tokens[1] = 100)),
+        ("parts[0].opens[0].prompt_len", run_fault(|r| r.parts[0].opens[0].prompt_len = 0)),
+        ("parts[0].opens[0].prompt_len", run_fault(|r| r.parts[0].opens[0].prompt_len = 4)),
+        ("parts[0].opens[0].sampling", run_fault(|r| r.parts[0].opens[0].sampling = None)),
+        ("parts[0].opens[0].sampling.temperature", run_fault(|r| {
+            r.parts[0].opens[0].sampling.as_mut().unwrap().temperature = f32::NAN;
+        })),
+        ("parts[0].lines[0].slot", run_fault(|r| r.parts[0].lines[0].slot = u32::MAX)),
+        ("parts[0].lines[1].slot", run_fault(|r| {
+            let again = r.parts[0].lines[0].clone();
+            r.parts[0].lines.push(again);
+        })),
+        ("parts[0].lines[0].len", run_fault(|r| r.parts[0].lines[0].len = 0)),
+        ("parts[0].lines[0].len", run_fault(|r| r.parts[0].lines[0].start = u32::MAX)),
+        ("parts[0].lines", run_fault(|r| r.parts[0].lines[0].len = 33)),
+        ("parts[0].lines[0].full.blocks[0]", run_fault(|r| {
+            r.parts[0].lines[0].full.as_mut().unwrap().blocks[0] = 20;
+        })),
+        ("parts[0].lines[0].window.blocks[0]", run_fault(|r| {
+            r.parts[0].lines[0].window.as_mut().unwrap().blocks[0] = 10;
+        })),
+        ("parts[0].lines[0].full.blocks", run_fault(|r| {
+            r.parts[0].lines[0].full.as_mut().unwrap().first = u32::MAX;
+        })),
+    ];
+    for (field, fault) in found {
+        assert_eq!(fault.field, field, "{fault}");
+    }
+}
+
+#[test]
+fn an_absent_block_run_changes_nothing() {
+    let mut request = run_request();
+    request.parts[0].lines[0].window = None;
+    let step = step_parts(request, &plan(), &geometry()).unwrap();
+    assert_eq!(step.parts[0].lines[0].window.blocks, []);
+}
+
+#[test]
+fn a_fence_is_needed_and_counts_from_one() {
+    assert_eq!(fence(None).unwrap_err().field, "fence");
+    let zero = wire::Fence { term: 0, epoch: 1 };
+    assert_eq!(fence(Some(zero)).unwrap_err().field, "fence.term");
+}

@@ -1,0 +1,128 @@
+//! The threads of a worker's ranks: who exists, under which rank, and who panicked.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use kernels::Backend;
+use spec::Rank;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::compute::{Gauge, Order, RankThread};
+use crate::error::{Error, Result};
+use crate::limits::MAX_STEPS_IN_FLIGHT;
+
+/// Orders that may wait for a rank: all steps in flight, and those of a preparation.
+const ORDER_DEPTH: usize = MAX_STEPS_IN_FLIGHT + 2;
+
+/// A worker's ranks.
+pub(crate) struct Crew {
+    /// One for each rank the worker holds. A back end owns threads of its own, so it outlives the
+    /// rank numbers that come and go.
+    backends: Vec<Arc<dyn Backend>>,
+    desks: BTreeMap<Rank, Desk>,
+    /// Told if a thread panics.
+    fatal: mpsc::UnboundedSender<Error>,
+}
+
+/// How a rank's thread is reached.
+struct Desk {
+    backend: usize,
+    contact: Contact,
+    ended: oneshot::Receiver<()>,
+}
+
+/// What others need of a rank's thread.
+#[derive(Clone)]
+pub(crate) struct Contact {
+    pub(crate) rank: Rank,
+    pub(crate) orders: mpsc::Sender<Order>,
+    pub(crate) gauge: Arc<Gauge>,
+}
+
+impl Crew {
+    /// Returns a crew without threads.
+    pub(crate) fn new(
+        backends: Vec<Arc<dyn Backend>>,
+        fatal: mpsc::UnboundedSender<Error>,
+    ) -> Self {
+        Self { backends, desks: BTreeMap::new(), fatal }
+    }
+
+    /// Makes the threads be exactly those of `ranks`, one for each back end, and returns how each
+    /// is reached, by ascending rank. A rank that had a thread before keeps it, and with it all it
+    /// holds; the others' memory is free before any new thread begins.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if a thread cannot be started.
+    pub(crate) async fn assign(&mut self, ranks: &[Rank]) -> Result<Vec<Contact>> {
+        assert_eq!(ranks.len(), self.backends.len(), "the plan's check counted this worker's ranks");
+        let gone = |rank: &Rank| !ranks.contains(rank);
+        while let Some(rank) = self.desks.keys().copied().find(gone) {
+            self.retire(rank).await;
+        }
+        for rank in ranks {
+            if !self.desks.contains_key(rank) {
+                let desk = self.spawn(*rank)?;
+                self.desks.insert(*rank, desk);
+            }
+        }
+        Ok(self.desks.values().map(|desk| desk.contact.clone()).collect())
+    }
+
+    /// Ends all threads and waits for them.
+    pub(crate) async fn dismiss(&mut self) {
+        while let Some(rank) = self.desks.keys().next().copied() {
+            self.retire(rank).await;
+        }
+    }
+
+    async fn retire(&mut self, rank: Rank) {
+        let Some(desk) = self.desks.remove(&rank) else { return };
+        // An error means that the thread is gone, which is what is wanted.
+        if desk.contact.orders.send(Order::Retire).await.is_ok() {
+            desk.ended.await.ok();
+        }
+    }
+
+    fn spawn(&self, rank: Rank) -> Result<Desk> {
+        let taken = |index: &usize| self.desks.values().any(|desk| desk.backend == *index);
+        let backend = (0..self.backends.len()).find(|index| !taken(index));
+        let backend = backend.expect("there are as many back ends as ranks");
+        let (sender, orders) = mpsc::channel(ORDER_DEPTH);
+        let gauge = Arc::new(Gauge::default());
+        let contact = Contact { rank, orders: sender, gauge: Arc::clone(&gauge) };
+        let thread = RankThread::new(rank, Arc::clone(&self.backends[backend]), gauge);
+        let (guard, ending) = oneshot::channel::<()>();
+        let body = move || {
+            // Dropped when the thread ends, however it does.
+            let _guard = guard;
+            thread.run(orders);
+        };
+        let handle = std::thread::Builder::new().name(format!("rank-{rank}")).spawn(body);
+        let handle = handle.map_err(|source| Error::Io {
+            what: format!("starting the thread of rank {rank}"),
+            source,
+        })?;
+        let (ended_sender, ended) = oneshot::channel();
+        let fatal = self.fatal.clone();
+        tokio::spawn(async move {
+            ending.await.ok();
+            // The thread has nothing left to do but to end: this does not block.
+            if let Err(panic) = handle.join() {
+                let message = panic_message(panic.as_ref());
+                fatal.send(Error::RankPanicked { rank, message }).ok();
+            }
+            ended_sender.send(()).ok();
+        });
+        Ok(Desk { backend, contact, ended })
+    }
+}
+
+/// Returns what a panic said.
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "no message".into())
+}

@@ -1,0 +1,29 @@
+//! Ranks as a process: load, join, execute steps, serve the exchange.
+//!
+//! A worker opens and checks its checkpoint, registers with the coordinator (`membership`) and
+//! then does what a lead tells it through `StepService` (`service`): prepare an epoch (`prepare`),
+//! run its steps (`run`). Each rank is a plain thread (`compute`, kept by `crew`); `epoch` knows
+//! which lead and epoch are obeyed, `convert` lets nothing in that was not checked.
+
+mod error;
+pub mod limits;
+
+mod address;
+mod config;
+
+mod convert;
+mod epoch;
+
+mod compute;
+mod crew;
+mod load;
+mod prepare;
+mod run;
+mod service;
+
+mod membership;
+mod running;
+
+pub use config::{Config, Numerics};
+pub use error::{Error, Result};
+pub use running::{Running, start};

@@ -1,0 +1,73 @@
+//! Every limit of a worker that is not configured, with its unit and its reason.
+
+use std::time::Duration;
+
+/// Most ranks one worker holds; the wire says so (`Registration.num_ranks`).
+pub const MAX_RANKS: u32 = 64;
+
+/// Most threads that compute for one rank: more than any machine has cores.
+pub const MAX_THREADS_PER_RANK: u32 = 1024;
+
+/// Most ranks a group has. Far above any cluster of one model, and small enough that a table per
+/// rank costs nothing.
+pub const MAX_GROUP_RANKS: usize = 1024;
+
+/// Most bytes of a name: it stands in every log line and table.
+pub const MAX_NAME_BYTES: usize = 128;
+
+/// Most positions in a KV block. Larger blocks only waste memory at the end of each sequence.
+pub const MAX_BLOCK_SIZE: usize = 1024;
+
+/// Most sequences a rank holds at a time; bounds the tables a step may name.
+pub const MAX_SLOTS: usize = 65_536;
+
+/// Most rows one rank computes in one step; bounds activations that no KV plan counts.
+pub const MAX_STEP_ROWS: u32 = 65_536;
+
+/// Steps a lead may have in flight, the running one included (the design's D).
+pub const MAX_STEPS_IN_FLIGHT: usize = 4;
+
+/// Bytes of the largest payload one message carries; the wire says so (`PushRequest.payload`).
+pub const MAX_PAYLOAD_BYTES: usize = 64 << 20;
+
+/// Bytes a message may have beside its payload: field tags, lengths and the fence.
+pub const MESSAGE_SLACK_BYTES: usize = 64 << 10;
+
+/// Bytes of the largest message a worker takes or sends.
+pub const MAX_MESSAGE_BYTES: usize = MAX_PAYLOAD_BYTES + MESSAGE_SLACK_BYTES;
+
+/// How often a running step's progress and a load's bytes are told. The wire promises at least
+/// this often; a lead blames a rank after twenty times as long.
+pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Time between two heartbeats; half of what the wire allows, so that one may come late.
+pub const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How long a coordinator may leave heartbeats without an answer before the worker dials again.
+pub const ATTEND_SILENCE: Duration = Duration::from_secs(5);
+
+/// First pause before the coordinator is dialled again.
+pub const BACKOFF_MIN: Duration = Duration::from_millis(100);
+
+/// Longest pause before the coordinator is dialled again: a restarted coordinator has its
+/// workers back within this time.
+pub const BACKOFF_MAX: Duration = Duration::from_secs(2);
+
+/// How long a worker waits for its name to become free. A killed predecessor's lease ends within
+/// a few seconds of silence; a live one of the same name never gives it up.
+pub const NAME_TAKEN_PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long dialling the coordinator may take.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Silence on a connection after which HTTP/2 asks whether the peer is alive.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
+
+/// How long the answer to that may take before the connection counts as gone.
+pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Messages between a service and its stream. A reader that falls behind holds the writer back.
+pub const STREAM_DEPTH: usize = 16;
+
+/// How long open connections may take to end on shutdown before they are cut.
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);

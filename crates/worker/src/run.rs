@@ -1,0 +1,191 @@
+//! One run of an epoch: parts in, results and progress out, until the stream or the epoch ends.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use exchange::Inbox;
+use proto::internal as wire;
+use spec::{Geometry, PartResult, Rank, StepNumber};
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tonic::{Status, Streaming};
+
+use crate::compute::{Order, Outcome, StepOrder, blamed};
+use crate::convert::{self, EpochPlan};
+use crate::crew::Contact;
+use crate::error::chain;
+use crate::limits::{MAX_STEPS_IN_FLIGHT, PROGRESS_INTERVAL};
+
+/// What a prepared epoch needs to run.
+pub(crate) struct Prepared {
+    pub(crate) plan: Arc<EpochPlan>,
+    /// The worker's ranks, ascending.
+    pub(crate) seats: Vec<Seat>,
+}
+
+/// One rank of the worker, seen from the network.
+pub(crate) struct Seat {
+    pub(crate) contact: Contact,
+    /// Knows whom the rank waits for.
+    pub(crate) inbox: Arc<Inbox>,
+}
+
+/// Where a run's answers go.
+pub(crate) type Answers = mpsc::Sender<Result<wire::RunResponse, Status>>;
+
+/// A run in progress.
+pub(crate) struct Run {
+    prepared: Prepared,
+    geometry: Arc<Geometry>,
+    /// Cancelled when the epoch ends.
+    alive: CancellationToken,
+    answers: Answers,
+    outcomes: mpsc::UnboundedSender<Outcome>,
+    /// Results of steps in flight, one place for each rank.
+    pending: BTreeMap<StepNumber, Vec<Option<PartResult>>>,
+    /// The step sent last.
+    newest: StepNumber,
+    /// A step failed: nothing later is executed or answered.
+    failed: bool,
+}
+
+impl Run {
+    /// Executes the lead's requests, `first` and those of `requests`, until the stream ends or the
+    /// epoch does. Returns the status to end the answers with, if any.
+    pub(crate) async fn drive(
+        prepared: Prepared,
+        geometry: Arc<Geometry>,
+        alive: CancellationToken,
+        answers: Answers,
+        (first, mut requests): (wire::RunRequest, Streaming<wire::RunRequest>),
+    ) -> Option<Status> {
+        // Not bounded by itself: at most one outcome for each rank and step in flight.
+        let (sender, mut outcomes) = mpsc::unbounded_channel();
+        let mut run = Self {
+            prepared,
+            geometry,
+            alive: alive.clone(),
+            answers: answers.clone(),
+            outcomes: sender,
+            pending: BTreeMap::new(),
+            newest: StepNumber(0),
+            failed: false,
+        };
+        if let Err(status) = run.accept(first).await {
+            return Some(status);
+        }
+        let mut progress = interval(PROGRESS_INTERVAL);
+        progress.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = alive.cancelled() => {
+                    let fence = run.prepared.plan.fence;
+                    return Some(Status::aborted(format!("epoch {fence} has ended")));
+                }
+                () = answers.closed() => return None,
+                request = requests.message() => match request {
+                    // The lead has left, politely or not.
+                    Ok(None) | Err(_) => return None,
+                    Ok(Some(_)) if run.failed => {}
+                    Ok(Some(request)) => if let Err(status) = run.accept(request).await {
+                        return Some(status);
+                    }
+                },
+                Some(outcome) = outcomes.recv() => run.settle(outcome).await,
+                _ = progress.tick() => run.report(),
+            }
+        }
+    }
+
+    /// Checks a request and gives its parts to the ranks.
+    async fn accept(&mut self, request: wire::RunRequest) -> Result<(), Status> {
+        let fence = self.prepared.plan.fence;
+        let named = convert::fence(request.fence)?;
+        if named != fence {
+            let why = format!("epoch {named} in a stream of epoch {fence}");
+            return Err(Status::failed_precondition(why));
+        }
+        let step = convert::step_parts(request, &self.prepared.plan, &self.geometry)?;
+        if step.step <= self.newest {
+            let why = format!("step: {} does not come after step {}", step.step, self.newest);
+            return Err(Status::invalid_argument(why));
+        }
+        if self.pending.len() >= MAX_STEPS_IN_FLIGHT {
+            let why = format!("step: {} would be more than {MAX_STEPS_IN_FLIGHT} in flight", step.step);
+            return Err(Status::invalid_argument(why));
+        }
+        self.newest = step.step;
+        self.pending.insert(step.step, vec![None; step.parts.len()]);
+        for (seat, part) in self.prepared.seats.iter().zip(step.parts) {
+            let order = Order::Step(StepOrder {
+                step: step.step,
+                part,
+                alive: self.alive.clone(),
+                reply: self.outcomes.clone(),
+            });
+            // An error means that the thread panicked; the process is about to end.
+            seat.contact.orders.send(order).await.ok();
+        }
+        Ok(())
+    }
+
+    /// Takes a rank's result; the last of a step's answers it.
+    async fn settle(&mut self, outcome: Outcome) {
+        if self.failed {
+            return;
+        }
+        let Outcome { rank, step, result } = outcome;
+        let answer = match result {
+            Err(error) => {
+                // Only the first failure is told: later ones are often its consequences. The
+                // exchange stays up, so that no peer mistakes this worker for the one to blame;
+                // the lead ends it together with the stream.
+                self.failed = true;
+                self.pending.clear();
+                let reason = chain(&error);
+                tracing::warn!(%rank, %step, reason, "step failed");
+                convert::failed(step, rank, reason, blamed(&error, rank))
+            }
+            Ok(result) => match self.place(rank, step, result) {
+                Some(parts) => convert::step_done(step, parts),
+                None => return,
+            },
+        };
+        self.answer(answer).await;
+    }
+
+    /// Puts a result into its place; returns all of the step's once they are complete.
+    fn place(&mut self, rank: Rank, step: StepNumber, result: PartResult) -> Option<Vec<PartResult>> {
+        let index = self.prepared.plan.own.iter().position(|own| *own == rank)?;
+        let places = self.pending.get_mut(&step)?;
+        places[index] = Some(result);
+        if places.iter().any(Option::is_none) {
+            return None;
+        }
+        self.pending.remove(&step)?.into_iter().collect()
+    }
+
+    /// Sends an answer, unless the epoch ends first.
+    async fn answer(&self, answer: wire::RunResponse) {
+        tokio::select! {
+            // An error means that the lead has left; the loop sees that too.
+            sent = self.answers.send(Ok(answer)) => drop(sent),
+            () = self.alive.cancelled() => {}
+        }
+    }
+
+    /// Tells where the ranks are, while they are anywhere.
+    fn report(&self) {
+        if self.pending.is_empty() {
+            return;
+        }
+        let ranks = self.prepared.seats.iter().map(|seat| {
+            let (step, ticks) = seat.contact.gauge.read();
+            let waiting_for = seat.inbox.waiting_for();
+            convert::rank_progress(seat.contact.rank, step, ticks, waiting_for)
+        });
+        // A full queue holds what is newer than this to its reader.
+        self.answers.try_send(Ok(convert::progress(ranks.collect()))).ok();
+    }
+}

@@ -1,0 +1,215 @@
+//! Starts a worker and ends it in order.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use checkpoint::Checkpoint;
+use exchange_grpc::Hub;
+use kernels::Backend;
+use kernels_cpu::Cpu;
+use proto::internal as wire;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::server::Router;
+
+use crate::address::advertised;
+use crate::config::{Config, Numerics};
+use crate::convert::Bounds;
+use crate::crew::Crew;
+use crate::error::{Error, Result};
+use crate::limits::SHUTDOWN_GRACE;
+use crate::membership::Membership;
+use crate::prepare::Workshop;
+use crate::service::Worker;
+
+/// A worker that runs. Dropping it ends its tasks without order; [`Running::wait`] is the orderly
+/// way.
+pub struct Running {
+    address: String,
+    tasks: JoinSet<Result<()>>,
+    shutdown: CancellationToken,
+}
+
+/// Starts a worker: checks configuration and checkpoint, serves on `listener`, registers with the
+/// coordinator and stays registered until `shutdown`.
+///
+/// # Errors
+///
+/// [`Error::Config`], or [`Error::Checkpoint`] with all faults found; the coordinator is not asked
+/// here, see [`Running::wait`].
+pub async fn start(
+    config: Config,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> Result<Running> {
+    config.check()?;
+    let local = listener.local_addr().map_err(|source| Error::Io {
+        what: "asking the listener for its address".into(),
+        source,
+    })?;
+    let address = match &config.advertise {
+        Some(address) => address.clone(),
+        None => advertised(local)?,
+    };
+    let (checkpoint, fingerprint) = open(&config).await?;
+    // The worker's own token: a fatal error ends its tasks, but not what else the caller runs.
+    let shutdown = shutdown.child_token();
+    let (fatal, fatalities) = mpsc::unbounded_channel();
+    let backends = backends(&config);
+    let numerics = backends[0].numerics().to_owned();
+    let hub = Hub::new();
+    let load_threads = backends.len() * config.threads_per_rank.get() as usize;
+    let bounds = Bounds {
+        name: config.name.clone(),
+        num_ranks: backends.len(),
+        geometry: checkpoint.geometry().clone(),
+        max_kv_bytes: config.max_kv_bytes.get(),
+    };
+    let crew = Crew::new(backends, fatal);
+    let workshop = Workshop::new(checkpoint, crew, hub.clone(), load_threads);
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let worker = Worker::new(bounds, workshop, hub.clone(), health, shutdown.clone());
+    let service = worker.service();
+    // Not ready before the first epoch is; the process itself serves from the start.
+    worker.show_ready(false).await;
+
+    let router = exchange_grpc::server()
+        .add_service(service)
+        .add_service(hub.service())
+        .add_service(health_service);
+    let term_of = worker.clone();
+    let membership = Membership {
+        coordinator: config.coordinator.clone(),
+        registration: registration(&config, &address, numerics, fingerprint),
+        term: Arc::new(move || term_of.term()),
+    };
+    let mut tasks = JoinSet::new();
+    tasks.spawn(serve(router, listener, worker, shutdown.clone()));
+    tasks.spawn(watch(fatalities, shutdown.clone()));
+    tasks.spawn(membership.attend(shutdown.clone()));
+    tracing::info!(name = config.name, address, model = %config.model, "worker started");
+    Ok(Running { address, tasks, shutdown })
+}
+
+impl Running {
+    /// Returns where other members reach the worker.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Waits until the worker has ended: in order after `shutdown`, or by an error.
+    ///
+    /// # Errors
+    ///
+    /// What ended it: a refusal of the coordinator, a rank that panicked, a server that failed.
+    pub async fn wait(mut self) -> Result<()> {
+        let mut outcome = Ok(());
+        while let Some(ended) = self.tasks.join_next().await {
+            let ended = ended.unwrap_or_else(|error| Err(Error::Task(error)));
+            if outcome.is_ok() {
+                outcome = ended;
+            }
+            // No part of a worker is of use without the others.
+            self.shutdown.cancel();
+        }
+        outcome
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
+/// Opens and checks the checkpoint, on a thread that may wait for the disk.
+async fn open(config: &Config) -> Result<(Checkpoint, String)> {
+    let model = config.model.clone();
+    let opened = tokio::task::spawn_blocking(move || {
+        let checkpoint = Checkpoint::named(&model)?;
+        let fingerprint = checkpoint.fingerprint()?;
+        Ok((checkpoint, fingerprint.to_string()))
+    });
+    let opened = opened.await.map_err(Error::Task)?;
+    opened.map_err(|source| Error::Checkpoint { model: config.model.to_string(), source })
+}
+
+/// Returns a back end for each rank.
+fn backends(config: &Config) -> Vec<Arc<dyn Backend>> {
+    let threads = NonZeroUsize::try_from(config.threads_per_rank)
+        .expect("a number of 32 bits fits into a size");
+    let backend = |_| -> Arc<dyn Backend> {
+        match config.numerics {
+            Numerics::Exact => Arc::new(Cpu::new(threads)),
+        }
+    };
+    (0..config.ranks.get()).map(backend).collect()
+}
+
+fn registration(
+    config: &Config,
+    address: &str,
+    numerics: String,
+    weights_fingerprint: String,
+) -> wire::Registration {
+    wire::Registration {
+        name: config.name.clone(),
+        // The hasher's keys are random and differ from process to process.
+        incarnation: RandomState::new().build_hasher().finish(),
+        address: address.to_owned(),
+        wire_min: proto::WIRE_VERSION,
+        wire_max: proto::WIRE_VERSION,
+        build: env!("CARGO_PKG_VERSION").to_owned(),
+        weights_fingerprint,
+        // Ranks deal in token ids; a worker reads no tokenizer.
+        tokenizer_fingerprint: String::new(),
+        numerics,
+        num_ranks: config.ranks.get(),
+        // Filled in at every try.
+        term: 0,
+    }
+}
+
+/// Serves until `shutdown`, then ends the ranks and the open streams in order.
+async fn serve(
+    router: Router,
+    listener: TcpListener,
+    worker: Worker,
+    shutdown: CancellationToken,
+) -> Result<()> {
+    let incoming = exchange_grpc::incoming(listener);
+    let ended = shutdown.clone().cancelled_owned();
+    let serving = router.serve_with_incoming_shutdown(incoming, ended);
+    tokio::pin!(serving);
+    tokio::select! {
+        served = &mut serving => return served.map_err(Error::Serve),
+        () = shutdown.cancelled() => {}
+    }
+    let ending = async {
+        worker.close().await;
+        serving.await
+    };
+    match timeout(SHUTDOWN_GRACE, ending).await {
+        Ok(served) => served.map_err(Error::Serve),
+        Err(_) => {
+            tracing::warn!(grace = ?SHUTDOWN_GRACE, "cut connections that did not end");
+            Ok(())
+        }
+    }
+}
+
+/// Ends with the first panic of a rank.
+async fn watch(
+    mut fatalities: mpsc::UnboundedReceiver<Error>,
+    shutdown: CancellationToken,
+) -> Result<()> {
+    tokio::select! {
+        Some(error) = fatalities.recv() => Err(error),
+        () = shutdown.cancelled() => Ok(()),
+    }
+}

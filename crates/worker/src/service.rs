@@ -1,0 +1,187 @@
+//! `StepService`: how a lead uses this worker.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use exchange_grpc::Hub;
+use proto::internal as wire;
+use proto::internal::step_service_server::{StepService, StepServiceServer};
+use spec::Geometry;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::{Request, Response, Status, Streaming};
+use tonic_health::server::HealthReporter;
+
+use crate::convert::{self, Bounds, EpochPlan};
+use crate::epoch::{Epochs, NotReady, Stale};
+use crate::limits::{MAX_MESSAGE_BYTES, STREAM_DEPTH};
+use crate::prepare::{Preparation, Workshop, superseded};
+use crate::run::{Prepared, Run};
+
+/// The worker behind its sockets. Clones are the same worker.
+#[derive(Clone)]
+pub(crate) struct Worker {
+    bounds: Arc<Bounds>,
+    geometry: Arc<Geometry>,
+    epochs: Arc<Mutex<Epochs<Prepared>>>,
+    workshop: Arc<tokio::sync::Mutex<Workshop>>,
+    hub: Hub,
+    health: HealthReporter,
+    tasks: TaskTracker,
+    shutdown: CancellationToken,
+}
+
+impl Worker {
+    pub(crate) fn new(
+        bounds: Bounds,
+        workshop: Workshop,
+        hub: Hub,
+        health: HealthReporter,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self {
+            geometry: Arc::new(bounds.geometry.clone()),
+            bounds: Arc::new(bounds),
+            epochs: Arc::new(Mutex::new(Epochs::new(&shutdown))),
+            workshop: Arc::new(tokio::sync::Mutex::new(workshop)),
+            hub,
+            health,
+            tasks: TaskTracker::new(),
+            shutdown,
+        }
+    }
+
+    /// Returns the service, with the limits of its messages.
+    pub(crate) fn service(&self) -> StepServiceServer<Self> {
+        StepServiceServer::new(self.clone())
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .max_encoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// Returns the highest term obeyed.
+    pub(crate) fn term(&self) -> u64 {
+        self.epochs().obeyed().term.0
+    }
+
+    /// Shows in the health service whether an epoch is ready.
+    pub(crate) async fn show_ready(&self, ready: bool) {
+        if ready {
+            self.health.set_serving::<StepServiceServer<Self>>().await;
+        } else {
+            self.health.set_not_serving::<StepServiceServer<Self>>().await;
+        }
+    }
+
+    /// Waits until what `shutdown` ends has ended, then ends the ranks' threads.
+    pub(crate) async fn close(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.workshop.lock().await.close().await;
+    }
+
+    fn epochs(&self) -> MutexGuard<'_, Epochs<Prepared>> {
+        // Nothing panics while it holds the lock.
+        self.epochs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn prepare(self, preparation: Preparation) {
+        let Preparation { plan, alive, states } = &preparation;
+        self.show_ready(false).await;
+        let outcome = async {
+            let mut workshop = tokio::select! {
+                workshop = self.workshop.lock() => workshop,
+                () = alive.cancelled() => return Err(superseded(plan)),
+            };
+            workshop.prepare(&preparation).await
+        };
+        let answer = match outcome.await {
+            Ok((prepared, kept_kv)) => {
+                if self.epochs().ready(alive, prepared) {
+                    self.show_ready(true).await;
+                    tracing::info!(epoch = %plan.fence, ?kept_kv, "ready");
+                    Ok(convert::ready(kept_kv))
+                } else {
+                    Err(superseded(plan))
+                }
+            }
+            Err(status) => {
+                tracing::warn!(epoch = %plan.fence, reason = status.message(), "not ready");
+                Err(status)
+            }
+        };
+        // An error means that the lead has left: it will come with another epoch.
+        states.send(answer).await.ok();
+    }
+
+    async fn run(self, mut requests: Streaming<wire::RunRequest>, answers: crate::run::Answers) {
+        let first = tokio::select! {
+            first = requests.message() => first,
+            () = answers.closed() => return,
+            () = self.shutdown.cancelled() => return,
+        };
+        // A lead that leaves before its first step has nothing to be told.
+        let Ok(Some(first)) = first else { return };
+        let begun = convert::fence(first.fence).map_err(Status::from);
+        let begun = begun.and_then(|fence| Ok(self.epochs().run(fence)?));
+        let (prepared, alive) = match begun {
+            Ok(begun) => begun,
+            Err(status) => {
+                answers.send(Err(status)).await.ok();
+                return;
+            }
+        };
+        let fence = prepared.plan.fence;
+        let geometry = Arc::clone(&self.geometry);
+        let stream = (first, requests);
+        let ended = Run::drive(prepared, geometry, alive.clone(), answers.clone(), stream).await;
+        self.epochs().end(&alive);
+        self.hub.abort(fence);
+        if let Some(status) = ended {
+            tracing::warn!(epoch = %fence, reason = status.message(), "run ended");
+            answers.send(Err(status)).await.ok();
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl StepService for Worker {
+    type PrepareStream = ReceiverStream<Result<wire::PrepareResponse, Status>>;
+    type RunStream = ReceiverStream<Result<wire::RunResponse, Status>>;
+
+    async fn prepare(
+        &self,
+        request: Request<wire::PrepareRequest>,
+    ) -> Result<Response<Self::PrepareStream>, Status> {
+        let request = request.into_inner();
+        // A lead that is over hears so, whatever else its request says.
+        self.epochs().check(convert::fence(request.fence)?)?;
+        let plan = Arc::new(EpochPlan::new(request, &self.bounds)?);
+        let alive = self.epochs().prepare(plan.fence)?;
+        let (states, stream) = mpsc::channel(STREAM_DEPTH);
+        let preparation = Preparation { plan, alive, states };
+        self.tasks.spawn(self.clone().prepare(preparation));
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn run(
+        &self,
+        request: Request<Streaming<wire::RunRequest>>,
+    ) -> Result<Response<Self::RunStream>, Status> {
+        let (answers, stream) = mpsc::channel(STREAM_DEPTH);
+        self.tasks.spawn(self.clone().run(request.into_inner(), answers));
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+}
+
+impl From<Stale> for Status {
+    fn from(stale: Stale) -> Self {
+        Self::failed_precondition(stale.to_string())
+    }
+}
+
+impl From<NotReady> for Status {
+    fn from(refusal: NotReady) -> Self {
+        Self::failed_precondition(refusal.to_string())
+    }
+}

@@ -1,0 +1,79 @@
+//! Bad input gets an error that names what and where, and the cluster lives on.
+
+use std::process::Command;
+
+use e2e::{Cluster, Setup, binary, get, post};
+use serde_json::{Value, json};
+
+#[test]
+fn every_bad_field_is_named_and_the_cluster_lives_on() {
+    let cluster = Cluster::start(&Setup::tiny(2));
+    let url = cluster.url("/v1/completions");
+    let cases: [(Value, &str); 10] = [
+        (json!({"prompt": ""}), "prompt"),
+        (json!({"max_tokens": 4}), "prompt"),
+        (json!({"prompt": [4_000_000_000_u32]}), "prompt"),
+        (json!({"prompt": [1, -1]}), "prompt"),
+        (json!({"prompt": vec![5; 200_000]}), "prompt"),
+        (json!({"prompt": "x", "temperature": -1}), "temperature"),
+        (json!({"prompt": "x", "top_p": 0}), "top_p"),
+        (json!({"prompt": "x", "logprobs": 21}), "logprobs"),
+        (json!({"prompt": "x", "max_tokens": -3}), "max_tokens"),
+        (json!({"prompt": "x", "logit_bias": {"99999999": 1}}), "logit_bias"),
+    ];
+    for (body, field) in cases {
+        let answer = post(&url, &body);
+        let shown = body.to_string();
+        let shown = &shown[..shown.len().min(80)];
+        assert_eq!(answer.status, 400, "{shown}: {}", answer.text);
+        let message = answer.json["error"]["message"].as_str().unwrap_or_default();
+        assert!(message.contains(field), "{shown}: {message}");
+    }
+    let answer = post(&url, &json!({"prompt": "x", "model": "gpt-9"}));
+    assert_eq!(answer.status, 404, "{}", answer.text);
+    assert_eq!(get(&cluster.url("/nowhere")).status, 404);
+    let answer = post(&url, &json!({"prompt": "x", "max_tokens": 3}));
+    assert_eq!(answer.status, 200, "{}", answer.text);
+}
+
+/// Runs the binary to its end and returns its exit code and standard error.
+fn run(arguments: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(binary()).args(arguments).output().unwrap();
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (code, said) = run(&["up", "--model", "synth:tiny", "--grpc", &address]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains(&address) && said.contains("--grpc"), "{said}");
+}
+
+#[test]
+fn a_model_that_is_not_there_is_named() {
+    let (code, said) = run(&["up", "--model", "/no/such/model", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("/no/such/model"), "{said}");
+}
+
+#[test]
+fn a_worker_with_another_model_is_refused_and_told_why() {
+    let internal = {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        socket.local_addr().unwrap().to_string()
+    };
+    let mut coordinator = Command::new(binary())
+        .args(["coordinator", "--model", "synth:tiny,seed=1", "--ranks", "1", "--internal", &internal])
+        .args(["--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"])
+        .spawn()
+        .unwrap();
+    let coordinator_uri = format!("http://{internal}");
+    let (code, said) =
+        run(&["worker", "--model", "synth:tiny,seed=2", "--coordinator", &coordinator_uri]);
+    coordinator.kill().unwrap();
+    coordinator.wait().unwrap();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("model"), "{said}");
+}

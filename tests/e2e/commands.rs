@@ -1,0 +1,70 @@
+//! The commands a person types.
+
+use std::process::{Command, Output};
+
+use e2e::{Cluster, Setup, binary, get};
+
+fn conclave(arguments: &[&str]) -> Output {
+    Command::new(binary()).args(arguments).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn synth_writes_what_inspect_reads_and_up_serves() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("model");
+    let model = model.to_str().unwrap();
+    let written = stdout(&conclave(&["synth", "--preset", "tiny", "--seed", "3", model]));
+    assert!(written.contains(".safetensors"), "{written}");
+    let again = conclave(&["synth", "--preset", "tiny", model]);
+    assert!(!again.status.success(), "an existing model is not overwritten");
+    let report = stdout(&conclave(&["inspect", model, "--ranks", "3", "--checksum"]));
+    assert!(report.contains("nothing is wrong"), "{report}");
+
+    let cluster = Cluster::start(&Setup { model: Some(model.into()), ..Setup::tiny(2) });
+    let models = get(&cluster.url("/v1/models"));
+    assert_eq!(models.json["data"][0]["id"], "model", "{}", models.text);
+    let arguments = ["generate", "--server", cluster.grpc(), "--max-tokens", "8", "--ignore-eos", "hello"];
+    let output = conclave(&arguments);
+    assert!(!stdout(&output).is_empty());
+    let figures = String::from_utf8_lossy(&output.stderr);
+    assert!(figures.contains("output 8 tokens"), "{figures}");
+}
+
+#[test]
+fn chat_answers_and_ends_with_its_input() {
+    use std::io::Write;
+    use std::process::Stdio;
+    let cluster = Cluster::start(&Setup::tiny(1));
+    let mut chat = Command::new(binary())
+        .args(["chat", "--server", cluster.grpc(), "--max-tokens", "8"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    chat.stdin.take().unwrap().write_all(b"Hello!\n").unwrap();
+    let output = chat.wait_with_output().unwrap();
+    let figures = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && figures.contains("prompt"), "{figures}");
+}
+
+#[test]
+fn the_default_model_is_made_in_the_cache_folder() {
+    let cluster = Cluster::start(&Setup { model: None, ..Setup::tiny(2) });
+    assert_eq!(get(&cluster.url("/readyz")).status, 200);
+    assert_eq!(get(&cluster.url("/livez")).status, 200);
+}
+
+#[test]
+fn help_teaches() {
+    let help = stdout(&conclave(&["help"]));
+    for command in ["up", "coordinator", "worker", "generate", "chat", "inspect", "synth"] {
+        assert!(help.contains(command), "{help}");
+    }
+}

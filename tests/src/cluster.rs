@@ -1,0 +1,169 @@
+//! A cluster of real processes: `conclave up`, on ports of its own.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::process::{binary, children_of, signal, wait_until};
+
+/// How long a cluster may take to get ready on a busy machine.
+const READY: Duration = Duration::from_secs(90);
+
+/// How long it may take to end.
+const END: Duration = Duration::from_secs(40);
+
+/// What kind of cluster to start.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// `--model`; none leaves the default.
+    pub model: Option<String>,
+    /// `--workers`.
+    pub workers: usize,
+    /// `--ranks-per-worker`.
+    pub ranks_per_worker: usize,
+    /// Further arguments.
+    pub arguments: Vec<String>,
+}
+
+impl Setup {
+    /// The small synthetic model on some workers of one rank each.
+    #[must_use]
+    pub fn tiny(workers: usize) -> Self {
+        let model = Some("synth:tiny,seed=7".into());
+        Self { model, workers, ranks_per_worker: 1, arguments: Vec::new() }
+    }
+}
+
+/// A running cluster; ended when dropped.
+#[derive(Debug)]
+pub struct Cluster {
+    up: Child,
+    grpc: String,
+    http: String,
+    log: TempDir,
+}
+
+/// Finds a port that nobody uses; another process may take it before we do, so callers try again.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("the machine has free ports");
+    listener.local_addr().expect("a bound socket has an address").port()
+}
+
+impl Cluster {
+    /// Starts a cluster and waits until it is ready.
+    ///
+    /// # Panics
+    ///
+    /// If it does not get ready; its log is in the message.
+    #[must_use]
+    pub fn start(setup: &Setup) -> Self {
+        let (grpc, http) = (free_port(), free_port());
+        let log = TempDir::new().expect("a temporary folder can be made");
+        let stderr = std::fs::File::create(log.path().join("log")).expect("a log can be written");
+        let mut command = Command::new(binary());
+        command.args(["up", "--grpc", &format!("127.0.0.1:{grpc}")]);
+        command.args(["--http", &format!("127.0.0.1:{http}"), "--kv-memory", "16MiB"]);
+        command.args(["--workers", &setup.workers.to_string(), "--threads-per-worker", "1"]);
+        command.args(["--ranks-per-worker", &setup.ranks_per_worker.to_string()]);
+        command.args(setup.model.iter().flat_map(|model| ["--model", model]));
+        command.args(&setup.arguments).env("HOME", log.path()).env_remove("XDG_CACHE_HOME");
+        let up = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr).spawn();
+        let up = up.expect("the binary starts");
+        let (grpc, http) = (format!("http://127.0.0.1:{grpc}"), format!("http://127.0.0.1:{http}"));
+        let mut cluster = Self { up, grpc, http, log };
+        cluster.wait_ready();
+        cluster
+    }
+
+    /// Waits for the one line that says so; a cluster that never gets ready is killed.
+    fn wait_ready(&mut self) {
+        let stdout = self.up.stdout.take().expect("the output was asked for");
+        let (sender, lines) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            // Read to the end, so that the process never waits for us.
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                drop(sender.send(line));
+            }
+        });
+        let line = lines.recv_timeout(READY);
+        let is_ready = line.as_ref().is_ok_and(|line| line.starts_with("ready: "));
+        assert!(is_ready, "the cluster is not ready ({line:?}); it said:\n{}", self.log());
+    }
+
+    /// Returns the URI of the gRPC API.
+    #[must_use]
+    pub fn grpc(&self) -> &str {
+        &self.grpc
+    }
+
+    /// Returns a URL of the HTTP API.
+    #[must_use]
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.http)
+    }
+
+    /// Returns the process id of `conclave up`.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.up.id()
+    }
+
+    /// Lists the workers' process ids.
+    #[must_use]
+    pub fn workers(&self) -> Vec<u32> {
+        children_of(self.id(), "worker")
+    }
+
+    /// Returns what was logged so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log.path().join("log")).unwrap_or_default()
+    }
+
+    /// Ends the cluster as Ctrl-C does and returns its exit code.
+    ///
+    /// # Panics
+    ///
+    /// If it does not end.
+    pub fn end(mut self) -> Option<i32> {
+        signal(self.id(), Signal::INT);
+        self.wait_end()
+    }
+
+    /// Waits for the cluster to end by itself and returns its exit code.
+    ///
+    /// # Panics
+    ///
+    /// If it does not end.
+    pub fn wait_end(&mut self) -> Option<i32> {
+        let mut code = None;
+        wait_until("the cluster ends", END, || match self.up.try_wait() {
+            Ok(Some(status)) => {
+                code = status.code();
+                true
+            }
+            _ => false,
+        });
+        code
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprint_log(&self.log());
+        }
+        // Its children end with it.
+        drop(self.up.kill());
+        drop(self.up.wait());
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "a failed test shows what its cluster said")]
+fn eprint_log(log: &str) {
+    eprintln!("--- log of the cluster ---\n{log}");
+}

@@ -1,0 +1,9 @@
+//! Starts clusters of real processes for the end-to-end tests, and talks to them.
+
+mod cluster;
+mod http;
+mod process;
+
+pub use cluster::{Cluster, Setup};
+pub use http::{Answer, get, post, post_stream};
+pub use process::{binary, children_of, is_alive, signal, wait_until};

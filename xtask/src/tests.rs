@@ -1,0 +1,179 @@
+//! `cargo xtask test`: all parts, their times, and one line of counts at the end.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use crate::command::{cargo, show};
+use crate::{lint, python};
+
+/// A part of the tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Lint,
+    Unit,
+    Golden,
+    Cluster,
+}
+
+/// What cargo's test binaries counted.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    passed: u64,
+    failed: u64,
+    skipped: u64,
+}
+
+impl Part {
+    pub(crate) const ALL: [Self; 4] = [Self::Lint, Self::Unit, Self::Golden, Self::Cluster];
+
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|part| part.name() == name)
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Lint => "lint",
+            Self::Unit => "unit",
+            Self::Golden => "golden",
+            Self::Cluster => "cluster",
+        }
+    }
+
+    /// The calls of `cargo test` that make up the part.
+    fn calls(self) -> &'static [&'static [&'static str]] {
+        match self {
+            Self::Lint => &[],
+            Self::Unit => &[
+                &["--workspace", "--exclude", "e2e", "--exclude", "model"],
+                &["--package", "model", "--lib"],
+            ],
+            Self::Golden => &[&["--package", "model", "--tests"]],
+            Self::Cluster => &[&["--package", "e2e"]],
+        }
+    }
+}
+
+/// Runs parts one after another, also after one has failed.
+pub(crate) fn run(parts: &[Part]) -> Result<(), String> {
+    let (mut counts, mut failures) = (Counts::default(), Vec::new());
+    for part in parts {
+        println!("\n== {} ==", part.name());
+        let start = Instant::now();
+        if let Err(why) = run_part(*part, &mut counts) {
+            println!("{why}");
+            failures.push(part.name());
+            // A part that fails without a failed test (lints, a build) counts as one.
+            counts.failed = counts.failed.max(1);
+        }
+        println!(
+            "== {}: {:.0} s ==",
+            part.name(),
+            start.elapsed().as_secs_f64()
+        );
+    }
+    if !failures.is_empty() {
+        println!("\nfailed: {}", failures.join(", "));
+    }
+    let Counts {
+        passed,
+        failed,
+        skipped,
+    } = counts;
+    println!("{passed} passed, {failed} failed, {skipped} skipped");
+    if failures.is_empty() {
+        Ok(())
+    } else {
+        Err("not all tests passed".into())
+    }
+}
+
+fn run_part(part: Part, counts: &mut Counts) -> Result<(), String> {
+    if part == Part::Lint {
+        lint::run_all()?;
+        counts.passed += 1;
+        return Ok(());
+    }
+    let mut failures = Vec::new();
+    if part == Part::Cluster {
+        // The cluster's tests start the binary itself; cargo does not build it for them.
+        crate::command::run(cargo(&["build", "--locked", "--quiet", "--package", "cli"]))?;
+    }
+    for call in part.calls() {
+        let mut command = cargo(&["test", "--locked", "--quiet", "--no-fail-fast"]);
+        command.args(*call);
+        if part == Part::Cluster {
+            command.env(
+                "CONCLAVE_TEST_PYTHON",
+                python::environment()?.join("bin/python"),
+            );
+        }
+        if let Err(why) = count(command, counts) {
+            failures.push(why);
+        }
+    }
+    if failures.is_empty() {
+        Ok(())
+    } else {
+        Err(failures.join("\n"))
+    }
+}
+
+/// Runs `cargo test`, passing its output on and adding up what it counts.
+fn count(mut command: Command, counts: &mut Counts) -> Result<(), String> {
+    let shown = show(&command);
+    let in_words = |error: std::io::Error| format!("{shown}: {error}");
+    let mut child = command.stdout(Stdio::piped()).spawn().map_err(in_words)?;
+    let output = child.stdout.take().ok_or("the output was asked for")?;
+    for line in BufReader::new(output).lines() {
+        let line = line.map_err(in_words)?;
+        match result_line(&line) {
+            Some(result) => {
+                counts.passed += result.passed;
+                counts.failed += result.failed;
+                counts.skipped += result.skipped;
+                if result.passed + result.failed + result.skipped > 0 {
+                    println!("{line}");
+                }
+            }
+            None if line.is_empty() || line.starts_with("running ") => {}
+            None => println!("{line}"),
+        }
+        std::io::stdout().flush().map_err(in_words)?;
+    }
+    let status = child.wait().map_err(in_words)?;
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("{shown}: {status}"))
+    }
+}
+
+/// Reads `test result: ok. 3 passed; 0 failed; 1 ignored; …`.
+fn result_line(line: &str) -> Option<Counts> {
+    let (_, counted) = line.strip_prefix("test result: ")?.split_once(". ")?;
+    let mut counts = Counts::default();
+    for entry in counted.split("; ") {
+        match entry.split_once(' ')? {
+            (count, "passed") => counts.passed = count.parse().ok()?,
+            (count, "failed") => counts.failed = count.parse().ok()?,
+            (count, "ignored") => counts.skipped = count.parse().ok()?,
+            _ => {}
+        }
+    }
+    Some(counts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_line_that_a_test_binary_ends_with() {
+        let line = "test result: ok. 3 passed; 1 failed; 2 ignored; 0 measured; 0 filtered out; \
+                    finished in 0.01s";
+        let counts = result_line(line).unwrap();
+        assert_eq!((counts.passed, counts.failed, counts.skipped), (3, 1, 2));
+        assert!(result_line("test a ... ok").is_none());
+    }
+}
