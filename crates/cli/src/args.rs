@@ -18,7 +18,13 @@ use crate::telemetry::LogFormat;
 #[command(version, max_term_width = 100)]
 pub(crate) struct Args {
     /// How log lines look. The variable CONCLAVE_LOG filters them (for instance `debug`).
-    #[arg(long, global = true, value_enum, default_value = "text", env = "CONCLAVE_LOG_FORMAT")]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "text",
+        env = "CONCLAVE_LOG_FORMAT"
+    )]
     pub(crate) log_format: LogFormat,
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -149,7 +155,12 @@ pub(crate) struct WorkerArgs {
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct ServerArgs {
     /// The gRPC API.
-    #[arg(long, default_value = "http://127.0.0.1:7100", env = "CONCLAVE_SERVER", value_name = "URI")]
+    #[arg(
+        long,
+        default_value = "http://127.0.0.1:7100",
+        env = "CONCLAVE_SERVER",
+        value_name = "URI"
+    )]
     pub(crate) server: String,
 }
 

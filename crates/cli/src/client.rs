@@ -11,9 +11,7 @@ use crate::args::{SamplingArgs, ServerArgs};
 const MAX_MESSAGE: usize = 16 << 20;
 
 /// Connects to the API.
-pub(crate) async fn connect(
-    args: &ServerArgs,
-) -> Result<GenerationServiceClient<Channel>, String> {
+pub(crate) async fn connect(args: &ServerArgs) -> Result<GenerationServiceClient<Channel>, String> {
     let server = &args.server;
     let endpoint = Endpoint::from_shared(server.clone())
         .map_err(|error| format!("--server '{server}' is no URI: {error}"))?;
@@ -35,7 +33,10 @@ pub(crate) fn sampling(args: &SamplingArgs) -> SamplingParams {
 
 /// Turns the command line's limits into the API's.
 pub(crate) fn stop(args: &SamplingArgs) -> StopParams {
-    StopParams { max_output_tokens: args.max_tokens, ..StopParams::default() }
+    StopParams {
+        max_output_tokens: args.max_tokens,
+        ..StopParams::default()
+    }
 }
 
 /// Says what a refusal means for a person.

@@ -1,5 +1,9 @@
 //! The `conclave` binary: reads arguments and environment, and starts what they ask for.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is the program for people")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is the program for people"
+)]
 
 mod args;
 mod client;
@@ -17,6 +21,21 @@ use crate::args::{Args, Command};
 
 /// Failure, in words for a person; the causes are in the text.
 type Outcome = Result<(), String>;
+
+/// Joins an error and its causes, innermost last; a cause that its effect has told already is left
+/// out.
+fn in_words(error: impl std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = error.source();
+    }
+    text
+}
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -44,7 +63,10 @@ fn run(command: Command) -> Outcome {
 
 /// Runs a future on a runtime of its own. Compute has its own threads, so two are enough.
 fn block_on(future: impl Future<Output = Outcome>) -> Outcome {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
     let runtime = runtime.map_err(|error| format!("cannot start the runtime: {error}"))?;
     let outcome = runtime.block_on(future);
     // A thread that waits for the terminal would keep the process for ever.

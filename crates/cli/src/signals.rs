@@ -27,7 +27,17 @@ pub(crate) fn shutdown(with_parent: bool) -> Result<CancellationToken, String> {
     Ok(token)
 }
 
+/// Reads the standard input to its end, on a thread of its own: reading it cannot be cancelled.
 async fn parent_gone() {
-    let copied = tokio::io::copy(&mut tokio::io::stdin(), &mut tokio::io::sink()).await;
-    tracing::warn!(?copied, "the process that started this one is gone");
+    let (gone, ended) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        // Whether it ended or broke, nobody holds the other end any more.
+        drop(std::io::copy(
+            &mut std::io::stdin().lock(),
+            &mut std::io::sink(),
+        ));
+        gone.send(()).ok();
+    });
+    drop(ended.await);
+    tracing::warn!("the process that started this one is gone");
 }

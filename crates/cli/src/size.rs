@@ -14,13 +14,19 @@ pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
         "MB" => 1_000_000,
         "GB" => 1_000_000_000,
         "TB" => 1_000_000_000_000,
-        other => return Err(format!("unknown unit '{other}': use MiB or GiB, for instance 512MiB")),
+        other => {
+            return Err(format!(
+                "unknown unit '{other}': use MiB or GiB, for instance 512MiB"
+            ));
+        }
     };
     let number: u64 = digits
         .trim()
         .parse()
         .map_err(|_| format!("'{text}' is no size: write for instance 512MiB"))?;
-    number.checked_mul(factor).ok_or_else(|| format!("'{text}' is too large"))
+    number
+        .checked_mul(factor)
+        .ok_or_else(|| format!("'{text}' is too large"))
 }
 
 /// Writes a number of bytes for a person.
@@ -31,7 +37,11 @@ pub(crate) fn show_bytes(bytes: u64) -> String {
         value /= 1024.0;
         unit += 1;
     }
-    if unit == 0 { format!("{bytes} B") } else { format!("{value:.1} {}", units[unit]) }
+    if unit == 0 {
+        format!("{bytes} B")
+    } else {
+        format!("{value:.1} {}", units[unit])
+    }
 }
 
 #[cfg(test)]
@@ -45,7 +55,11 @@ mod tests {
         assert_eq!(parse_bytes("77"), Ok(77));
         assert!(parse_bytes("12 parsecs").unwrap_err().contains("parsecs"));
         assert!(parse_bytes("MiB").unwrap_err().contains("no size"));
-        assert!(parse_bytes("99999999TiB").unwrap_err().contains("too large"));
+        assert!(
+            parse_bytes("99999999TiB")
+                .unwrap_err()
+                .contains("too large")
+        );
     }
 
     #[test]

@@ -18,7 +18,9 @@ pub(crate) enum LogFormat {
 pub(crate) fn install(format: LogFormat) {
     let filter = EnvFilter::try_from_env("CONCLAVE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let ansi = std::io::stderr().is_terminal();
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => builder.with_ansi(ansi).with_target(false).init(),
         LogFormat::Json => builder.json().init(),

@@ -225,7 +225,6 @@ impl Leader {
         let seated = |name: &String| self.seats.of(name).len();
         let ranks_present = self.members.keys().map(seated).sum();
         let missing = self.seats.missing(|name| self.members.contains_key(name));
-        let needed = self.config.num_ranks;
         let text = match &self.state {
             State::Serving { .. } => "serving".into(),
             State::Preparing { ready, .. } => {
@@ -234,9 +233,6 @@ impl Leader {
                     ready.len(),
                     self.seated().len()
                 )
-            }
-            State::Gathering { why, .. } if ranks_present < needed => {
-                format!("{ranks_present} of {needed} ranks are here; {why}")
             }
             State::Gathering { why, .. } => why.clone(),
         };

@@ -1,5 +1,6 @@
 //! How long the two exchanges of a layer take between two processes on this machine, one row on
 //! each rank, at the width and top-k of gpt-oss: what a decode step pays for each layer.
+#![expect(clippy::print_stdout, reason = "the report of a benchmark")]
 
 use std::thread;
 use std::time::{Duration, Instant};

@@ -61,7 +61,8 @@ pub fn all<G: Group>(make_group: impl Fn(usize) -> G) {
     wakes_all_when_the_lead_gives_up(make_group(3));
     names_a_lost_peer(make_group(3));
     refuses_a_moment_of_another_epoch(make_group(2));
-    refuses_a_moment_that_has_been(make_group(2));
+    refuses_a_moment_that_has_been(1, make_group(1));
+    refuses_a_moment_that_has_been(2, make_group(2));
 }
 
 /// One shape of group, model and batch.
@@ -449,8 +450,8 @@ fn refuses_a_moment_of_another_epoch<G: Group>(mut group: G) {
     );
 }
 
-fn refuses_a_moment_that_has_been<G: Group>(mut group: G) {
-    let case = Case { ranks: 2, ..BASE };
+fn refuses_a_moment_that_has_been<G: Group>(ranks: usize, mut group: G) {
+    let case = Case { ranks, ..BASE };
     let (mut exchanges, moment) = (group.exchanges(), first_moment(&group));
     thread::scope(|scope| {
         for (rank, exchange) in (0..).map(Rank).zip(&mut exchanges) {

@@ -1,6 +1,6 @@
 //! Attention: an online softmax over tiles of keys.
 //!
-//! Tiles begin at absolute multiples of [`TILE`](tile::TILE) positions, and a row takes the tiles
+//! Tiles begin at absolute multiples of [`TILE`] positions, and a row takes the tiles
 //! it sees in ascending order, so that its result depends on its position and keys alone. Its first
 //! "key" is the sink, whose value is zero. Each tile is summed on its own before it is added, which
 //! keeps the error of long sums small.

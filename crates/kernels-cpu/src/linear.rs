@@ -9,8 +9,19 @@ use crate::simd::Path;
 use crate::tiles;
 use crate::weights::Bf16;
 
+/// Rows at a time: what they are rearranged to (2.9 MB at 2,880 inputs) is read once for each few
+/// outputs and should stay in a cache.
+const ROWS: usize = 256;
+
 pub(crate) fn linear(pool: &Pool, path: Path, args: Linear<'_>) {
     args.check();
+    let x = args.x.chunks(ROWS * args.inputs);
+    for (x, out) in x.zip(args.out.chunks_mut(ROWS * args.outputs)) {
+        linear_rows(pool, path, Linear { x, out, ..args });
+    }
+}
+
+fn linear_rows(pool: &Pool, path: Path, args: Linear<'_>) {
     let (inputs, outputs) = (args.inputs, args.outputs);
     let x = Panel::pack::<Bf16<'_>>(pool, args.rows(), inputs, |row| {
         &args.x[row * inputs..][..inputs]

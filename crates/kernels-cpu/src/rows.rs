@@ -122,9 +122,9 @@ pub(crate) fn route(args: Route<'_>) {
     let weight = args.weight.chunks_exact_mut(args.k);
     for ((logits, index), weight) in rows.zip(index).zip(weight) {
         choose(logits, index, weight);
-        let most = weight[0];
-        for weight in &mut *weight {
-            *weight -= most;
+        let most = logits[index[0] as usize];
+        for (weight, &expert) in weight.iter_mut().zip(&*index) {
+            *weight = logits[expert as usize] - most;
         }
         math::exp_all(weight);
         let total: f32 = weight.iter().sum();

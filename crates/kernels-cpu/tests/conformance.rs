@@ -6,7 +6,7 @@ use kernels::{Backend, conformance};
 use kernels_cpu::Cpu;
 
 fn threads(count: usize) -> NonZeroUsize {
-    NonZeroUsize::new(count).unwrap()
+    NonZeroUsize::new(count).expect("at least one")
 }
 
 #[test]

@@ -170,31 +170,27 @@ impl Geometry {
             "num_experts_per_tok",
             format!("{k} is more than the {e} experts of a layer"),
         );
+        faults.extend(self.float_faults());
+        faults
+    }
+
+    fn float_faults(&self) -> Vec<GeometryError> {
         let rope = &self.rope;
-        for (key, value) in [
+        let numbers = [
             ("rope_theta", rope.theta),
             ("rope factor", rope.factor),
             ("rope beta_fast", rope.beta_fast),
             ("rope beta_slow", rope.beta_slow),
-        ] {
-            demand(
-                value.is_finite() && value > 0.0,
-                key,
-                format!("{value} must be positive"),
-            );
-        }
-        let eps = self.rms_norm_eps;
-        demand(
-            eps.is_finite() && eps > 0.0,
-            "rms_norm_eps",
-            format!("{eps} must be positive"),
-        );
-        let limit = self.swiglu_limit;
-        demand(
-            limit.is_finite() && limit > 0.0,
-            "swiglu_limit",
-            format!("{limit} must be positive"),
-        );
-        faults
+            ("rms_norm_eps", f64::from(self.rms_norm_eps)),
+            ("swiglu_limit", f64::from(self.swiglu_limit)),
+        ];
+        let wrong = numbers
+            .into_iter()
+            .filter(|(_, value)| !(value.is_finite() && *value > 0.0));
+        let fault = |(key, value)| GeometryError {
+            key,
+            why: format!("{value} must be positive"),
+        };
+        wrong.map(fault).collect()
     }
 }

@@ -22,7 +22,10 @@ pub(crate) fn address_fault(address: &str) -> Option<String> {
     if uri.port_u16().is_none_or(|port| port == 0) {
         return fault("there is no port".into());
     }
-    if uri.path_and_query().is_some_and(|path| path.as_str() != "/") {
+    if uri
+        .path_and_query()
+        .is_some_and(|path| path.as_str() != "/")
+    {
         return fault("there is something after the port".into());
     }
     None
@@ -56,14 +59,27 @@ mod tests {
 
     #[test]
     fn takes_hosts_and_both_kinds_of_ip() {
-        for address in ["http://a.b:1", "http://127.0.0.1:7200", "http://[::1]:7200", "http://a:1/"] {
+        for address in [
+            "http://a.b:1",
+            "http://127.0.0.1:7200",
+            "http://[::1]:7200",
+            "http://a:1/",
+        ] {
             assert_eq!(address_fault(address), None, "{address}");
         }
     }
 
     #[test]
     fn refuses_what_is_not_an_address() {
-        for address in ["", "a:1", "https://a:1", "http://a", "http://a:0", "http://a:1/x", "http:// :1"] {
+        for address in [
+            "",
+            "a:1",
+            "https://a:1",
+            "http://a",
+            "http://a:0",
+            "http://a:1/x",
+            "http:// :1",
+        ] {
             assert!(address_fault(address).is_some(), "{address}");
         }
     }
@@ -71,7 +87,10 @@ mod tests {
     #[test]
     fn a_listener_on_all_interfaces_is_reached_by_name() {
         let address = advertised("0.0.0.0:7200".parse().unwrap()).unwrap();
-        assert!(!address.contains("0.0.0.0") && address.ends_with(":7200"), "{address}");
+        assert!(
+            !address.contains("0.0.0.0") && address.ends_with(":7200"),
+            "{address}"
+        );
         let local = advertised("127.0.0.1:7200".parse().unwrap()).unwrap();
         assert_eq!(local, "http://127.0.0.1:7200");
     }

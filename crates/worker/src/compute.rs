@@ -28,7 +28,10 @@ pub(crate) struct Gauge {
 impl Gauge {
     /// Returns the step that runs, 0 when idle, and the ticks so far.
     pub(crate) fn read(&self) -> (u64, u64) {
-        (self.step.load(Ordering::Relaxed), self.ticks.load(Ordering::Relaxed))
+        (
+            self.step.load(Ordering::Relaxed),
+            self.ticks.load(Ordering::Relaxed),
+        )
     }
 
     fn enter(&self, step: StepNumber) {
@@ -119,7 +122,13 @@ struct Seat {
 impl RankThread {
     /// Returns a rank that holds nothing yet.
     pub(crate) fn new(rank: Rank, backend: Arc<dyn Backend>, gauge: Arc<Gauge>) -> Self {
-        Self { rank, backend, gauge, model: None, seat: None }
+        Self {
+            rank,
+            backend,
+            gauge,
+            model: None,
+            seat: None,
+        }
     }
 
     /// Takes orders until told to retire, or nobody is left to give any.
@@ -133,7 +142,11 @@ impl RankThread {
                     hold.reply.send(held).ok();
                 }
                 Order::Enter { plan, exchange } => {
-                    self.seat = Some(Seat { plan, exchange, failed: false });
+                    self.seat = Some(Seat {
+                        plan,
+                        exchange,
+                        failed: false,
+                    });
                 }
                 Order::Step(order) => self.step(order),
                 Order::Retire => return,
@@ -157,7 +170,12 @@ impl RankThread {
     }
 
     fn step(&mut self, order: StepOrder) {
-        let StepOrder { step, part, alive, reply } = order;
+        let StepOrder {
+            step,
+            part,
+            alive,
+            reply,
+        } = order;
         let (Some((model, _)), Some(seat)) = (&mut self.model, &mut self.seat) else {
             // The epoch that this step is of was given up before it was entered.
             return;
@@ -171,7 +189,13 @@ impl RankThread {
         self.gauge.enter(StepNumber(0));
         seat.failed = result.is_err();
         // An error means that the run has ended.
-        reply.send(Outcome { rank: self.rank, step, result }).ok();
+        reply
+            .send(Outcome {
+                rank: self.rank,
+                step,
+                result,
+            })
+            .ok();
     }
 }
 
@@ -186,16 +210,34 @@ mod tests {
 
     #[test]
     fn blames_who_was_waited_for_but_never_itself() {
-        let moment = Moment { fence: Fence::default(), step: StepNumber(1), layer: 0 };
+        let moment = Moment {
+            fence: Fence::default(),
+            step: StepNumber(1),
+            layer: 0,
+        };
         let (peer, phase) = (Rank(3), Phase::Combine);
         let error = |error| ModelError::Exchange(error);
-        let lost = || ExchangeError::PeerLost { peer, why: "reset".into(), phase, moment };
+        let lost = || ExchangeError::PeerLost {
+            peer,
+            why: "reset".into(),
+            phase,
+            moment,
+        };
         assert_eq!(blamed(&error(lost()), Rank(0)), Some(peer));
         assert_eq!(blamed(&error(lost()), peer), None);
         let waited = Duration::from_secs(1);
-        let late = ExchangeError::TimedOut { peer, waited, phase, moment };
+        let late = ExchangeError::TimedOut {
+            peer,
+            waited,
+            phase,
+            moment,
+        };
         assert_eq!(blamed(&error(late), Rank(0)), Some(peer));
-        let aborted = ExchangeError::Aborted { peer, phase, moment };
+        let aborted = ExchangeError::Aborted {
+            peer,
+            phase,
+            moment,
+        };
         assert_eq!(blamed(&error(aborted), Rank(0)), None);
     }
 }

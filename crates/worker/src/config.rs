@@ -46,9 +46,16 @@ impl Config {
     pub fn check(&self) -> Result<()> {
         let refuse = |field, why| Err(Error::Config { field, why });
         if self.name.is_empty() || self.name.len() > MAX_NAME_BYTES {
-            return refuse("name", format!("has {} bytes, not 1 to {MAX_NAME_BYTES}", self.name.len()));
+            return refuse(
+                "name",
+                format!("has {} bytes, not 1 to {MAX_NAME_BYTES}", self.name.len()),
+            );
         }
-        if self.name.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        if self
+            .name
+            .chars()
+            .any(|c| c.is_control() || c.is_whitespace())
+        {
             return refuse("name", format!("{:?} has white space", self.name));
         }
         if self.ranks.get() > MAX_RANKS {
@@ -100,10 +107,22 @@ mod tests {
         config().check().unwrap();
         assert_eq!(refused(|config| config.name = String::new()), "name");
         assert_eq!(refused(|config| config.name = "a b".into()), "name");
-        assert_eq!(refused(|config| config.ranks = NonZeroU32::new(65).unwrap()), "ranks");
+        assert_eq!(
+            refused(|config| config.ranks = NonZeroU32::new(65).unwrap()),
+            "ranks"
+        );
         let many = NonZeroU32::MAX;
-        assert_eq!(refused(|config| config.threads_per_rank = many), "threads_per_rank");
-        assert_eq!(refused(|config| config.coordinator = "127.0.0.1:1".into()), "coordinator");
-        assert_eq!(refused(|config| config.advertise = Some("x".into())), "advertise");
+        assert_eq!(
+            refused(|config| config.threads_per_rank = many),
+            "threads_per_rank"
+        );
+        assert_eq!(
+            refused(|config| config.coordinator = "127.0.0.1:1".into()),
+            "coordinator"
+        );
+        assert_eq!(
+            refused(|config| config.advertise = Some("x".into())),
+            "advertise"
+        );
     }
 }

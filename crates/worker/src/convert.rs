@@ -65,7 +65,10 @@ fn below(value: u32, end: usize, field: impl FnOnce() -> String, of: &str) -> Re
     if (value as usize) < end {
         return Ok(());
     }
-    Err(Fault::new(field(), format!("{value} is not below the {end} {of}")))
+    Err(Fault::new(
+        field(),
+        format!("{value} is not below the {end} {of}"),
+    ))
 }
 
 /// Takes a fence; terms and epochs count from 1.

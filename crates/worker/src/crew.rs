@@ -46,7 +46,11 @@ impl Crew {
         backends: Vec<Arc<dyn Backend>>,
         fatal: mpsc::UnboundedSender<Error>,
     ) -> Self {
-        Self { backends, desks: BTreeMap::new(), fatal }
+        Self {
+            backends,
+            desks: BTreeMap::new(),
+            fatal,
+        }
     }
 
     /// Makes the threads be exactly those of `ranks`, one for each back end, and returns how each
@@ -57,7 +61,11 @@ impl Crew {
     ///
     /// [`Error::Io`] if a thread cannot be started.
     pub(crate) async fn assign(&mut self, ranks: &[Rank]) -> Result<Vec<Contact>> {
-        assert_eq!(ranks.len(), self.backends.len(), "the plan's check counted this worker's ranks");
+        assert_eq!(
+            ranks.len(),
+            self.backends.len(),
+            "the plan's check counted this worker's ranks"
+        );
         let gone = |rank: &Rank| !ranks.contains(rank);
         while let Some(rank) = self.desks.keys().copied().find(gone) {
             self.retire(rank).await;
@@ -68,7 +76,11 @@ impl Crew {
                 self.desks.insert(*rank, desk);
             }
         }
-        Ok(self.desks.values().map(|desk| desk.contact.clone()).collect())
+        Ok(self
+            .desks
+            .values()
+            .map(|desk| desk.contact.clone())
+            .collect())
     }
 
     /// Ends all threads and waits for them.
@@ -79,7 +91,9 @@ impl Crew {
     }
 
     async fn retire(&mut self, rank: Rank) {
-        let Some(desk) = self.desks.remove(&rank) else { return };
+        let Some(desk) = self.desks.remove(&rank) else {
+            return;
+        };
         // An error means that the thread is gone, which is what is wanted.
         if desk.contact.orders.send(Order::Retire).await.is_ok() {
             desk.ended.await.ok();
@@ -92,7 +106,11 @@ impl Crew {
         let backend = backend.expect("there are as many back ends as ranks");
         let (sender, orders) = mpsc::channel(ORDER_DEPTH);
         let gauge = Arc::new(Gauge::default());
-        let contact = Contact { rank, orders: sender, gauge: Arc::clone(&gauge) };
+        let contact = Contact {
+            rank,
+            orders: sender,
+            gauge: Arc::clone(&gauge),
+        };
         let thread = RankThread::new(rank, Arc::clone(&self.backends[backend]), gauge);
         let (guard, ending) = oneshot::channel::<()>();
         let body = move || {
@@ -100,7 +118,9 @@ impl Crew {
             let _guard = guard;
             thread.run(orders);
         };
-        let handle = std::thread::Builder::new().name(format!("rank-{rank}")).spawn(body);
+        let handle = std::thread::Builder::new()
+            .name(format!("rank-{rank}"))
+            .spawn(body);
         let handle = handle.map_err(|source| Error::Io {
             what: format!("starting the thread of rank {rank}"),
             source,
@@ -116,7 +136,11 @@ impl Crew {
             }
             ended_sender.send(()).ok();
         });
-        Ok(Desk { backend, contact, ended })
+        Ok(Desk {
+            backend,
+            contact,
+            ended,
+        })
     }
 }
 
@@ -126,3 +150,6 @@ fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
     text.unwrap_or_else(|| "no message".into())
 }
+
+#[cfg(test)]
+mod tests;

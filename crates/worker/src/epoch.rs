@@ -171,7 +171,10 @@ mod tests {
         epochs.prepare(fence(2, 3)).unwrap();
         for low in [fence(2, 2), fence(1, 9)] {
             let stale = epochs.prepare(low).unwrap_err().to_string();
-            assert!(stale.contains(&low.to_string()) && stale.contains("2.3"), "{stale}");
+            assert!(
+                stale.contains(&low.to_string()) && stale.contains("2.3"),
+                "{stale}"
+            );
         }
         epochs.prepare(fence(3, 1)).unwrap();
         assert_eq!(epochs.obeyed(), fence(3, 1));
@@ -184,22 +187,37 @@ mod tests {
         let alive = epochs.prepare(fence(1, 1)).unwrap();
         assert!(epochs.ready(&alive, ()));
         assert!(epochs.prepare(fence(1, 1)).is_err());
-        assert!(!alive.is_cancelled(), "a refused request must not end what runs");
+        assert!(
+            !alive.is_cancelled(),
+            "a refused request must not end what runs"
+        );
     }
 
     #[test]
     fn an_epoch_is_run_once_and_only_when_ready() {
         let mut epochs = epochs();
         let alive = epochs.prepare(fence(1, 1)).unwrap();
-        assert_eq!(epochs.run(fence(1, 1)).unwrap_err(), NotReady::Preparing(fence(1, 1)));
+        assert_eq!(
+            epochs.run(fence(1, 1)).unwrap_err(),
+            NotReady::Preparing(fence(1, 1))
+        );
         assert!(epochs.ready(&alive, 7));
-        assert!(matches!(epochs.run(fence(1, 2)).unwrap_err(), NotReady::Other { .. }));
+        assert!(matches!(
+            epochs.run(fence(1, 2)).unwrap_err(),
+            NotReady::Other { .. }
+        ));
         let (run, alive) = epochs.run(fence(1, 1)).unwrap();
         assert_eq!(run, 7);
-        assert_eq!(epochs.run(fence(1, 1)).unwrap_err(), NotReady::Spent(fence(1, 1)));
+        assert_eq!(
+            epochs.run(fence(1, 1)).unwrap_err(),
+            NotReady::Spent(fence(1, 1))
+        );
         epochs.end(&alive);
         assert!(alive.is_cancelled());
-        assert_eq!(epochs.run(fence(1, 1)).unwrap_err(), NotReady::Spent(fence(1, 1)));
+        assert_eq!(
+            epochs.run(fence(1, 1)).unwrap_err(),
+            NotReady::Spent(fence(1, 1))
+        );
     }
 
     #[test]
@@ -214,7 +232,10 @@ mod tests {
         let newer = epochs.prepare(fence(2, 1)).unwrap();
         assert!(running.is_cancelled());
         epochs.end(&running);
-        assert!(!newer.is_cancelled(), "the end of an old run must not end the new epoch");
+        assert!(
+            !newer.is_cancelled(),
+            "the end of an old run must not end the new epoch"
+        );
     }
 
     #[test]

@@ -18,7 +18,10 @@ pub(crate) struct LoadGauge {
 impl LoadGauge {
     /// Returns the bytes read and the bytes to read, as far as they are known.
     pub(crate) fn read(&self) -> (u64, u64) {
-        (self.done.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed))
+        (
+            self.done.load(Ordering::Relaxed),
+            self.total.load(Ordering::Relaxed),
+        )
     }
 
     fn show(&self, done: u64, total: u64) {
@@ -45,12 +48,21 @@ pub(crate) fn load(
     let mut before = 0;
     for rank in ranks {
         let have: Vec<&RankWeights> = have.iter().chain(&loaded).map(Arc::as_ref).collect();
-        let options = LoadOptions { placement, rank: *rank, threads, have: &have };
+        let options = LoadOptions {
+            placement,
+            rank: *rank,
+            threads,
+            have: &have,
+        };
         let mut read = 0;
         let weights = RankWeights::load(checkpoint, &options, &mut |progress: Progress| {
             read = progress.total;
             gauge.show(before + progress.done, before + progress.total);
-            if alive.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            if alive.is_cancelled() {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
         })?;
         before += read;
         loaded.push(Arc::new(weights));

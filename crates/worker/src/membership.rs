@@ -98,11 +98,15 @@ impl Membership {
         let mut registration = self.registration.clone();
         registration.term = (self.term)();
         let message = Message::Registration(registration);
-        let queued = sender.try_send(wire::AttendRequest { message: Some(message) });
+        let queued = sender.try_send(wire::AttendRequest {
+            message: Some(message),
+        });
         queued.map_err(|_| Status::internal("a new queue has no place"))?;
         let silent = || Status::unavailable(format!("no answer within {ATTEND_SILENCE:?}"));
         let answers = client.attend(ReceiverStream::new(requests));
-        let answers = timeout(ATTEND_SILENCE, answers).await.map_err(|_| silent())?;
+        let answers = timeout(ATTEND_SILENCE, answers)
+            .await
+            .map_err(|_| silent())?;
         let mut answers = answers?.into_inner();
 
         let mut heartbeat = interval(HEARTBEAT_INTERVAL);
@@ -218,7 +222,10 @@ mod tests {
         assert!(pauses[5..].iter().all(|pause| *pause == BACKOFF_MAX));
         assert!(patience.accepted(), "the first answer is news");
         assert!(!patience.accepted(), "the second is not");
-        assert_eq!(patience.after(Code::Unavailable, now), Next::Retry(BACKOFF_MIN));
+        assert_eq!(
+            patience.after(Code::Unavailable, now),
+            Next::Retry(BACKOFF_MIN)
+        );
     }
 
     #[test]
@@ -232,10 +239,19 @@ mod tests {
     #[test]
     fn waits_for_its_own_old_lease_but_not_for_ever() {
         let (mut patience, start) = (Patience::default(), Instant::now());
-        assert!(matches!(patience.after(Code::AlreadyExists, start), Next::Retry(_)));
+        assert!(matches!(
+            patience.after(Code::AlreadyExists, start),
+            Next::Retry(_)
+        ));
         let almost = start + NAME_TAKEN_PATIENCE - Duration::from_millis(1);
-        assert!(matches!(patience.after(Code::AlreadyExists, almost), Next::Retry(_)));
+        assert!(matches!(
+            patience.after(Code::AlreadyExists, almost),
+            Next::Retry(_)
+        ));
         let late = start + NAME_TAKEN_PATIENCE;
-        assert_eq!(patience.after(Code::AlreadyExists, late), Next::NameTaken(NAME_TAKEN_PATIENCE));
+        assert_eq!(
+            patience.after(Code::AlreadyExists, late),
+            Next::NameTaken(NAME_TAKEN_PATIENCE)
+        );
     }
 }

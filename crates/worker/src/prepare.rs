@@ -41,7 +41,13 @@ pub(crate) struct Preparation {
 
 impl Workshop {
     pub(crate) fn new(checkpoint: Checkpoint, crew: Crew, hub: Hub, load_threads: usize) -> Self {
-        Self { checkpoint, crew, weights: Vec::new(), hub, load_threads }
+        Self {
+            checkpoint,
+            crew,
+            weights: Vec::new(),
+            hub,
+            load_threads,
+        }
     }
 
     /// Prepares an epoch. Returns what it needs to run, and for each rank whether its KV was kept.
@@ -65,7 +71,13 @@ impl Workshop {
             return Err(superseded(plan));
         }
         let seats = self.enter(plan, contacts).await?;
-        Ok((Prepared { plan: Arc::clone(plan), seats }, kept_kv))
+        Ok((
+            Prepared {
+                plan: Arc::clone(plan),
+                seats,
+            },
+            kept_kv,
+        ))
     }
 
     /// Ends the ranks' threads; nothing is prepared afterwards.
@@ -82,7 +94,14 @@ impl Workshop {
         let (threads, shown) = (self.load_threads, Arc::clone(&gauge));
         let task = tokio::task::spawn_blocking(move || {
             let watch = (shown.as_ref(), &alive);
-            load(&checkpoint, &plan.placement, &plan.own, &have, threads, watch)
+            load(
+                &checkpoint,
+                &plan.placement,
+                &plan.own,
+                &have,
+                threads,
+                watch,
+            )
         });
         let loaded = preparation.wait(task, &gauge).await;
         let loaded = loaded.map_err(|error| Status::internal(chain(&error)))?;
@@ -102,8 +121,16 @@ impl Workshop {
         for (contact, weights) in contacts.iter().zip(&self.weights) {
             let (reply, held) = oneshot::channel();
             let (plan, weights) = (Arc::clone(&preparation.plan), Arc::clone(weights));
-            let order = Order::Hold(Hold { plan, weights, reply });
-            contact.orders.send(order).await.map_err(|_| gone(contact))?;
+            let order = Order::Hold(Hold {
+                plan,
+                weights,
+                reply,
+            });
+            contact
+                .orders
+                .send(order)
+                .await
+                .map_err(|_| gone(contact))?;
             replies.push(held);
         }
         let mut kept_kv = Vec::with_capacity(contacts.len());
@@ -131,8 +158,15 @@ impl Workshop {
         for (contact, exchange) in contacts.into_iter().zip(exchanges) {
             let inbox = Arc::clone(exchange.inbox());
             let exchange: Box<dyn Exchange> = Box::new(exchange);
-            let order = Order::Enter { plan: Arc::clone(plan), exchange };
-            contact.orders.send(order).await.map_err(|_| gone(&contact))?;
+            let order = Order::Enter {
+                plan: Arc::clone(plan),
+                exchange,
+            };
+            contact
+                .orders
+                .send(order)
+                .await
+                .map_err(|_| gone(&contact))?;
             seats.push(Seat { contact, inbox });
         }
         Ok(seats)
@@ -164,7 +198,10 @@ impl Preparation {
 
 /// The answer to a preparation that another one has overtaken.
 pub(crate) fn superseded(plan: &EpochPlan) -> Status {
-    Status::aborted(format!("epoch {} was given up while it was prepared", plan.fence))
+    Status::aborted(format!(
+        "epoch {} was given up while it was prepared",
+        plan.fence
+    ))
 }
 
 /// The answer when a rank's thread is gone: it panicked, and the process is about to end.

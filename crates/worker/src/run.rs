@@ -108,11 +108,17 @@ impl Run {
         }
         let step = convert::step_parts(request, &self.prepared.plan, &self.geometry)?;
         if step.step <= self.newest {
-            let why = format!("step: {} does not come after step {}", step.step, self.newest);
+            let why = format!(
+                "step: {} does not come after step {}",
+                step.step, self.newest
+            );
             return Err(Status::invalid_argument(why));
         }
         if self.pending.len() >= MAX_STEPS_IN_FLIGHT {
-            let why = format!("step: {} would be more than {MAX_STEPS_IN_FLIGHT} in flight", step.step);
+            let why = format!(
+                "step: {} would be more than {MAX_STEPS_IN_FLIGHT} in flight",
+                step.step
+            );
             return Err(Status::invalid_argument(why));
         }
         self.newest = step.step;
@@ -156,7 +162,12 @@ impl Run {
     }
 
     /// Puts a result into its place; returns all of the step's once they are complete.
-    fn place(&mut self, rank: Rank, step: StepNumber, result: PartResult) -> Option<Vec<PartResult>> {
+    fn place(
+        &mut self,
+        rank: Rank,
+        step: StepNumber,
+        result: PartResult,
+    ) -> Option<Vec<PartResult>> {
         let index = self.prepared.plan.own.iter().position(|own| *own == rank)?;
         let places = self.pending.get_mut(&step)?;
         places[index] = Some(result);
@@ -186,6 +197,8 @@ impl Run {
             convert::rank_progress(seat.contact.rank, step, ticks, waiting_for)
         });
         // A full queue holds what is newer than this to its reader.
-        self.answers.try_send(Ok(convert::progress(ranks.collect()))).ok();
+        self.answers
+            .try_send(Ok(convert::progress(ranks.collect())))
+            .ok();
     }
 }

@@ -92,7 +92,11 @@ pub async fn start(
     tasks.spawn(watch(fatalities, shutdown.clone()));
     tasks.spawn(membership.attend(shutdown.clone()));
     tracing::info!(name = config.name, address, model = %config.model, "worker started");
-    Ok(Running { address, tasks, shutdown })
+    Ok(Running {
+        address,
+        tasks,
+        shutdown,
+    })
 }
 
 impl Running {
@@ -136,7 +140,10 @@ async fn open(config: &Config) -> Result<(Checkpoint, String)> {
         Ok((checkpoint, fingerprint.to_string()))
     });
     let opened = opened.await.map_err(Error::Task)?;
-    opened.map_err(|source| Error::Checkpoint { model: config.model.to_string(), source })
+    opened.map_err(|source| Error::Checkpoint {
+        model: config.model.to_string(),
+        source,
+    })
 }
 
 /// Returns a back end for each rank.

@@ -69,7 +69,9 @@ impl Worker {
         if ready {
             self.health.set_serving::<StepServiceServer<Self>>().await;
         } else {
-            self.health.set_not_serving::<StepServiceServer<Self>>().await;
+            self.health
+                .set_not_serving::<StepServiceServer<Self>>()
+                .await;
         }
     }
 
@@ -86,7 +88,11 @@ impl Worker {
     }
 
     async fn prepare(self, preparation: Preparation) {
-        let Preparation { plan, alive, states } = &preparation;
+        let Preparation {
+            plan,
+            alive,
+            states,
+        } = &preparation;
         self.show_ready(false).await;
         let outcome = async {
             let mut workshop = tokio::select! {
@@ -159,7 +165,11 @@ impl StepService for Worker {
         let plan = Arc::new(EpochPlan::new(request, &self.bounds)?);
         let alive = self.epochs().prepare(plan.fence)?;
         let (states, stream) = mpsc::channel(STREAM_DEPTH);
-        let preparation = Preparation { plan, alive, states };
+        let preparation = Preparation {
+            plan,
+            alive,
+            states,
+        };
         self.tasks.spawn(self.clone().prepare(preparation));
         Ok(Response::new(ReceiverStream::new(stream)))
     }
@@ -169,7 +179,8 @@ impl StepService for Worker {
         request: Request<Streaming<wire::RunRequest>>,
     ) -> Result<Response<Self::RunStream>, Status> {
         let (answers, stream) = mpsc::channel(STREAM_DEPTH);
-        self.tasks.spawn(self.clone().run(request.into_inner(), answers));
+        self.tasks
+            .spawn(self.clone().run(request.into_inner(), answers));
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 }

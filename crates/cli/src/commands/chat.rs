@@ -27,9 +27,17 @@ struct Colours {
 impl Colours {
     fn of_terminal() -> Self {
         if std::io::stdout().is_terminal() {
-            Self { reasoning: "\x1b[2m", call: "\x1b[33m", plain: "\x1b[0m" }
+            Self {
+                reasoning: "\x1b[2m",
+                call: "\x1b[33m",
+                plain: "\x1b[0m",
+            }
         } else {
-            Self { reasoning: "", call: "", plain: "" }
+            Self {
+                reasoning: "",
+                call: "",
+                plain: "",
+            }
         }
     }
 }
@@ -84,7 +92,11 @@ fn read_lines() -> mpsc::Receiver<String> {
 }
 
 fn message(role: Role, text: String) -> Message {
-    Message { role: role.into(), text, ..Message::default() }
+    Message {
+        role: role.into(),
+        text,
+        ..Message::default()
+    }
 }
 
 fn request(args: &ChatArgs, history: &[Message]) -> ChatRequest {
@@ -112,7 +124,9 @@ async fn answer(
 ) -> Result<Vec<Message>, String> {
     let colours = Colours::of_terminal();
     let events = client.chat(request(args, history)).await;
-    let mut events = events.map_err(|status| client::in_words(&status))?.into_inner();
+    let mut events = events
+        .map_err(|status| client::in_words(&status))?
+        .into_inner();
     let (mut messages, mut out) = (Vec::new(), std::io::stdout());
     loop {
         let event = tokio::select! {

@@ -6,6 +6,7 @@ use coordinator::{Config, LeadConfig, Listeners, Served};
 use tokio::net::TcpListener;
 
 use crate::args::CoordinatorArgs;
+use crate::in_words;
 use crate::{Outcome, model, signals};
 
 /// Listens, says where in one line on the standard output, and serves until told to end.
@@ -22,13 +23,13 @@ pub(crate) async fn run(args: CoordinatorArgs) -> Outcome {
     let config = config(&args, &opened)?;
     let (grpc, http) = (address(&listeners.grpc)?, address(&listeners.http)?);
     let internal = address(&listeners.internal)?;
-    let running = coordinator::start(config, listeners, shutdown).map_err(|error| error.to_string())?;
+    let running = coordinator::start(config, listeners, shutdown).map_err(in_words)?;
     println!("listening grpc={grpc} http={http} internal={internal}");
-    running.wait().await.map_err(|error| error.to_string())
+    running.wait().await.map_err(in_words)
 }
 
 fn config(args: &CoordinatorArgs, model: &model::Model) -> Result<Config, String> {
-    let fingerprint = model.checkpoint.fingerprint().map_err(|error| error.to_string())?;
+    let fingerprint = model.checkpoint.fingerprint().map_err(in_words)?;
     let serve = &args.serve;
     let lead = LeadConfig {
         geometry: model.checkpoint.geometry().clone(),
@@ -68,5 +69,7 @@ async fn listen(address: SocketAddr, flag: &str) -> Result<TcpListener, String> 
 }
 
 fn address(listener: &TcpListener) -> Result<SocketAddr, String> {
-    listener.local_addr().map_err(|error| format!("a listener without an address: {error}"))
+    listener
+        .local_addr()
+        .map_err(|error| format!("a listener without an address: {error}"))
 }

@@ -13,16 +13,26 @@ use crate::client;
 /// Prints the prompt's continuation to the standard output, and one line of figures to the standard
 /// error. Ctrl-C ends the stream and so cancels the generation.
 pub(crate) async fn run(args: GenerateArgs) -> Outcome {
-    let prompt = if args.prompt == "-" { read_stdin()? } else { args.prompt };
+    let prompt = if args.prompt == "-" {
+        read_stdin()?
+    } else {
+        args.prompt
+    };
     let mut client = client::connect(&args.server).await?;
-    let stop = StopParams { ignore_eos: args.ignore_eos, ..client::stop(&args.sampling) };
+    let stop = StopParams {
+        ignore_eos: args.ignore_eos,
+        ..client::stop(&args.sampling)
+    };
     let request = GenerateRequest {
         prompt: Some(Prompt::Text(prompt)),
         sampling: Some(client::sampling(&args.sampling)),
         stop: Some(stop),
         ..GenerateRequest::default()
     };
-    let events = client.generate(request).await.map_err(|status| client::in_words(&status))?;
+    let events = client
+        .generate(request)
+        .await
+        .map_err(|status| client::in_words(&status))?;
     let mut events = events.into_inner();
     let mut out = std::io::stdout();
     loop {
@@ -68,8 +78,15 @@ pub(crate) fn figures(finished: &Finished) -> String {
     let timings = finished.timings.unwrap_or_default();
     let (first, total) = (seconds(timings.time_to_first_token), seconds(timings.total));
     let after_first = f64::from(usage.output_tokens.saturating_sub(1));
-    let rate = if total > first { after_first / (total - first) } else { 0.0 };
-    let reason = finished.reason().as_str_name().trim_start_matches("FINISH_REASON_");
+    let rate = if total > first {
+        after_first / (total - first)
+    } else {
+        0.0
+    };
+    let reason = finished
+        .reason()
+        .as_str_name()
+        .trim_start_matches("FINISH_REASON_");
     format!(
         "[{}; prompt {} tokens, {} cached; output {} tokens; first after {:.0} ms, then {rate:.1} \
          tokens/s]",

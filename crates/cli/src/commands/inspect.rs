@@ -5,13 +5,14 @@ use checkpoint::{ModelName, Report, verify};
 use super::synth::{advance, bytes_bar};
 use crate::Outcome;
 use crate::args::InspectArgs;
+use crate::in_words;
 use crate::model::open_checkpoint;
 
 /// Prints the report; with `--checksum` reads every byte.
 pub(crate) fn run(args: &InspectArgs) -> Outcome {
     let checkpoint = open_checkpoint(&args.model)?;
     let report = Report::new(&checkpoint, &[args.ranks.get()]);
-    print!("{}", report.map_err(|error| error.to_string())?);
+    print!("{}", report.map_err(in_words)?);
     if !args.checksum {
         return Ok(());
     }
@@ -22,7 +23,7 @@ pub(crate) fn run(args: &InspectArgs) -> Outcome {
     let bar = bytes_bar("reading");
     let verified = verify(&dir, true, threads, &mut |progress| advance(&bar, progress));
     bar.finish_and_clear();
-    let verified = verified.map_err(|error| error.to_string())?;
+    let verified = verified.map_err(in_words)?;
     println!();
     for file in &verified.files {
         let sum = file.sha256.as_deref().unwrap_or_default();

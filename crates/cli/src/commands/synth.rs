@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::Outcome;
 use crate::args::SynthArgs;
+use crate::in_words;
 use crate::model::synthetic_tokenizer;
 use crate::size::show_bytes;
 
@@ -19,7 +20,11 @@ pub(crate) fn run(args: &SynthArgs) -> Outcome {
     for (name, bytes) in &written.shards {
         println!("{name}  {bytes} bytes");
     }
-    println!("{}: {} in all", written.dir.display(), show_bytes(written.num_bytes));
+    println!(
+        "{}: {} in all",
+        written.dir.display(),
+        show_bytes(written.num_bytes)
+    );
     Ok(())
 }
 
@@ -41,7 +46,7 @@ fn spec(args: &SynthArgs) -> Result<Spec, String> {
             text = format!("{text},{key}={value}");
         }
     }
-    Spec::parse(&text).map_err(|error| error.to_string())
+    Spec::parse(&text).map_err(in_words)
 }
 
 /// Writes a synthetic model with its tokenizer; shows a progress bar on a terminal.
@@ -49,15 +54,27 @@ pub(crate) fn write(dir: &Path, mut spec: Spec, overwrite: bool) -> Result<Writt
     let tokenizer = synthetic_tokenizer(&mut spec)?;
     let files = [
         ("tokenizer.json".to_owned(), tokenizer.tokenizer_json),
-        ("tokenizer_config.json".to_owned(), tokenizer.tokenizer_config),
-        ("special_tokens_map.json".to_owned(), tokenizer.special_tokens_map),
+        (
+            "tokenizer_config.json".to_owned(),
+            tokenizer.tokenizer_config,
+        ),
+        (
+            "special_tokens_map.json".to_owned(),
+            tokenizer.special_tokens_map,
+        ),
     ];
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let options = WriteOptions { files: &files, overwrite, threads };
+    let options = WriteOptions {
+        files: &files,
+        overwrite,
+        threads,
+    };
     let bar = bytes_bar("writing");
-    let written = synth::write(dir, &spec, &options, &mut |progress| advance(&bar, progress));
+    let written = synth::write(dir, &spec, &options, &mut |progress| {
+        advance(&bar, progress)
+    });
     bar.finish_and_clear();
-    written.map_err(|error| error.to_string())
+    written.map_err(in_words)
 }
 
 /// A bar of bytes; hidden where there is no terminal.

@@ -77,7 +77,10 @@ pub(crate) async fn run(args: UpArgs) -> Outcome {
 async fn serve(args: &UpArgs, name: &str) {
     until_serving(args.serve.grpc).await;
     let (grpc, http) = (args.serve.grpc, args.serve.http);
-    let (workers, ranks) = (args.workers, args.workers.get() * args.ranks_per_worker.get());
+    let (workers, ranks) = (
+        args.workers,
+        args.workers.get() * args.ranks_per_worker.get(),
+    );
     println!("ready: gRPC {grpc}, HTTP http://{http} ({name}; {workers} workers, {ranks} ranks)");
     if args.demo {
         demo(args).await;
@@ -89,11 +92,17 @@ async fn demo(args: &UpArgs) {
     let (grpc, http) = (args.serve.grpc, args.serve.http);
     let prompt = "The quick brown fox";
     println!("\n$ conclave generate '{prompt}'");
-    let sampling =
-        SamplingArgs { temperature: Some(0.8), top_p: None, seed: Some(1), max_tokens: Some(64) };
+    let sampling = SamplingArgs {
+        temperature: Some(0.8),
+        top_p: None,
+        seed: Some(1),
+        max_tokens: Some(64),
+    };
     let request = GenerateArgs {
         prompt: prompt.into(),
-        server: ServerArgs { server: format!("http://{grpc}") },
+        server: ServerArgs {
+            server: format!("http://{grpc}"),
+        },
         sampling,
         ignore_eos: true,
     };
@@ -115,10 +124,16 @@ async fn demo(args: &UpArgs) {
 
 /// Waits until the coordinator's health service says SERVING.
 async fn until_serving(grpc: SocketAddr) {
-    let Ok(endpoint) = Endpoint::from_shared(format!("http://{grpc}")) else { return };
+    let Ok(endpoint) = Endpoint::from_shared(format!("http://{grpc}")) else {
+        return;
+    };
     let mut client = HealthClient::new(endpoint.connect_lazy());
     loop {
-        let answer = client.check(HealthCheckRequest { service: String::new() }).await;
+        let answer = client
+            .check(HealthCheckRequest {
+                service: String::new(),
+            })
+            .await;
         let status = answer.map(|answer| answer.into_inner().status());
         if matches!(status, Ok(ServingStatus::Serving)) {
             return;
@@ -130,12 +145,19 @@ async fn until_serving(grpc: SocketAddr) {
 fn check_free(address: SocketAddr, flag: &str) -> Outcome {
     match std::net::TcpListener::bind(address) {
         Ok(_) => Ok(()),
-        Err(error) => Err(format!("cannot listen on {address}: {error}; choose another {flag}")),
+        Err(error) => Err(format!(
+            "cannot listen on {address}: {error}; choose another {flag}"
+        )),
     }
 }
 
 fn coordinator(args: &UpArgs, name: &str) -> Result<Child, String> {
-    let ServeArgs { grpc, http, kv_memory, .. } = &args.serve;
+    let ServeArgs {
+        grpc,
+        http,
+        kv_memory,
+        ..
+    } = &args.serve;
     let ranks = args.workers.get() * args.ranks_per_worker.get();
     let arguments = [
         ("--model", name.to_owned()),

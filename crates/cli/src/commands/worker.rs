@@ -6,7 +6,8 @@ use tokio::net::TcpListener;
 use worker::{Config, Numerics};
 
 use crate::args::WorkerArgs;
-use crate::{Outcome, signals};
+use crate::in_words;
+use crate::{Outcome, model, signals};
 
 /// Registers with the coordinator and computes until told to end.
 pub(crate) async fn run(args: WorkerArgs) -> Outcome {
@@ -15,12 +16,12 @@ pub(crate) async fn run(args: WorkerArgs) -> Outcome {
     let listener = TcpListener::bind(listen).await;
     let listener = listener
         .map_err(|error| format!("cannot listen on {listen}: {error}; choose another --listen"))?;
-    let port = listener.local_addr().map_err(|error| error.to_string())?.port();
+    let port = listener.local_addr().map_err(in_words)?.port();
     let machine = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = args.threads.map_or(machine, usize::from);
     let config = Config {
         name: args.name.unwrap_or_else(|| default_name(port)),
-        model: args.model,
+        model: model::parse(&args.model)?,
         ranks: small(args.ranks.get(), "--ranks")?,
         threads_per_rank: small((threads / args.ranks.get()).max(1), "--threads")?,
         numerics: Numerics::Exact,
@@ -29,8 +30,8 @@ pub(crate) async fn run(args: WorkerArgs) -> Outcome {
         max_kv_bytes: machine_memory()?,
     };
     let running = worker::start(config, listener, shutdown).await;
-    let running = running.map_err(|error| error.to_string())?;
-    running.wait().await.map_err(|error| error.to_string())
+    let running = running.map_err(in_words)?;
+    running.wait().await.map_err(in_words)
 }
 
 fn small(number: usize, flag: &str) -> Result<NonZeroU32, String> {

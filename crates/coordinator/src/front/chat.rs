@@ -57,7 +57,7 @@ pub(super) async fn check(
 ///
 /// # Errors
 ///
-/// Whatever refuses the request; later errors come in the stream.
+/// The first field at fault; the lead's refusal comes in the stream.
 pub(super) async fn start(
     shared: &Arc<Shared>,
     request: v1::ChatRequest,
@@ -65,8 +65,9 @@ pub(super) async fn start(
 ) -> Result<Replies<v1::ChatResponse>, Error> {
     let Checked { request, output } = check(shared, request).await?;
     let started = shared.started(&request);
-    let mut stream = OutputStream::start(shared, request, output, clock).await?;
+    let front = Arc::clone(shared);
     Ok(replies::serve(shared, clock, |client| async move {
+        let mut stream = OutputStream::start(&front, request, output, clock).await?;
         let numbered = |sequence, event| v1::ChatResponse { sequence, event: Some(event) };
         client.send(numbered(stream.sequence(), Event::Started(started))).await?;
         while let Some(said) = stream.next().await? {

@@ -50,7 +50,7 @@ pub(super) async fn follow(
 ///
 /// # Errors
 ///
-/// Whatever refuses the request; later errors come in the stream.
+/// The first field at fault; the lead's refusal comes in the stream.
 pub(super) async fn start(
     shared: &Arc<Shared>,
     request: v1::GenerateRequest,
@@ -59,9 +59,11 @@ pub(super) async fn start(
     let request = check(shared, request).await?;
     let started = shared.started(&request);
     let prompt = request.prompt.clone();
-    let mut stream = follow(shared, request, clock).await?;
     let front = Arc::clone(shared);
+    // The lead's answer is awaited inside the stream: for a call whose deadline passes before the
+    // stream begins, tonic would answer with a code of its own.
     Ok(replies::serve(shared, clock, |client| async move {
+        let mut stream = follow(&front, request, clock).await?;
         let numbered = |sequence, event| v1::GenerateResponse { sequence, event: Some(event) };
         client.send(numbered(stream.sequence(), Event::Started(started))).await?;
         while let Some(said) = stream.next().await? {

@@ -50,7 +50,7 @@ impl Stream for EventStream {
 impl Drop for EventStream {
     fn drop(&mut self) {
         // For a sequence that has ended this is heard and means nothing; after shutdown nobody hears.
-        drop(self.cancels.send(self.sequence));
+        self.cancels.send(self.sequence).ok();
     }
 }
 

@@ -22,6 +22,14 @@ fn named(id: &str) -> v1::GenerateRequest {
     v1::GenerateRequest { request_id: id.into(), ..request("x") }
 }
 
+/// Runs a request that ends with an error.
+async fn refusal(stage: &Stage, request: impl tonic::IntoRequest<v1::GenerateRequest>) -> Status {
+    match stage.client().generate(request).await {
+        Ok(stream) => failure(stream.into_inner()).await,
+        Err(status) => status,
+    }
+}
+
 /// Reads a stream until its error.
 async fn failure(mut stream: tonic::Streaming<v1::GenerateResponse>) -> Status {
     soon(async {
@@ -57,7 +65,7 @@ async fn a_deadline_holds_while_the_lead_does_not_accept() {
     let mut stage = Stage::new(|_| Ok(vec![Cue::Hang])).await;
     let mut call = Request::new(named("d"));
     call.metadata_mut().insert("grpc-timeout", "200m".parse().unwrap());
-    let status = stage.client().generate(call).await.unwrap_err();
+    let status = refusal(&stage, call).await;
     assert_eq!(status.code(), Code::DeadlineExceeded);
     assert_eq!(stage.hung_up().await, "d");
 }
@@ -133,8 +141,9 @@ async fn an_unknown_generation_is_not_found() {
 #[tokio::test]
 async fn a_live_request_id_cannot_be_used_again() {
     let mut stage = Stage::new(stuck).await;
-    let first = stage.client().generate(named("twice")).await.unwrap();
-    let status = stage.client().generate(named("twice")).await.unwrap_err();
+    let mut first = stage.client().generate(named("twice")).await.unwrap().into_inner();
+    soon(first.next()).await.unwrap().unwrap();
+    let status = refusal(&stage, named("twice")).await;
     assert_eq!(status.code(), Code::AlreadyExists);
     drop(first);
     stage.hung_up().await;
@@ -147,7 +156,7 @@ async fn a_full_queue_is_passed_on_with_its_delay() {
         Err(Status::with_error_details(Code::ResourceExhausted, "the queue is full", details))
     })
     .await;
-    let status = stage.client().generate(request("x")).await.unwrap_err();
+    let status = refusal(&stage, request("x")).await;
     assert_eq!(status.code(), Code::ResourceExhausted);
     assert_eq!(status.message(), "the queue is full");
     let delay = status.get_details_retry_info().unwrap().retry_delay;
@@ -209,32 +218,25 @@ async fn a_lead_that_just_ends_is_unavailable() {
 #[tokio::test]
 async fn draining_refuses_new_requests_and_waits_for_running_ones() {
     let mut stage = Stage::new(stuck).await;
-    let mut client = stage.client();
-    let mut stream = client.generate(named("last")).await.unwrap().into_inner();
+    let mut stream = stage.client().generate(named("last")).await.unwrap().into_inner();
     soon(stream.next()).await.unwrap().unwrap();
-    let mut other = client.clone();
-    let (drained, status, ()) = tokio::join!(
-        async {
-            soon(stage.front.drain(Duration::from_millis(300))).await;
-            stream
-        },
-        async {
-            // Refused as soon as the drain has begun.
-            soon(async {
-                loop {
-                    match other.generate(named("late")).await {
-                        Err(status) => break status,
-                        Ok(_) => tokio::task::yield_now().await,
-                    }
-                }
-            })
-            .await
-        },
-        async {}
-    );
+    let refused = async {
+        // As soon as the drain has begun.
+        loop {
+            let mut late = match stage.client().generate(named("late")).await {
+                Ok(late) => late.into_inner(),
+                Err(status) => return status,
+            };
+            if let Err(status) = late.message().await {
+                return status;
+            }
+        }
+    };
+    let drain = stage.front.drain(Duration::from_millis(300));
+    let ((), status) = soon(async { tokio::join!(drain, refused) }).await;
     assert_eq!(status.code(), Code::Unavailable);
     assert!(status.get_details_retry_info().is_some());
-    assert_eq!(failure(drained).await.code(), Code::Unavailable);
+    assert_eq!(failure(stream).await.code(), Code::Unavailable);
     stage.hung_up().await;
 }
 

@@ -7,29 +7,29 @@ use tokio_stream::StreamExt as _;
 use crate::stage::{Cue, Stage, accept, always, byte_ids, finished, ids, play, special, tokens};
 
 /// A request for a text prompt.
-pub fn request(prompt: &str) -> v1::GenerateRequest {
+pub(crate) fn request(prompt: &str) -> v1::GenerateRequest {
     let prompt = Some(Prompt::Text(prompt.into()));
     v1::GenerateRequest { prompt, ..Default::default() }
 }
 
 /// Runs a request that ends well.
-pub async fn run(stage: &Stage, request: v1::GenerateRequest) -> Vec<v1::GenerateResponse> {
+pub(crate) async fn run(stage: &Stage, request: v1::GenerateRequest) -> Vec<v1::GenerateResponse> {
     let stream = stage.client().generate(request).await.unwrap().into_inner();
     stream.map(Result::unwrap).collect().await
 }
 
-pub fn text(responses: &[v1::GenerateResponse]) -> Vec<u8> {
+pub(crate) fn text(responses: &[v1::GenerateResponse]) -> Vec<u8> {
     chunks(responses).flat_map(|chunk| chunk.text.clone()).collect()
 }
 
-pub fn chunks(responses: &[v1::GenerateResponse]) -> impl Iterator<Item = &v1::TokenChunk> {
+pub(crate) fn chunks(responses: &[v1::GenerateResponse]) -> impl Iterator<Item = &v1::TokenChunk> {
     responses.iter().filter_map(|response| match &response.event {
         Some(Event::Tokens(chunk)) => Some(chunk),
         _ => None,
     })
 }
 
-pub fn end(responses: &[v1::GenerateResponse]) -> v1::Finished {
+pub(crate) fn end(responses: &[v1::GenerateResponse]) -> v1::Finished {
     match &responses.last().unwrap().event {
         Some(Event::Finished(finished)) => finished.clone(),
         other => panic!("the last event is {other:?}"),

@@ -10,30 +10,30 @@ use crate::stage::soon;
 
 /// A response.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
     head: String,
-    pub body: String,
+    pub(crate) body: String,
 }
 
 impl Answer {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).expect(&self.body)
     }
 
     /// Returns a header's value.
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let lines = self.head.lines().filter_map(|line| line.split_once(": "));
         lines.filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value).next()
     }
 
     /// Returns the data of all server-sent events.
-    pub fn events(&self) -> Vec<&str> {
+    pub(crate) fn events(&self) -> Vec<&str> {
         self.body.split_terminator("\n\n").map(|event| event.strip_prefix("data: ").unwrap()).collect()
     }
 
     /// Returns the error's message, field and code.
-    pub fn error(&self) -> (String, Value, Value) {
+    pub(crate) fn error(&self) -> (String, Value, Value) {
         let mut json = self.json();
         let error = json["error"].take();
         let message = error["message"].as_str().unwrap().to_owned();
@@ -42,7 +42,7 @@ impl Answer {
 }
 
 /// Sends a request and reads the whole answer.
-pub async fn call(to: SocketAddr, method: &str, path: &str, headers: &str, body: &str) -> Answer {
+pub(crate) async fn call(to: SocketAddr, method: &str, path: &str, headers: &str, body: &str) -> Answer {
     let mut connection = open(to, method, path, headers, body).await;
     let mut answer = Vec::new();
     soon(connection.read_to_end(&mut answer)).await.unwrap();
@@ -50,7 +50,7 @@ pub async fn call(to: SocketAddr, method: &str, path: &str, headers: &str, body:
 }
 
 /// Sends a request and returns the connection.
-pub async fn open(
+pub(crate) async fn open(
     to: SocketAddr,
     method: &str,
     path: &str,
@@ -67,11 +67,11 @@ pub async fn open(
     connection
 }
 
-pub async fn get(to: SocketAddr, path: &str) -> Answer {
+pub(crate) async fn get(to: SocketAddr, path: &str) -> Answer {
     call(to, "GET", path, "", "").await
 }
 
-pub async fn complete(to: SocketAddr, body: Value) -> Answer {
+pub(crate) async fn complete(to: SocketAddr, body: Value) -> Answer {
     call(to, "POST", "/v1/completions", "", &body.to_string()).await
 }
 

@@ -22,13 +22,13 @@ use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Request, Response, Status};
 
 /// Rows of the model's vocabulary; the tokenizer has fewer strings.
-pub const VOCAB: u32 = 2100;
+pub(crate) const VOCAB: u32 = 2100;
 /// The model's context.
-pub const CONTEXT: u32 = 1024;
+pub(crate) const CONTEXT: u32 = 1024;
 
 /// What the lead does next.
 #[derive(Clone, Debug)]
-pub enum Cue {
+pub(crate) enum Cue {
     Say(Event),
     Fail(Status),
     /// Nothing more, until the front hangs up.
@@ -36,14 +36,14 @@ pub enum Cue {
 }
 
 /// What the lead plays for a request; an error refuses it at once.
-pub type Script = dyn Fn(&FollowRequest) -> Result<Vec<Cue>, Status> + Send + Sync;
+pub(crate) type Script = dyn Fn(&FollowRequest) -> Result<Vec<Cue>, Status> + Send + Sync;
 
 /// A whole arrangement on ports of its own.
-pub struct Stage {
-    pub front: Front,
-    pub grpc: Channel,
-    pub http: SocketAddr,
-    pub state: watch::Sender<internal::WatchResponse>,
+pub(crate) struct Stage {
+    pub(crate) front: Front,
+    pub(crate) grpc: Channel,
+    pub(crate) http: SocketAddr,
+    pub(crate) state: watch::Sender<internal::WatchResponse>,
     followed: mpsc::UnboundedReceiver<FollowRequest>,
     hung_up: mpsc::UnboundedReceiver<String>,
 }
@@ -113,7 +113,7 @@ impl LeadService for ScriptedLead {
 
 impl Stage {
     /// Starts everything; the lead plays this script.
-    pub async fn new(
+    pub(crate) async fn new(
         script: impl Fn(&FollowRequest) -> Result<Vec<Cue>, Status> + Send + Sync + 'static,
     ) -> Self {
         let config = FrontConfig {
@@ -124,7 +124,7 @@ impl Stage {
     }
 
     /// Starts everything with another configuration.
-    pub async fn with_config(
+    pub(crate) async fn with_config(
         config: FrontConfig,
         script: impl Fn(&FollowRequest) -> Result<Vec<Cue>, Status> + Send + Sync + 'static,
     ) -> Self {
@@ -148,33 +148,35 @@ impl Stage {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let http = listener.local_addr().unwrap();
         tokio::spawn(axum::serve(listener, front.http()).into_future());
-        let grpc = Endpoint::from_shared(format!("http://{grpc_at}")).unwrap().connect_lazy();
+        // A small window, so that a client that does not read is felt soon.
+        let grpc = Endpoint::from_shared(format!("http://{grpc_at}")).unwrap();
+        let grpc = grpc.initial_stream_window_size(1 << 16).connect_lazy();
         Self { front, grpc, http, state, followed: was_followed, hung_up: was_hung_up }
     }
 
     /// Returns a client of the generation service.
-    pub fn client(&self) -> GenerationServiceClient<Channel> {
+    pub(crate) fn client(&self) -> GenerationServiceClient<Channel> {
         GenerationServiceClient::new(self.grpc.clone())
     }
 
     /// Waits for the next request that reaches the lead.
-    pub async fn followed(&mut self) -> FollowRequest {
+    pub(crate) async fn followed(&mut self) -> FollowRequest {
         soon(self.followed.recv()).await.unwrap()
     }
 
     /// Waits until the front hangs up on a play that was not over; returns its request's id.
-    pub async fn hung_up(&mut self) -> String {
+    pub(crate) async fn hung_up(&mut self) -> String {
         soon(self.hung_up.recv()).await.unwrap()
     }
 }
 
 /// Waits for what must happen; a test that waits for ever tells nothing.
-pub async fn soon<T>(wait: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(wait: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(20), wait).await.expect("it happens soon")
 }
 
 /// Returns the tokenizer of a small synthetic checkpoint.
-pub fn tokenizer() -> Arc<Tokenizer> {
+pub(crate) fn tokenizer() -> Arc<Tokenizer> {
     static TOKENIZER: LazyLock<Arc<Tokenizer>> = LazyLock::new(|| {
         let files = tokenizer::synthetic::tokenizer_json(2048).unwrap();
         Arc::new(Tokenizer::from_bytes(&files.tokenizer_json).unwrap())
@@ -183,17 +185,17 @@ pub fn tokenizer() -> Arc<Tokenizer> {
 }
 
 /// Returns a special token.
-pub fn special(name: &str) -> u32 {
+pub(crate) fn special(name: &str) -> u32 {
     tokenizer().special(name).unwrap().0
 }
 
 /// Encodes text in which special tokens are written by name.
-pub fn ids(text: &str) -> Vec<u32> {
+pub(crate) fn ids(text: &str) -> Vec<u32> {
     tokenizer().encode_with_special(text).into_iter().map(|token| token.0).collect()
 }
 
 /// Encodes bytes, one token each.
-pub fn byte_ids(bytes: &[u8]) -> Vec<u32> {
+pub(crate) fn byte_ids(bytes: &[u8]) -> Vec<u32> {
     let tokenizer = tokenizer();
     let id = |byte: u8| (0..VOCAB).find(|id| tokenizer.token_bytes(TokenId(*id)) == Some(&[byte]));
     bytes.iter().map(|byte| id(*byte).unwrap()).collect()
@@ -218,7 +220,7 @@ fn model() -> Model {
 }
 
 /// The state of a group that serves.
-pub fn serving() -> internal::WatchResponse {
+pub(crate) fn serving() -> internal::WatchResponse {
     internal::WatchResponse {
         serving: true,
         ranks_present: 2,
@@ -228,12 +230,12 @@ pub fn serving() -> internal::WatchResponse {
     }
 }
 
-pub fn accept() -> Cue {
+pub(crate) fn accept() -> Cue {
     Cue::Say(Event::Accepted(internal::Accepted { queue_position: 3 }))
 }
 
 /// Tokens from this position on, in one message.
-pub fn tokens(first_position: usize, ids: &[u32]) -> Cue {
+pub(crate) fn tokens(first_position: usize, ids: &[u32]) -> Cue {
     let tokens = ids.iter().map(|&token| internal::SampledToken { token, logprob: None });
     Cue::Say(Event::Tokens(internal::Tokens {
         first_position: first_position as u32,
@@ -241,7 +243,7 @@ pub fn tokens(first_position: usize, ids: &[u32]) -> Cue {
     }))
 }
 
-pub fn finished(reason: internal::SequenceEnd) -> Cue {
+pub(crate) fn finished(reason: internal::SequenceEnd) -> Cue {
     Cue::Say(Event::Finished(internal::SequenceFinished {
         reason: reason.into(),
         cached_prompt_tokens: 1,
@@ -250,7 +252,7 @@ pub fn finished(reason: internal::SequenceEnd) -> Cue {
 
 /// Accepts, generates these tokens one by one as far as the request lets it, and ends as a lead
 /// does: at a stop token or at the limit. Logprobs come where they are asked for.
-pub fn play(request: &FollowRequest, output: &[u32]) -> Vec<Cue> {
+pub(crate) fn play(request: &FollowRequest, output: &[u32]) -> Vec<Cue> {
     let mut cues = vec![accept()];
     let sampling = request.sampling.clone().unwrap();
     let stop = request.stop.clone().unwrap();
@@ -283,7 +285,7 @@ pub fn play(request: &FollowRequest, output: &[u32]) -> Vec<Cue> {
 }
 
 /// A logprob that tells its token: -id/1000, with the next ids as alternatives from -0.5 down.
-pub fn logprob(token: u32, top: u32) -> internal::TokenLogprob {
+pub(crate) fn logprob(token: u32, top: u32) -> internal::TokenLogprob {
     let other = |i: u32| internal::Alternative { token: token + i, logprob: -0.5 * i as f32 };
     internal::TokenLogprob {
         token,
@@ -294,7 +296,7 @@ pub fn logprob(token: u32, top: u32) -> internal::TokenLogprob {
 }
 
 /// A script that always generates the same.
-pub fn always(
+pub(crate) fn always(
     output: Vec<u32>,
 ) -> impl Fn(&FollowRequest) -> Result<Vec<Cue>, Status> + Send + Sync + 'static {
     move |request| Ok(play(request, &output))

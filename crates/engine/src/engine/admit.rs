@@ -140,6 +140,7 @@ impl Engine {
         let computed = hit.blocks * block_size;
         let tokens = sequence.tokens.len();
         if sequence.age.is_none() {
+            sequence.cached = computed.min(sequence.prompt_len);
             self.waiting.admitted(sequence.principal);
             self.waiting.charge(sequence.principal, tokens - computed);
         }

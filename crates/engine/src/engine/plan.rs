@@ -158,8 +158,8 @@ impl Engine {
             let place = sequence.place.as_ref().expect("the sequence runs");
             let planned = place.planned;
             let mut want = sequence.rows_left(place).min(budget);
-            if planned < sequence.reported && sequence.sampling.prompt_logprobs.is_some() {
-                // Computed anew after its logprobs were emitted: not in one line with the others.
+            if planned < sequence.reported && sequence.owes_logprobs(sequence.reported) {
+                // Rows whose logprobs were emitted before are not in one line with the others.
                 want = want.min(sequence.reported - planned);
             }
             let rank_index = place.rank;

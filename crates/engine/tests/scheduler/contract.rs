@@ -69,7 +69,8 @@ fn names_what_is_wrong_with_a_result() {
         }],
     }];
     type Break = fn(&mut Vec<PartResult>);
-    let breaks: [(Break, fn(&BadResult) -> bool); 5] = [
+    type IsNamed = fn(&BadResult) -> bool;
+    let breaks: [(Break, IsNamed); 5] = [
         (|r| r.clear(), |e| matches!(e, BadResult::PartCount { .. })),
         (
             |r| r[0].rank = Rank(1),

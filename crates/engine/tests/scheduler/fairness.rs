@@ -60,6 +60,20 @@ fn turns_are_counted_in_rows() {
 }
 
 #[test]
+fn output_counts_as_much_as_prompt() {
+    let mut world = two_slots();
+    for id in 1..=12 {
+        let talks = id <= 3;
+        let most = if talks { 180 } else { 1 };
+        let mut submit = request(u64::from(id), text(id, 20), most);
+        submit.principal = u32::from(!talks);
+        world.submit(submit).unwrap();
+    }
+    let order = admissions(&mut world);
+    assert_eq!(order, [1, 4, 2, 5, 6, 7, 8, 9, 10, 11, 12, 3]);
+}
+
+#[test]
 fn silence_earns_no_credit() {
     let mut world = two_slots();
     for id in 1..=20 {
@@ -91,7 +105,8 @@ fn a_large_sequence_is_not_overtaken_for_ever_by_small_ones() {
     let mut steps = 0;
     while world.output_of(2).is_empty() {
         if world.engine.num_waiting() < 20 {
-            let submit = request(u64::from(small), text(small, 60), 50);
+            let mut submit = request(u64::from(small), text(small, 60), 50);
+            submit.principal = 1 + small % 5;
             world.submit(submit).unwrap();
             small += 1;
         }

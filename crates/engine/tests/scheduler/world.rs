@@ -136,7 +136,7 @@ impl World {
         };
         let ranks = vec![StubRank::default(); config.num_ranks];
         Self {
-            engine: Engine::new(config, fence(1)).unwrap(),
+            engine: Engine::new(config, fence(1)).expect("a configuration that holds"),
             model,
             ranks,
             requests: BTreeMap::new(),
@@ -267,10 +267,11 @@ impl World {
             let before = format!("{:?}", self.engine);
             let wrong = self.break_results(results.clone());
             let refused: Result<_, BadResult> = self.engine.complete(step.number, wrong);
-            refused.unwrap_err();
+            refused.expect_err("the results are broken");
             assert_eq!(format!("{:?}", self.engine), before, "a bad result changes");
         }
-        let completed = self.engine.complete(step.number, results).unwrap();
+        let completed = self.engine.complete(step.number, results);
+        let completed = completed.expect("the results answer the step");
         self.engine.check_invariants();
         for event in &completed.events {
             self.take_event(event);
@@ -380,7 +381,8 @@ impl World {
             .iter()
             .map(|home| kept(home).unwrap_or_default())
             .collect();
-        self.engine.begin_epoch(fence(self.epoch), homes).unwrap();
+        let begun = self.engine.begin_epoch(fence(self.epoch), homes);
+        begun.expect("the epoch is new and the ranks are there");
         self.engine.check_invariants();
     }
 
@@ -415,7 +417,7 @@ impl World {
     /// Runs one request alone to its end; returns how many of its tokens were a hit.
     pub(crate) fn hit_of(&mut self, submit: Submit) -> usize {
         let before = self.total.hit_rows;
-        self.submit(submit).unwrap();
+        self.submit(submit).expect("there is room");
         self.drain();
         self.total.hit_rows - before
     }

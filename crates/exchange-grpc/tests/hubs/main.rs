@@ -1,4 +1,5 @@
 //! Hubs over real sockets: the suite that every transport passes, failures, and wrong input.
+#![cfg(test)]
 
 mod conformance;
 mod epochs;

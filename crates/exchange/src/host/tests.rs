@@ -131,3 +131,20 @@ fn more_rows_than_a_frame_holds_are_refused_before_they_are_sent() {
     let error = group[0].dispatch(args).unwrap_err();
     assert!(error.to_string().contains("plan fewer rows"), "{error}");
 }
+
+#[test]
+fn a_dispatch_is_not_repeated() {
+    let mut group = local_group(1);
+    let args = Dispatch {
+        owners: &[Rank(0)],
+        ..dispatch(&[0])
+    };
+    group[0].dispatch(args).unwrap();
+    let error = group[0].dispatch(args).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("it has begun dispatch of epoch 0.0 step 1"),
+        "{error}"
+    );
+}

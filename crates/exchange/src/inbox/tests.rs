@@ -268,6 +268,18 @@ fn a_peer_lost_after_its_frame_does_not_hinder_the_exchange() {
 }
 
 #[test]
+fn a_peer_lost_after_its_frame_does_not_end_the_wait_for_another() {
+    let inbox = Inbox::with_patience(FENCE, Rank(1), 3, Duration::from_millis(5));
+    inbox.deliver(frame(0, 2)).unwrap();
+    inbox.peer_lost(Rank(2), "reset");
+    let got = take(&inbox, 0, 0);
+    assert!(
+        matches!(got, Err(ExchangeError::TimedOut { peer: Rank(0), .. })),
+        "{got:?}"
+    );
+}
+
+#[test]
 fn losing_nobody_changes_nothing() {
     let inbox = inbox();
     inbox.peer_lost(Rank(99), "no such rank");

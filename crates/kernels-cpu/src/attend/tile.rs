@@ -120,18 +120,21 @@ impl Tile {
         scores.as_flattened_mut()[..visible.start].fill(f32::NEG_INFINITY);
         scores.as_flattened_mut()[visible.end..].fill(f32::NEG_INFINITY);
 
-        let largest = scores
-            .as_flattened()
-            .iter()
-            .copied()
-            .fold(state.most, f32::max);
-        let most = simd.splat(largest);
-        let mut lanes = [simd.splat(0.0); 4];
-        for (scores, lane) in scores.iter_mut().zip(&mut lanes) {
-            *lane = math::exp(simd, simd.sub(simd.load(scores), most));
-            simd.store(*lane, scores);
+        let mut registers = [simd.splat(0.0); TILE / LANES];
+        let mut largest = simd.splat(state.most);
+        for (register, scores) in registers.iter_mut().zip(&scores) {
+            *register = simd.load(scores);
+            largest = simd.max(*register, largest);
         }
-        let [a, b, c, d] = simd.sums(lanes);
+        let mut lanes = [0.0; LANES];
+        simd.store(largest, &mut lanes);
+        let largest = lanes.into_iter().fold(state.most, f32::max);
+        let most = simd.splat(largest);
+        for (register, scores) in registers.iter_mut().zip(&mut scores) {
+            *register = math::exp(simd, simd.sub(*register, most));
+            simd.store(*register, scores);
+        }
+        let [a, b, c, d] = simd.sums(registers);
         let mut rescale = [0.0; LANES];
         let factor = math::exp(simd, simd.sub(simd.splat(state.most), most));
         simd.store(factor, &mut rescale);

@@ -90,14 +90,13 @@ impl Scene {
             })
             .collect();
         let width = layout.kv_heads * layout.head_dim;
+        // Values that do not cancel, so that what long sums lose shows.
+        let mut values = |count: usize| (0..count).map(|_| 1.0 + numbers.float(2.0)).collect();
+        let values: Vec<Vec<f32>> = spans.iter().map(|(_, end)| values(end * width)).collect();
         let stored = spans
             .iter()
-            .map(|(_, end)| {
-                (
-                    numbers.floats(end * width, shape.spread),
-                    numbers.floats(end * width, 2.0),
-                )
-            })
+            .zip(values)
+            .map(|((_, end), values)| (numbers.floats(end * width, shape.spread), values))
             .collect();
         let rows: usize = spans.iter().map(|(start, end)| end - start).sum();
         Self {
@@ -278,6 +277,10 @@ pub(super) fn attend() -> Vec<Case> {
         },
         ..shape(head_dim, 7, None)
     };
+    let full = Shape {
+        heads: 2,
+        ..one(16)
+    };
     // Scores of several hundred: the maximum moves far and often.
     let steep = Shape {
         spread: 20.0,
@@ -291,6 +294,7 @@ pub(super) fn attend() -> Vec<Case> {
         ("prompts, small window", shape(16, 16, Some(8)), prompts),
         ("a window of one key", shape(32, 16, Some(1)), prompts),
         ("one head of an odd width", one(6), edges),
+        ("the last position", full, &[(131_071, 131_072)]),
         ("steep scores", steep, prompts),
         ("a long span", shape(16, 16, None), long),
         ("a long span, window", shape(16, 16, Some(128)), long),

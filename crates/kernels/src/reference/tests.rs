@@ -58,6 +58,42 @@ fn the_sink_takes_its_share_and_gives_nothing() {
 }
 
 #[test]
+fn a_window_counts_the_own_key() {
+    let layout = KvLayout {
+        block_size: 4,
+        kv_heads: 1,
+        head_dim: 2,
+    };
+    let mut args = Attend {
+        q: &[],
+        heads: 1,
+        spans: &[],
+        layout,
+        keys: &[],
+        values: &[],
+        sinks: &[],
+        window: Some(128),
+        scale: 1.0,
+        out: &mut [],
+    };
+    let visible = [0, 126, 127, 128, 300].map(|position| args.visible(position));
+    assert_eq!(visible, [0..1, 0..127, 0..128, 1..129, 173..301]);
+    args.window = None;
+    assert_eq!(args.visible(300), 0..301);
+}
+
+#[test]
+fn a_place_is_block_then_head_then_slot() {
+    let layout = KvLayout {
+        block_size: 4,
+        kv_heads: 3,
+        head_dim: 2,
+    };
+    let table = [BlockId(9), BlockId(5)];
+    assert_eq!(layout.offset(&table, 1, 6), 5 * 24 + 8 + 2 * 2);
+}
+
+#[test]
 fn equal_logits_go_to_the_lower_expert() {
     let mut index = [0; 3];
     let mut weight = [0.0; 3];

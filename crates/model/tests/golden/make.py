@@ -73,15 +73,18 @@ class Trace:
     def __init__(self, model, with_stages):
         self.router, self.experts = [], []
         self.embedding, self.attention, self.mixture = [], [], []
+        self.with_stages = with_stages
+        self.last_layer = model.config.num_hidden_layers - 1
+        self.last_layer_is_read = True
         self.hooks = []
         for layer in model.model.layers:
             self._hook(layer.mlp.router, self._on_router)
+            if with_stages:
+                self._hook(layer.mlp, lambda out: self.mixture.append(out[0][0]))
         if with_stages:
             self._hook(model.model.embed_tokens, lambda out: self.embedding.append(out[0]))
-            for layer in model.model.layers:
-                self._hook(layer.mlp, lambda out: self.mixture.append(out[0][0]))
-            self.eager = modeling_gpt_oss.eager_attention_forward
-            modeling_gpt_oss.eager_attention_forward = self._on_attention
+        self.eager = modeling_gpt_oss.eager_attention_forward
+        modeling_gpt_oss.eager_attention_forward = self._on_attention
 
     def _hook(self, module, take):
         self.hooks.append(module.register_forward_hook(lambda _m, _in, out: take(out)))
@@ -92,30 +95,35 @@ class Trace:
         self.experts.append(index)
 
     def _on_attention(self, module, q, k, v, *args, **kwargs):
+        if module.layer_idx == self.last_layer and not self.last_layer_is_read:
+            return torch.zeros_like(q.transpose(1, 2)), None
         attended, weights = self.eager(module, q, k, v, *args, **kwargs)
-        self.attention.append([x[0].transpose(0, 1) for x in (q, k, v)] + [attended[0]])
+        if self.with_stages:
+            self.attention.append([x[0].transpose(0, 1) for x in (q, k, v)] + [attended[0]])
         return attended, weights
 
     def close(self):
         for hook in self.hooks:
             hook.remove()
-        if hasattr(self, "eager"):
-            modeling_gpt_oss.eager_attention_forward = self.eager
+        modeling_gpt_oss.eager_attention_forward = self.eager
 
 
-def prefill(model, ids, chunk, keep):
-    """Run the prompt; the logits of its last `keep` rows and the cache."""
+def prefill(model, ids, chunk, keep, trace):
+    """Run the prompt; the logits of its last `keep` rows and the cache.
+
+    What the last layer's attention gives for the rows before them goes nowhere (its keys and values
+    do not depend on it), so it is left out: at 131,072 tokens it is nearly all of the work.
+    """
     cache, kept = None, []
     for start in range(0, len(ids), chunk):
         part = torch.tensor([ids[start : start + chunk]])
         rows = max(0, min(part.shape[1], start + part.shape[1] - (len(ids) - keep)))
+        trace.last_layer_is_read = rows > 0
         # At least one row: zero would mean all of them.
         out = model(part, past_key_values=cache, use_cache=True, logits_to_keep=max(1, rows))
         cache = out.past_key_values
         if rows:
             kept.append(out.logits[0])
-        if len(ids) > 20_000 and start // chunk % 32 == 0:
-            print(f"  position {start}", flush=True)
     return torch.cat(kept), cache
 
 
@@ -153,7 +161,7 @@ def make(case, folder):
     ids = token_ids(case["seed"], case["tokens"], config.vocab_size)
     keep = case.get("last_rows", len(ids))
     trace = Trace(model, "stages" in case)
-    logits, cache = prefill(model, ids, case.get("chunk", len(ids)), keep)
+    logits, cache = prefill(model, ids, case.get("chunk", len(ids)), keep, trace)
     trace.close()
     tokens, margins = greedy(model, logits[-1], cache, case["greedy"])
 

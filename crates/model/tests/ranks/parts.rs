@@ -5,12 +5,13 @@ use std::slice;
 use std::sync::Arc;
 
 use spec::{
-    BlockId, BlockRun, Fence, KvPlan, Line, LineResult, Part, Rank, Slot, StepNumber, TokenId,
+    BlockId, BlockRun, Fence, KvPlan, Line, LineResult, Part, Rank, Sampling, Slot, StepNumber,
+    TokenId,
 };
 
 use exchange::{HostExchange, Local, local_group};
 use kernels::{Backend, Linear, Moment};
-use model::{ModelError, Progress, RankModel, Stage, log_sum_exp};
+use model::{Choice, ModelError, Progress, RankModel, Sampler, Stage, log_sum_exp};
 
 use crate::group::{
     BLOCK_SIZE, CHECKPOINT, Group, Request, Rows, cpu, even, load, open, rank_model, requests,
@@ -302,6 +303,50 @@ fn prompt_logprobs_come_for_every_token_but_the_first() {
     let logprob = sampled.logprob.as_ref().unwrap();
     assert_eq!((logprob.rank, logprob.top.len()), (1, 2));
     assert_eq!(logprob.top[0], (sampled.token, logprob.logprob));
+}
+
+#[test]
+fn penalties_see_the_prompt_and_every_token_so_far() {
+    let mut request = requests().remove(3);
+    request.count = 12;
+    request.sampling = Sampling {
+        temperature: 0.0,
+        repetition_penalty: 100.0,
+        frequency_penalty: 2.0,
+        ..Sampling::default()
+    };
+    let outcome = serve(even(1), slice::from_ref(&request), usize::MAX);
+    let mut seen = request.prompt.clone();
+    seen.sort();
+    seen.dedup();
+    let before = seen.len();
+    seen.extend(&outcome.tokens[0]);
+    seen.sort();
+    seen.dedup();
+    // Far fewer tokens than have a positive logit, so none is worth repeating.
+    assert_eq!(seen.len(), before + request.count, "{:?}", outcome.tokens);
+}
+
+#[test]
+fn a_draw_is_keyed_by_the_position_that_the_token_takes() {
+    let mut request = requests().remove(1);
+    request.sampling = Sampling {
+        seed: 99,
+        choice: 3,
+        ..Sampling::default()
+    };
+    let outcome = serve(even(1), slice::from_ref(&request), usize::MAX);
+    for (i, token) in outcome.tokens[0].iter().enumerate() {
+        let position = (request.prompt.len() + i) as u32;
+        let row = &outcome.rows[&(0, position - 1)];
+        let logits: Vec<f32> = row.iter().map(|bits| f32::from_bits(*bits)).collect();
+        let choice = Choice {
+            sampling: &request.sampling,
+            penalized: &[],
+            position,
+        };
+        assert_eq!(Sampler::default().choose(&logits, &choice), *token);
+    }
 }
 
 #[test]

@@ -84,6 +84,9 @@ pub enum Warning {
     /// A header named no role.
     #[error("a header without a role is taken as the assistant's")]
     MissingRole,
+    /// A header named its role again.
+    #[error("the header repeats the role")]
+    RepeatedRole,
     /// A header ended without `<|message|>`.
     #[error("a header without <|message|>: what is no header is taken as the content")]
     MissingMessage,
@@ -140,6 +143,7 @@ impl Warning {
             Self::StrayStop { .. } => "STRAY_STOP",
             Self::MissingStart => "MISSING_START",
             Self::MissingRole => "MISSING_ROLE",
+            Self::RepeatedRole => "REPEATED_ROLE",
             Self::MissingMessage => "MISSING_MESSAGE",
             Self::MissingEnd => "MISSING_END",
             Self::EmptyMessage => "EMPTY_MESSAGE",

@@ -145,7 +145,7 @@ impl OpenHeader {
     /// are not too many of them.
     pub(super) fn read(&self) -> Reading {
         let mut reader = Reader::new(self.given, true);
-        reader.read(&self.pieces);
+        reader.read(&self.pieces, false);
         reader.place_words();
         reader.finish()
     }
@@ -154,7 +154,8 @@ impl OpenHeader {
     /// first word that is not begins the content.
     pub(super) fn salvage(&self) -> Reading {
         let mut reader = Reader::new(self.given, false);
-        reader.read(&self.pieces);
+        // Where it is too long, its last word goes on after the cut, and is left whole.
+        reader.read(&self.pieces, self.is_too_long());
         reader.finish()
     }
 }
@@ -164,6 +165,8 @@ struct Reader<'a> {
     /// Whether `<|message|>` has ended the header.
     complete: bool,
     role: Option<Role>,
+    /// Whether a word of the header has said it.
+    role_is_said: bool,
     name: Option<String>,
     channel: Option<String>,
     recipient: Option<String>,
@@ -189,6 +192,7 @@ impl<'a> Reader<'a> {
         Self {
             complete,
             role,
+            role_is_said: false,
             name: None,
             channel: None,
             recipient: None,
@@ -201,10 +205,11 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn read(&mut self, pieces: &'a [Piece]) {
-        for piece in pieces {
+    /// Reads all pieces; with `cut`, a word that reaches their end is text.
+    fn read(&mut self, pieces: &'a [Piece], cut: bool) {
+        for (i, piece) in pieces.iter().enumerate() {
             match piece {
-                Piece::Text(bytes) => self.read_text(bytes),
+                Piece::Text(bytes) => self.read_text(bytes, cut && i + 1 == pieces.len()),
                 Piece::Channel => self.mark(Awaits::Channel),
                 Piece::Constrain => self.mark(Awaits::Constrain),
                 Piece::Special(name) => {
@@ -232,13 +237,15 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn read_text(&mut self, bytes: &'a [u8]) {
+    fn read_text(&mut self, bytes: &'a [u8], cut: bool) {
         let mut at = 0;
         while let Some((start, end)) = next_word(bytes, at) {
             at = end;
-            if self.takes(&bytes[start..end]) {
+            let is_cut = cut && end == bytes.len();
+            if !is_cut && self.takes(&bytes[start..end]) {
                 continue;
             }
+            self.settle();
             self.before_role = false;
             if self.complete {
                 self.add_bare(&bytes[start..end]);
@@ -288,27 +295,35 @@ impl<'a> Reader<'a> {
             }
             None => {}
         }
-        if self.role.is_some_and(|role| role.as_str() == word) {
-            // A role given and repeated; later words may be content that begins so.
-            return self.before_role || (self.complete && self.bare.is_empty());
-        }
-        if self.role.is_none() && self.before_role && !spells_special {
-            self.before_role = self.takes_role(&word);
-            return self.before_role;
-        }
-        false
+        self.takes_role(&word, spells_special)
     }
 
-    /// Takes the first word as role, role and name, or tool, or returns false.
-    fn takes_role(&mut self, word: &str) -> bool {
+    /// Takes a word that is the role: the first of a header, or, where `<|message|>` has shown
+    /// that it is one, the first that nothing marks.
+    fn takes_role(&mut self, word: &str, spells_special: bool) -> bool {
+        let first = self.complete && self.bare.is_empty() && self.recipient.is_none();
+        if !(self.before_role || first) {
+            return false;
+        }
+        if self.role.is_some_and(|role| role.as_str() == word) {
+            // The role at a prompt's end is often repeated, and that is no fault.
+            if std::mem::replace(&mut self.role_is_said, true) {
+                self.warnings.push(Warning::RepeatedRole);
+            }
+            return true;
+        }
+        if self.role.is_some() {
+            return false;
+        }
         if let Some(role) = known_role(word.as_bytes()) {
             self.role = Some(role);
             self.name = word.split_once(':').map(|(_, name)| name.to_owned());
-        } else if self.complete {
+        } else if self.complete && self.before_role && !spells_special {
             self.role = Some(Role::Tool);
             self.name = Some(word.to_owned());
         }
-        self.role.is_some()
+        self.role_is_said = self.role.is_some();
+        self.role_is_said
     }
 
     fn set_content_type(&mut self, content_type: String) {

@@ -80,7 +80,7 @@ fn union(variants: &[Value], indent: &str) -> String {
                 .get("default")
                 .map(|default| match default.as_str() {
                     Some(text) if !is_enum(variant) => format!("default: \"{text}\""),
-                    _ => format!("default: {default}"),
+                    _ => format!("default: {}", compact(default)),
                 }),
         );
         push_notes(&mut out, &notes);
@@ -204,7 +204,9 @@ fn default_of(schema: &Value) -> Option<String> {
 fn compact(value: &Value) -> String {
     let mut bytes = Vec::new();
     let mut serializer = Serializer::with_formatter(&mut bytes, PlainExponents);
-    value.serialize(&mut serializer).expect("a JSON value can be written to memory");
+    value
+        .serialize(&mut serializer)
+        .expect("a JSON value can be written to memory");
     String::from_utf8(bytes).expect("JSON is UTF-8")
 }
 

@@ -158,10 +158,7 @@ fn a_header_without_message_is_read_as_far_as_it_is_one() {
     );
     // The next header begins before this one has ended.
     check_first("<|channel|>analysis lost", "assistant analysis \"lost\"");
-    check_first(
-        "assistant assistant says to=me<|end|>",
-        "assistant \"says to=me\"",
-    );
+    check_first("assistant says to=me<|end|>", "assistant \"says to=me\"");
     check(&format!("<|end|>{next}"), &[answer], &["EMPTY_MESSAGE"]);
     check(&format!("assistant{next}"), &[answer], &["EMPTY_MESSAGE"]);
 }
@@ -190,6 +187,15 @@ fn a_text_too_long_for_a_header_streams_as_content() {
     check(
         &format!("{words}{tail}"),
         &[&format!("assistant {words:?}"), "assistant final \"x\""],
+        &["MISSING_MESSAGE"],
+    );
+}
+
+#[test]
+fn a_word_at_the_end_of_a_header_that_is_too_long_stays_whole() {
+    check(
+        "<|channel|>final a b c d e f g<|constrain|>kelp",
+        &["assistant final (<|constrain|>) \"a b c d e f g kelp\""],
         &["MISSING_MESSAGE"],
     );
 }
@@ -258,6 +264,11 @@ fn text_and_tokens_between_messages_are_kept_or_ignored() {
     );
     check(
         &format!("{first}<|start|>assistant assistant{second}"),
+        &[x, y],
+        &["REPEATED_ROLE"],
+    );
+    check(
+        &format!("{first}<|start|><|channel|>final assistant<|message|>y<|return|>"),
         &[x, y],
         &[],
     );

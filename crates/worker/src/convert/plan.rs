@@ -7,9 +7,7 @@ use proto::internal as wire;
 use spec::{Attention, Fence, Geometry, KvPlan, Placement, Rank};
 
 use super::{Bounds, Fault, below, fence};
-use crate::limits::{
-    MAX_BLOCK_SIZE, MAX_GROUP_RANKS, MAX_NAME_BYTES, MAX_SLOTS, MAX_STEP_ROWS,
-};
+use crate::limits::{MAX_BLOCK_SIZE, MAX_GROUP_RANKS, MAX_NAME_BYTES, MAX_SLOTS, MAX_STEP_ROWS};
 
 /// A worker in an epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,14 +51,23 @@ impl EpochPlan {
         let fence = fence(request.fence)?;
         let members = members(request.members)?;
         let num_ranks = members.iter().map(|member| member.ranks.len()).sum();
-        let (mine, peers): (Vec<_>, Vec<_>) =
-            members.into_iter().partition(|member| member.name == bounds.name);
+        let (mine, peers): (Vec<_>, Vec<_>) = members
+            .into_iter()
+            .partition(|member| member.name == bounds.name);
         let Some(me) = mine.into_iter().next() else {
-            let why = format!("{:?}, to which this is sent, is not among them", bounds.name);
+            let why = format!(
+                "{:?}, to which this is sent, is not among them",
+                bounds.name
+            );
             return Err(Fault::new("members", why));
         };
         if me.ranks.len() != bounds.num_ranks {
-            let why = format!("{} for {:?}, which holds {}", me.ranks.len(), me.name, bounds.num_ranks);
+            let why = format!(
+                "{} for {:?}, which holds {}",
+                me.ranks.len(),
+                me.name,
+                bounds.num_ranks
+            );
             return Err(Fault::new("members.ranks", why));
         }
         let placement = placement(&request.placement, num_ranks, &bounds.geometry)?;
@@ -92,7 +99,10 @@ fn members(members: Vec<wire::Member>) -> Result<Vec<Member>, Fault> {
             return Err(Fault::new(path("name"), why));
         }
         if !names.insert(member.name.clone()) {
-            return Err(Fault::new(path("name"), format!("{:?} is named twice", member.name)));
+            return Err(Fault::new(
+                path("name"),
+                format!("{:?} is named twice", member.name),
+            ));
         }
         if let Some(why) = crate::address::address_fault(&member.address) {
             return Err(Fault::new(path("address"), why));
@@ -104,9 +114,17 @@ fn members(members: Vec<wire::Member>) -> Result<Vec<Member>, Fault> {
             return Err(Fault::new(path("ranks"), "is not ascending"));
         }
         for rank in &member.ranks {
-            below(*rank, MAX_GROUP_RANKS, || path("ranks"), "ranks a group can have")?;
+            below(
+                *rank,
+                MAX_GROUP_RANKS,
+                || path("ranks"),
+                "ranks a group can have",
+            )?;
             if !taken.insert(*rank) {
-                return Err(Fault::new(path("ranks"), format!("rank {rank} is held twice")));
+                return Err(Fault::new(
+                    path("ranks"),
+                    format!("rank {rank} is held twice"),
+                ));
             }
         }
         checked.push(Member {
@@ -116,8 +134,15 @@ fn members(members: Vec<wire::Member>) -> Result<Vec<Member>, Fault> {
         });
     }
     // Distinct ranks are 0..n exactly when the largest of them is n - 1.
-    if taken.last().is_some_and(|last| *last as usize != taken.len() - 1) {
-        let why = format!("{} ranks are held, but not all of 0..{}", taken.len(), taken.len());
+    if taken
+        .last()
+        .is_some_and(|last| *last as usize != taken.len() - 1)
+    {
+        let why = format!(
+            "{} ranks are held, but not all of 0..{}",
+            taken.len(),
+            taken.len()
+        );
         return Err(Fault::new("members", why));
     }
     Ok(checked)
@@ -130,17 +155,26 @@ fn placement(
     geometry: &Geometry,
 ) -> Result<Placement, Fault> {
     if layers.len() != geometry.num_layers() {
-        let why = format!("has {} layers, the model has {}", layers.len(), geometry.num_layers());
+        let why = format!(
+            "has {} layers, the model has {}",
+            layers.len(),
+            geometry.num_layers()
+        );
         return Err(Fault::new("placement", why));
     }
     for (layer, experts) in layers.iter().enumerate() {
         let found = experts.owners.len();
         if found != geometry.num_experts {
-            let why = format!("has {found} experts, the model has {}", geometry.num_experts);
+            let why = format!(
+                "has {found} experts, the model has {}",
+                geometry.num_experts
+            );
             return Err(Fault::new(format!("placement[{layer}].owners"), why));
         }
     }
-    let owners = layers.iter().map(|layer| layer.owners.iter().copied().map(Rank).collect());
+    let owners = layers
+        .iter()
+        .map(|layer| layer.owners.iter().copied().map(Rank).collect());
     Placement::new(num_ranks, owners.collect())
         .map_err(|error| Fault::new("placement", error.to_string()))
 }
@@ -156,7 +190,10 @@ fn kv_plan(kv: Option<wire::KvPlan>, bounds: &Bounds) -> Result<KvPlan, Fault> {
     ];
     for (field, size, most) in sizes {
         if size == 0 || size as usize > most {
-            return Err(Fault::new(field, format!("{size} is not within 1 to {most}")));
+            return Err(Fault::new(
+                field,
+                format!("{size} is not within 1 to {most}"),
+            ));
         }
     }
     let plan = KvPlan {
@@ -185,14 +222,19 @@ pub(crate) fn kv_bytes(plan: &KvPlan, geometry: &Geometry) -> u128 {
     let blocks = layer_blocks(Attention::Full, plan.full_blocks)
         .saturating_add(layer_blocks(Attention::Sliding, plan.window_blocks));
     let position = 2 * size_of::<f32>() as u128 * geometry.kv_width() as u128;
-    blocks.saturating_mul(plan.block_size as u128).saturating_mul(position)
+    blocks
+        .saturating_mul(plan.block_size as u128)
+        .saturating_mul(position)
 }
 
 /// Checks that a step's rows fit into one frame, whichever rank they go to.
 fn step_rows(rows: u32, num_ranks: usize, geometry: &Geometry) -> Result<usize, Fault> {
     let field = "max_step_rows";
     if rows == 0 || rows > MAX_STEP_ROWS {
-        return Err(Fault::new(field, format!("{rows} is not within 1 to {MAX_STEP_ROWS}")));
+        return Err(Fault::new(
+            field,
+            format!("{rows} is not within 1 to {MAX_STEP_ROWS}"),
+        ));
     }
     let fitting = exchange::max_rows(geometry.hidden, geometry.experts_per_token);
     if num_ranks > 1 && rows as usize > fitting {

@@ -7,7 +7,10 @@ use wire::run_response::Message;
 
 /// Bytes of weights read so far.
 pub(crate) fn loading(bytes_done: u64, bytes_total: u64) -> wire::PrepareResponse {
-    let loading = wire::LoadProgress { bytes_done, bytes_total };
+    let loading = wire::LoadProgress {
+        bytes_done,
+        bytes_total,
+    };
     wire::PrepareResponse {
         state: Some(State::Loading(loading)),
     }
@@ -23,7 +26,10 @@ pub(crate) fn ready(kept_kv: Vec<bool>) -> wire::PrepareResponse {
 /// The answer to a step.
 pub(crate) fn step_done(step: StepNumber, parts: Vec<PartResult>) -> wire::RunResponse {
     let parts = parts.into_iter().map(from_part).collect();
-    response(Message::Done(wire::StepDone { step: step.0, parts }))
+    response(Message::Done(wire::StepDone {
+        step: step.0,
+        parts,
+    }))
 }
 
 /// A step that did not happen.
@@ -34,7 +40,12 @@ pub(crate) fn failed(
     blamed: Option<Rank>,
 ) -> wire::RunResponse {
     let blamed = blamed.map(|rank| rank.0);
-    response(Message::Failed(wire::StepFailed { step: step.0, rank: rank.0, reason, blamed }))
+    response(Message::Failed(wire::StepFailed {
+        step: step.0,
+        rank: rank.0,
+        reason,
+        blamed,
+    }))
 }
 
 /// Where all ranks of a worker are.
@@ -50,7 +61,12 @@ pub(crate) fn rank_progress(
     waiting_for: Option<Rank>,
 ) -> wire::RankProgress {
     let waiting_for = waiting_for.map(|rank| rank.0);
-    wire::RankProgress { rank: rank.0, step, ticks, waiting_for }
+    wire::RankProgress {
+        rank: rank.0,
+        step,
+        ticks,
+        waiting_for,
+    }
 }
 
 fn response(message: Message) -> wire::RunResponse {

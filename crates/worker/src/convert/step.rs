@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use proto::internal as wire;
-use spec::{BlockId, BlockRun, Geometry, Line, Open, Part, Rank, Sampling, SequenceId, Slot, StepNumber, TokenId};
+use spec::{
+    BlockId, BlockRun, Geometry, Line, Open, Part, Rank, Sampling, SequenceId, Slot, StepNumber,
+    TokenId,
+};
 
 use super::plan::EpochPlan;
 use super::{Fault, below};
@@ -37,7 +40,11 @@ pub(crate) fn step_parts(
             let ranks: Vec<String> = ranks.iter().map(Rank::to_string).collect();
             ranks.join(", ")
         };
-        let why = format!("are for ranks [{}], this worker holds [{}]", list(&named), list(&plan.own));
+        let why = format!(
+            "are for ranks [{}], this worker holds [{}]",
+            list(&named),
+            list(&plan.own)
+        );
         return Err(Fault::new("parts", why));
     }
     let edge = Edge { plan, geometry };
@@ -74,7 +81,10 @@ impl Edge<'_> {
         }
         let rows: u64 = lines.iter().map(|line: &Line| u64::from(line.len)).sum();
         if rows > self.plan.max_step_rows as u64 {
-            let why = format!("have {rows} rows, the epoch allows {}", self.plan.max_step_rows);
+            let why = format!(
+                "have {rows} rows, the epoch allows {}",
+                self.plan.max_step_rows
+            );
             return Err(Fault::new(format!("{path}.lines"), why));
         }
         Ok(Part {
@@ -102,7 +112,12 @@ impl Edge<'_> {
         }
         for (index, token) in open.tokens.iter().enumerate() {
             let field = || format!("{path}.tokens[{index}]");
-            below(*token, self.geometry.vocab_size, field, "tokens of the vocabulary")?;
+            below(
+                *token,
+                self.geometry.vocab_size,
+                field,
+                "tokens of the vocabulary",
+            )?;
         }
         if open.prompt_len == 0 || open.prompt_len as usize > found {
             let why = format!("{} is not within 1 to the {found} tokens", open.prompt_len);
@@ -128,7 +143,10 @@ impl Edge<'_> {
     fn line(&self, line: wire::Line, seen: &mut Seen, path: &str) -> Result<Line, Fault> {
         let slot = self.slot(line.slot, seen, || format!("{path}.slot"))?;
         if line.len == 0 {
-            return Err(Fault::new(format!("{path}.len"), "is 0; a line has at least one row"));
+            return Err(Fault::new(
+                format!("{path}.len"),
+                "is 0; a line has at least one row",
+            ));
         }
         let end = u64::from(line.start) + u64::from(line.len);
         if end > self.geometry.max_positions as u64 {
@@ -151,14 +169,22 @@ impl Edge<'_> {
     /// An absent run is an empty one: nothing changes.
     fn run(&self, run: Option<wire::BlockRun>, pool: usize, path: &str) -> Result<BlockRun, Fault> {
         let run = run.unwrap_or_default();
-        let longest = self.geometry.max_positions.div_ceil(self.plan.kv.block_size);
+        let longest = self
+            .geometry
+            .max_positions
+            .div_ceil(self.plan.kv.block_size);
         let end = run.first as usize + run.blocks.len();
         if !run.blocks.is_empty() && end > longest {
             let why = format!("ends at entry {end}, a table has at most {longest}");
             return Err(Fault::new(format!("{path}.blocks"), why));
         }
         for (index, block) in run.blocks.iter().enumerate() {
-            below(*block, pool, || format!("{path}.blocks[{index}]"), "blocks of the pool")?;
+            below(
+                *block,
+                pool,
+                || format!("{path}.blocks[{index}]"),
+                "blocks of the pool",
+            )?;
         }
         Ok(BlockRun {
             first: run.first,

@@ -47,12 +47,19 @@ fn request() -> wire::PrepareRequest {
         address: format!("http://{name}:1"),
         ranks,
     };
-    let layer = wire::LayerPlacement { owners: vec![0, 1, 2, 0] };
+    let layer = wire::LayerPlacement {
+        owners: vec![0, 1, 2, 0],
+    };
     wire::PrepareRequest {
         fence: Some(wire::Fence { term: 1, epoch: 2 }),
         members: vec![member("a", vec![0]), member("b", vec![1, 2])],
         placement: vec![layer.clone(), layer],
-        kv: Some(wire::KvPlan { block_size: 16, full_blocks: 20, window_blocks: 10, num_slots: 4 }),
+        kv: Some(wire::KvPlan {
+            block_size: 16,
+            full_blocks: 20,
+            window_blocks: 10,
+            num_slots: 4,
+        }),
         name: "b".into(),
         max_step_rows: 32,
     }
@@ -61,6 +68,9 @@ fn request() -> wire::PrepareRequest {
 fn plan() -> EpochPlan {
     EpochPlan::new(request(), &bounds()).unwrap()
 }
+
+/// A field's path, and a change that spoils it.
+type Spoilt<T> = (&'static str, fn(&mut T));
 
 fn prepare_fault(change: impl FnOnce(&mut wire::PrepareRequest)) -> Fault {
     let mut request = request();
@@ -90,42 +100,73 @@ fn a_placement_as_the_lead_makes_it_passes() {
     assert_eq!(*EpochPlan::new(request, &bounds()).unwrap().placement, even);
 }
 
+const SPOILT_PLANS: [Spoilt<wire::PrepareRequest>; 26] = [
+    ("name", |r| r.name = "c".into()),
+    ("fence", |r| r.fence = None),
+    ("fence.term", |r| r.fence.as_mut().unwrap().term = 0),
+    ("fence.epoch", |r| r.fence.as_mut().unwrap().epoch = 0),
+    ("members", |r| r.members.clear()),
+    ("members[0].name", |r| r.members[0].name.clear()),
+    ("members[1].name", |r| r.members[1].name = "a".into()),
+    ("members", |r| r.members[1].name = "c".into()),
+    ("members[0].address", |r| {
+        r.members[0].address = "a:1".into()
+    }),
+    ("members[0].ranks", |r| r.members[0].ranks.clear()),
+    ("members[1].ranks", |r| r.members[1].ranks = vec![2, 1]),
+    ("members[1].ranks", |r| r.members[1].ranks = vec![0, 1]),
+    ("members[1].ranks", |r| {
+        r.members[1].ranks = vec![1, u32::MAX]
+    }),
+    ("members", |r| r.members[1].ranks = vec![1, 3]),
+    ("members.ranks", |r| r.members[1].ranks = vec![1]),
+    ("placement", |r| r.placement.truncate(1)),
+    ("placement[1].owners", |r| r.placement[1].owners.truncate(3)),
+    ("placement", |r| r.placement[1].owners[0] = 3),
+    ("kv", |r| r.kv = None),
+    ("kv.block_size", |r| r.kv.as_mut().unwrap().block_size = 0),
+    ("kv.block_size", |r| {
+        r.kv.as_mut().unwrap().block_size = 1 << 20
+    }),
+    ("kv.full_blocks", |r| r.kv.as_mut().unwrap().full_blocks = 0),
+    ("kv.window_blocks", |r| {
+        r.kv.as_mut().unwrap().window_blocks = 0
+    }),
+    ("kv.num_slots", |r| {
+        r.kv.as_mut().unwrap().num_slots = u32::MAX
+    }),
+    ("max_step_rows", |r| r.max_step_rows = 0),
+    ("max_step_rows", |r| r.max_step_rows = u32::MAX),
+];
+
 #[test]
 fn every_fault_of_a_plan_is_named() {
-    let kv = |request: &mut wire::PrepareRequest, change: fn(&mut wire::KvPlan)| {
-        change(request.kv.as_mut().unwrap());
-    };
-    let found = [
-        ("name", prepare_fault(|r| r.name = "c".into())),
-        ("fence", prepare_fault(|r| r.fence = None)),
-        ("fence.term", prepare_fault(|r| r.fence.as_mut().unwrap().term = 0)),
-        ("fence.epoch", prepare_fault(|r| r.fence.as_mut().unwrap().epoch = 0)),
-        ("members", prepare_fault(|r| r.members.clear())),
-        ("members[0].name", prepare_fault(|r| r.members[0].name.clear())),
-        ("members[1].name", prepare_fault(|r| r.members[1].name = "a".into())),
-        ("members", prepare_fault(|r| r.members[1].name = "c".into())),
-        ("members[0].address", prepare_fault(|r| r.members[0].address = "a:1".into())),
-        ("members[0].ranks", prepare_fault(|r| r.members[0].ranks.clear())),
-        ("members[1].ranks", prepare_fault(|r| r.members[1].ranks = vec![2, 1])),
-        ("members[1].ranks", prepare_fault(|r| r.members[1].ranks = vec![0, 1])),
-        ("members[1].ranks", prepare_fault(|r| r.members[1].ranks = vec![1, u32::MAX])),
-        ("members", prepare_fault(|r| r.members[1].ranks = vec![1, 3])),
-        ("members.ranks", prepare_fault(|r| r.members[1].ranks = vec![1])),
-        ("placement", prepare_fault(|r| r.placement.truncate(1))),
-        ("placement[1].owners", prepare_fault(|r| r.placement[1].owners.truncate(3))),
-        ("placement", prepare_fault(|r| r.placement[1].owners[0] = 3)),
-        ("kv", prepare_fault(|r| r.kv = None)),
-        ("kv.block_size", prepare_fault(|r| kv(r, |kv| kv.block_size = 0))),
-        ("kv.block_size", prepare_fault(|r| kv(r, |kv| kv.block_size = 1 << 20))),
-        ("kv.full_blocks", prepare_fault(|r| kv(r, |kv| kv.full_blocks = 0))),
-        ("kv.window_blocks", prepare_fault(|r| kv(r, |kv| kv.window_blocks = 0))),
-        ("kv.num_slots", prepare_fault(|r| kv(r, |kv| kv.num_slots = u32::MAX))),
-        ("max_step_rows", prepare_fault(|r| r.max_step_rows = 0)),
-        ("max_step_rows", prepare_fault(|r| r.max_step_rows = u32::MAX)),
-    ];
-    for (field, fault) in found {
+    for (field, change) in SPOILT_PLANS {
+        let fault = prepare_fault(change);
         assert_eq!(fault.field, field, "{fault}");
     }
+}
+
+#[test]
+fn rows_beyond_a_frame_are_refused_where_there_are_frames() {
+    let mut bounds = bounds();
+    bounds.geometry.hidden = 2880;
+    let mut request = request();
+    request.max_step_rows = 4096;
+    let fault = EpochPlan::new(request.clone(), &bounds).unwrap_err();
+    assert_eq!(fault.field, "max_step_rows", "{fault}");
+    // A group of one rank sends none.
+    bounds.num_ranks = 1;
+    request.members.remove(0);
+    request.members[0].ranks = vec![0];
+    request
+        .placement
+        .iter_mut()
+        .for_each(|layer| layer.owners.fill(0));
+    assert_eq!(
+        EpochPlan::new(request, &bounds).unwrap().max_step_rows,
+        4096
+    );
 }
 
 #[test]
@@ -167,24 +208,32 @@ fn run_request() -> wire::RunRequest {
         slot: 3,
         start: 0,
         len: 3,
-        full: Some(wire::BlockRun { first: 0, blocks: vec![19] }),
-        window: Some(wire::BlockRun { first: 0, blocks: vec![9] }),
+        full: Some(wire::BlockRun {
+            first: 0,
+            blocks: vec![19],
+        }),
+        window: Some(wire::BlockRun {
+            first: 0,
+            blocks: vec![9],
+        }),
         samples: true,
         prompt_logprobs: false,
     };
-    let busy = wire::Part { rank: 1, closes: vec![0], opens: vec![open], lines: vec![line] };
-    let idle = wire::Part { rank: 2, ..wire::Part::default() };
+    let busy = wire::Part {
+        rank: 1,
+        closes: vec![0],
+        opens: vec![open],
+        lines: vec![line],
+    };
+    let idle = wire::Part {
+        rank: 2,
+        ..wire::Part::default()
+    };
     wire::RunRequest {
         fence: Some(wire::Fence { term: 1, epoch: 2 }),
         step: 7,
         parts: vec![busy, idle],
     }
-}
-
-fn run_fault(change: impl FnOnce(&mut wire::RunRequest)) -> Fault {
-    let mut request = run_request();
-    change(&mut request);
-    step_parts(request, &plan(), &geometry()).unwrap_err()
 }
 
 #[test]
@@ -199,49 +248,71 @@ fn takes_a_sound_step() {
     assert!(part.lines[0].samples);
 }
 
+const SPOILT_STEPS: [Spoilt<wire::RunRequest>; 6] = [
+    ("step", |r| r.step = 0),
+    ("parts", |r| r.parts.truncate(1)),
+    ("parts", |r| r.parts.swap(0, 1)),
+    ("parts", |r| r.parts[1].rank = 0),
+    ("parts[0].closes[0]", |r| r.parts[0].closes[0] = 4),
+    ("parts[0].closes[1]", |r| r.parts[0].closes.push(0)),
+];
+
+/// Within `parts[0].opens`.
+const SPOILT_OPENS: [Spoilt<Vec<wire::Open>>; 10] = [
+    ("[0].slot", |r| r[0].slot = 4),
+    ("[1].slot", |r| r.push(r[0].clone())),
+    ("[0].tokens", |r| r[0].tokens.clear()),
+    ("[0].tokens", |r| r[0].tokens = vec![0; 257]),
+    ("[0].tokens[1]", |r| r[0].tokens[1] = 100),
+    ("[0].prompt_len", |r| r[0].prompt_len = 0),
+    ("[0].prompt_len", |r| r[0].prompt_len = 4),
+    ("[0].sampling", |r| r[0].sampling = None),
+    ("[0].sampling.temperature", |r| {
+        r[0].sampling.as_mut().unwrap().temperature = f32::NAN
+    }),
+    ("[0].sampling.logprobs", |r| {
+        r[0].sampling.as_mut().unwrap().logprobs = Some(21)
+    }),
+];
+
+/// Within `parts[0].lines`.
+const SPOILT_LINES: [Spoilt<Vec<wire::Line>>; 8] = [
+    ("[0].slot", |r| r[0].slot = u32::MAX),
+    ("[1].slot", |r| r.push(r[0].clone())),
+    ("[0].len", |r| r[0].len = 0),
+    ("[0].len", |r| r[0].start = u32::MAX),
+    ("", |r| r[0].len = 33),
+    ("[0].full.blocks[0]", |r| {
+        r[0].full.as_mut().unwrap().blocks[0] = 20
+    }),
+    ("[0].window.blocks[0]", |r| {
+        r[0].window.as_mut().unwrap().blocks[0] = 10
+    }),
+    ("[0].full.blocks", |r| {
+        r[0].full.as_mut().unwrap().first = u32::MAX
+    }),
+];
+
 #[test]
 fn every_fault_of_a_step_is_named() {
-    let found = [
-        ("step", run_fault(|r| r.step = 0)),
-        ("parts", run_fault(|r| r.parts.truncate(1))),
-        ("parts", run_fault(|r| r.parts.swap(0, 1))),
-        ("parts", run_fault(|r| r.parts[1].rank = 0)),
-        ("parts[0].closes[0]", run_fault(|r| r.parts[0].closes[0] = 4)),
-        ("parts[0].closes[1]", run_fault(|r| r.parts[0].closes.push(0))),
-        ("parts[0].opens[0].slot", run_fault(|r| r.parts[0].opens[0].slot = 4)),
-        ("parts[0].opens[1].slot", run_fault(|r| {
-            let again = r.parts[0].opens[0].clone();
-            r.parts[0].opens.push(again);
-        })),
-        ("parts[0].opens[0].tokens", run_fault(|r| r.parts[0].opens[0].tokens.clear())),
-        ("parts[0].opens[0].tokens", run_fault(|r| r.parts[0].opens[0].tokens = vec![0; 257])),
-        ("parts[0].opens[0].tokens[1]", run_fault(|r| r.parts[0].opens[0].tokens[1] = 100)),
-        ("parts[0].opens[0].prompt_len", run_fault(|r| r.parts[0].opens[0].prompt_len = 0)),
-        ("parts[0].opens[0].prompt_len", run_fault(|r| r.parts[0].opens[0].prompt_len = 4)),
-        ("parts[0].opens[0].sampling", run_fault(|r| r.parts[0].opens[0].sampling = None)),
-        ("parts[0].opens[0].sampling.temperature", run_fault(|r| {
-            r.parts[0].opens[0].sampling.as_mut().unwrap().temperature = f32::NAN;
-        })),
-        ("parts[0].lines[0].slot", run_fault(|r| r.parts[0].lines[0].slot = u32::MAX)),
-        ("parts[0].lines[1].slot", run_fault(|r| {
-            let again = r.parts[0].lines[0].clone();
-            r.parts[0].lines.push(again);
-        })),
-        ("parts[0].lines[0].len", run_fault(|r| r.parts[0].lines[0].len = 0)),
-        ("parts[0].lines[0].len", run_fault(|r| r.parts[0].lines[0].start = u32::MAX)),
-        ("parts[0].lines", run_fault(|r| r.parts[0].lines[0].len = 33)),
-        ("parts[0].lines[0].full.blocks[0]", run_fault(|r| {
-            r.parts[0].lines[0].full.as_mut().unwrap().blocks[0] = 20;
-        })),
-        ("parts[0].lines[0].window.blocks[0]", run_fault(|r| {
-            r.parts[0].lines[0].window.as_mut().unwrap().blocks[0] = 10;
-        })),
-        ("parts[0].lines[0].full.blocks", run_fault(|r| {
-            r.parts[0].lines[0].full.as_mut().unwrap().first = u32::MAX;
-        })),
-    ];
-    for (field, fault) in found {
+    let refused = |field: String, change: &dyn Fn(&mut wire::RunRequest)| {
+        let mut request = run_request();
+        change(&mut request);
+        let fault = step_parts(request, &plan(), &geometry()).unwrap_err();
         assert_eq!(fault.field, field, "{fault}");
+    };
+    for (field, change) in SPOILT_STEPS {
+        refused(field.into(), &change);
+    }
+    for (field, change) in SPOILT_OPENS {
+        refused(format!("parts[0].opens{field}"), &|r| {
+            change(&mut r.parts[0].opens)
+        });
+    }
+    for (field, change) in SPOILT_LINES {
+        refused(format!("parts[0].lines{field}"), &|r| {
+            change(&mut r.parts[0].lines)
+        });
     }
 }
 

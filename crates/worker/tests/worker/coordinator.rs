@@ -43,7 +43,11 @@ impl Coordinator {
         let address = listener.local_addr().unwrap();
         let (sender, heard) = mpsc::unbounded_channel();
         let stop = CancellationToken::new();
-        let service = Service { heard: sender, verdict, stop: stop.clone() };
+        let service = Service {
+            heard: sender,
+            verdict,
+            stop: stop.clone(),
+        };
         let mut server = JoinSet::new();
         let serve = Server::builder()
             .add_service(ClusterServiceServer::new(service))
@@ -52,7 +56,14 @@ impl Coordinator {
                 stop.clone().cancelled_owned(),
             );
         server.spawn(async move { serve.await.unwrap() });
-        (Self { heard, stop, server }, address)
+        (
+            Self {
+                heard,
+                stop,
+                server,
+            },
+            address,
+        )
     }
 
     pub(crate) async fn registration(&mut self) -> wire::Registration {
@@ -78,9 +89,14 @@ impl ClusterService for Service {
         request: Request<Streaming<wire::AttendRequest>>,
     ) -> Result<Response<Self::AttendStream>, Status> {
         let mut requests = request.into_inner();
-        let first = requests.message().await?.and_then(|request| request.message);
+        let first = requests
+            .message()
+            .await?
+            .and_then(|request| request.message);
         let Some(Message::Registration(registration)) = first else {
-            return Err(Status::invalid_argument("the first message is the registration"));
+            return Err(Status::invalid_argument(
+                "the first message is the registration",
+            ));
         };
         self.heard.send(Heard::Registration(registration)).ok();
         if let Some(refusal) = (self.verdict)() {
@@ -90,7 +106,10 @@ impl ClusterService for Service {
         let service = self.clone();
         tokio::spawn(async move {
             loop {
-                answers.send(Ok(wire::AttendResponse { term: 3 })).await.ok();
+                answers
+                    .send(Ok(wire::AttendResponse { term: 3 }))
+                    .await
+                    .ok();
                 let request = tokio::select! {
                     request = requests.message() => request,
                     () = service.stop.cancelled() => return,

@@ -21,13 +21,24 @@ async fn outcome(ranks: &[u32], steps: u64) -> Vec<Sequence> {
     sequences
 }
 
+/// A token, its logprob's bits and rank, and the same of the alternatives.
+type Bits = (u32, u32, u32, Vec<(u32, u32)>);
+
 /// The bits of everything that was reported.
-fn bits(sequences: &[Sequence]) -> Vec<(u32, u32, u32, Vec<(u32, u32)>)> {
+fn bits(sequences: &[Sequence]) -> Vec<Bits> {
     let sampled = sequences.iter().flat_map(|sequence| &sequence.output);
     let bits = sampled.map(|sampled| {
         let logprob = sampled.logprob.as_ref().expect("logprobs were asked for");
-        let top = logprob.top.iter().map(|top| (top.token, top.logprob.to_bits()));
-        (sampled.token, logprob.logprob.to_bits(), logprob.rank, top.collect())
+        let top = logprob
+            .top
+            .iter()
+            .map(|top| (top.token, top.logprob.to_bits()));
+        (
+            sampled.token,
+            logprob.logprob.to_bits(),
+            logprob.rank,
+            top.collect(),
+        )
     });
     bits.collect()
 }
@@ -38,7 +49,10 @@ async fn any_split_into_workers_and_ranks_gives_the_same_bits() {
     let expected = bits(&alone);
     assert_eq!(expected.len(), 4 * 6);
     let distinct: BTreeSet<u32> = expected.iter().map(|(_, logprob, ..)| *logprob).collect();
-    assert!(distinct.len() > 12, "the model says something different at each position");
+    assert!(
+        distinct.len() > 12,
+        "the model says something different at each position"
+    );
     for ranks in [&[1, 1][..], &[3], &[2, 2], &[1, 1, 1]] {
         let found = outcome(ranks, 6).await;
         assert_eq!(bits(&found), expected, "ranks {ranks:?}");
@@ -62,14 +76,22 @@ async fn steps_in_flight_are_executed_in_order_and_each_answered() {
     for step in 11..=14 {
         let parts = parts(&planned, 2, step == 11);
         group.runs[0].send(group.fence, step, &parts).await;
-        planned.iter_mut().for_each(|sequence| sequence.output.push(Default::default()));
+        planned
+            .iter_mut()
+            .for_each(|sequence| sequence.output.push(Default::default()));
     }
     let mut found = Sequence::several(4);
     for step in 11..=14 {
         use proto::internal::run_response::Message;
-        let Message::Done(done) = group.runs[0].answer().await.unwrap() else { panic!() };
+        let Message::Done(done) = group.runs[0].answer().await.unwrap() else {
+            panic!()
+        };
         assert_eq!(done.step, step);
-        let mut lines: Vec<_> = done.parts.into_iter().map(|part| part.lines.into_iter()).collect();
+        let mut lines: Vec<_> = done
+            .parts
+            .into_iter()
+            .map(|part| part.lines.into_iter())
+            .collect();
         for sequence in &mut found {
             let line = lines[sequence.home(2).0].next().unwrap();
             sequence.output.extend(line.tokens);

@@ -43,7 +43,10 @@ async fn a_worker_that_dies_in_a_step_is_blamed_and_the_others_go_on_in_a_new_ep
     let told = parts(&pick(&sequences, &lost), 3, true);
     step[2] = told[2].clone();
     let results = group.step(3, &step).await;
-    let mut lines: Vec<_> = results.into_iter().map(|part| part.lines.into_iter()).collect();
+    let mut lines: Vec<_> = results
+        .into_iter()
+        .map(|part| part.lines.into_iter())
+        .collect();
     for sequence in &mut sequences {
         let line = lines[sequence.home(3).0].next().unwrap();
         sequence.output.extend(line.tokens);
@@ -58,12 +61,19 @@ async fn a_worker_that_dies_in_a_step_is_blamed_and_the_others_go_on_in_a_new_ep
         advance(&mut group, step, &mut unfailed, step == 1).await;
     }
     for (sequence, unfailed) in sequences.iter().zip(&unfailed) {
-        assert_eq!(sequence.output, unfailed.output, "sequence {}", sequence.index);
+        assert_eq!(
+            sequence.output, unfailed.output,
+            "sequence {}",
+            sequence.index
+        );
     }
 }
 
 fn pick(sequences: &[Sequence], indices: &[u32]) -> Vec<Sequence> {
-    indices.iter().map(|index| sequences[*index as usize].clone()).collect()
+    indices
+        .iter()
+        .map(|index| sequences[*index as usize].clone())
+        .collect()
 }
 
 #[tokio::test]
@@ -71,7 +81,9 @@ async fn the_end_of_a_run_frees_ranks_that_wait() {
     let (a, b) = (Process::alone("a", 2).await, Process::alone("b", 1).await);
     let mut members = seat(&[&a, &b]).await;
     let (mut group, _) = prepare(&mut members, fence(1, 1)).await;
-    group.runs[0].send(fence(1, 1), 1, &parts(&Sequence::several(3), 3, true)).await;
+    group.runs[0]
+        .send(fence(1, 1), 1, &parts(&Sequence::several(3), 3, true))
+        .await;
     group.runs[0].until_waiting_for(2).await;
     // The lead leaves. Ranks that still waited for b would not take the next order.
     drop(group);
@@ -85,7 +97,9 @@ async fn a_new_epoch_ends_the_run_of_the_one_before() {
     let (a, b) = (Process::alone("a", 1).await, Process::alone("b", 1).await);
     let mut members = seat(&[&a, &b]).await;
     let (mut old, _) = prepare(&mut members, fence(1, 1)).await;
-    old.runs[0].send(fence(1, 1), 1, &parts(&Sequence::several(2), 2, true)).await;
+    old.runs[0]
+        .send(fence(1, 1), 1, &parts(&Sequence::several(2), 2, true))
+        .await;
     old.runs[0].until_waiting_for(1).await;
     let (mut group, _) = prepare(&mut members, fence(2, 1)).await;
     let ended = old.runs[0].answer().await;
@@ -106,7 +120,10 @@ async fn kv_is_kept_only_for_the_same_rank_and_the_same_plan() {
     assert_eq!(kept_kv, [false, false]);
     let mut request = prepare_request(&swapped, 0, fence(1, 3));
     request.kv.as_mut().unwrap().full_blocks -= 1;
-    assert_eq!(prepare_one(&mut swapped[0], request).await.unwrap(), [false]);
+    assert_eq!(
+        prepare_one(&mut swapped[0], request).await.unwrap(),
+        [false]
+    );
     let mut request = prepare_request(&swapped, 0, fence(1, 4));
     request.kv.as_mut().unwrap().full_blocks -= 1;
     assert_eq!(prepare_one(&mut swapped[0], request).await.unwrap(), [true]);
@@ -117,7 +134,9 @@ async fn a_worker_ends_in_order_in_the_middle_of_a_step() {
     let (a, b) = (Process::alone("a", 1).await, Process::alone("b", 1).await);
     let mut members = seat(&[&a, &b]).await;
     let (mut group, _) = prepare(&mut members, fence(1, 1)).await;
-    group.runs[0].send(fence(1, 1), 1, &parts(&Sequence::several(2), 2, true)).await;
+    group.runs[0]
+        .send(fence(1, 1), 1, &parts(&Sequence::several(2), 2, true))
+        .await;
     group.runs[0].until_waiting_for(1).await;
     a.shutdown.cancel();
     let ended = group.runs[0].answer().await;

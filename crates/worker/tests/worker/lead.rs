@@ -39,7 +39,14 @@ pub(crate) async fn seat(workers: &[&Process]) -> Vec<Member> {
         next += worker.ranks;
         let (name, address) = (worker.name.clone(), worker.address.clone());
         let client = StepServiceClient::connect(address.clone()).await.unwrap();
-        members.push(Member { wire: wire::Member { name, address, ranks }, client });
+        members.push(Member {
+            wire: wire::Member {
+                name,
+                address,
+                ranks,
+            },
+            client,
+        });
     }
     members
 }
@@ -59,7 +66,11 @@ pub(crate) fn prepare_request(
     wire::PrepareRequest {
         fence: Some(fence),
         members: members.iter().map(|member| member.wire.clone()).collect(),
-        placement: layers.map(|layer| wire::LayerPlacement { owners: owners(layer) }).collect(),
+        placement: layers
+            .map(|layer| wire::LayerPlacement {
+                owners: owners(layer),
+            })
+            .collect(),
         kv: Some(wire::KvPlan {
             block_size: BLOCK,
             full_blocks: SLOTS * BLOCKS,
@@ -78,7 +89,10 @@ pub(crate) async fn prepare_one(
 ) -> Result<Vec<bool>, Status> {
     let mut states = member.client.prepare(request).await?.into_inner();
     loop {
-        let state = states.message().await?.expect("a preparation ends with ready");
+        let state = states
+            .message()
+            .await?
+            .expect("a preparation ends with ready");
         if let Some(State::Ready(ready)) = state.state {
             return Ok(ready.kept_kv);
         }
@@ -109,15 +123,31 @@ pub(crate) struct Run {
 impl Run {
     pub(crate) async fn open(member: &mut Member) -> Self {
         let (requests, stream) = mpsc::channel(16);
-        let answers = member.client.run(ReceiverStream::new(stream)).await.unwrap();
+        let answers = member
+            .client
+            .run(ReceiverStream::new(stream))
+            .await
+            .unwrap();
         let ranks = member.wire.ranks.clone();
-        Self { ranks, requests, answers: answers.into_inner() }
+        Self {
+            ranks,
+            requests,
+            answers: answers.into_inner(),
+        }
     }
 
     /// Sends the parts of this worker's ranks.
     pub(crate) async fn send(&self, fence: wire::Fence, step: u64, parts: &[wire::Part]) {
-        let parts = self.ranks.iter().map(|rank| parts[*rank as usize].clone()).collect();
-        let request = wire::RunRequest { fence: Some(fence), step, parts };
+        let parts = self
+            .ranks
+            .iter()
+            .map(|rank| parts[*rank as usize].clone())
+            .collect();
+        let request = wire::RunRequest {
+            fence: Some(fence),
+            step,
+            parts,
+        };
         self.requests.send(request).await.unwrap();
     }
 
@@ -142,7 +172,11 @@ impl Run {
         loop {
             if let Message::Progress(progress) = self.message().await.unwrap() {
                 assert_eq!(progress.ranks.len(), self.ranks.len());
-                if progress.ranks.iter().all(|rank| rank.waiting_for == Some(peer)) {
+                if progress
+                    .ranks
+                    .iter()
+                    .all(|rank| rank.waiting_for == Some(peer))
+                {
                     return;
                 }
             }
@@ -216,8 +250,14 @@ impl Sequence {
         let lengths = [5, 20, 1, 33];
         let sequence = |index: u32| {
             let length = lengths[index as usize % lengths.len()];
-            let prompt = (0..length).map(|i| (i * 37 + index * 101 + 3) % 500).collect();
-            Self { index, prompt, output: Vec::new() }
+            let prompt = (0..length)
+                .map(|i| (i * 37 + index * 101 + 3) % 500)
+                .collect();
+            Self {
+                index,
+                prompt,
+                output: Vec::new(),
+            }
         };
         (0..count).map(sequence).collect()
     }
@@ -246,24 +286,42 @@ impl Sequence {
         };
         let blocks: Vec<u32> = (slot * BLOCKS..(slot + 1) * BLOCKS).collect();
         let run = Some(wire::BlockRun { first: 0, blocks });
-        let line = wire::Line { slot, start: 0, len, full: run.clone(), window: run, ..sampled() };
+        let line = wire::Line {
+            slot,
+            start: 0,
+            len,
+            full: run.clone(),
+            window: run,
+            ..sampled()
+        };
         (open, line)
     }
 
     /// Computes the token sampled last.
     fn go_on(&self, slot: u32) -> wire::Line {
         let start = (self.prompt.len() + self.output.len() - 1) as u32;
-        wire::Line { slot, start, len: 1, ..sampled() }
+        wire::Line {
+            slot,
+            start,
+            len: 1,
+            ..sampled()
+        }
     }
 }
 
 fn sampled() -> wire::Line {
-    wire::Line { samples: true, ..wire::Line::default() }
+    wire::Line {
+        samples: true,
+        ..wire::Line::default()
+    }
 }
 
 /// Parts that begin the sequences, or go on with them.
 pub(crate) fn parts(sequences: &[Sequence], num_ranks: usize, begin: bool) -> Vec<wire::Part> {
-    let empty = |rank| wire::Part { rank, ..wire::Part::default() };
+    let empty = |rank| wire::Part {
+        rank,
+        ..wire::Part::default()
+    };
     let mut parts: Vec<_> = (0..num_ranks as u32).map(empty).collect();
     for sequence in sequences {
         let (rank, slot) = sequence.home(num_ranks);
@@ -279,15 +337,13 @@ pub(crate) fn parts(sequences: &[Sequence], num_ranks: usize, begin: bool) -> Ve
 }
 
 /// Runs a step and appends what it sampled to the sequences.
-pub(crate) async fn advance(
-    group: &mut Group,
-    step: u64,
-    sequences: &mut [Sequence],
-    begin: bool,
-) {
+pub(crate) async fn advance(group: &mut Group, step: u64, sequences: &mut [Sequence], begin: bool) {
     let num_ranks = group.num_ranks();
     let results = group.step(step, &parts(sequences, num_ranks, begin)).await;
-    let mut lines: Vec<_> = results.into_iter().map(|part| part.lines.into_iter()).collect();
+    let mut lines: Vec<_> = results
+        .into_iter()
+        .map(|part| part.lines.into_iter())
+        .collect();
     for sequence in sequences {
         let (rank, _) = sequence.home(num_ranks);
         let line = lines[rank].next().expect("a result for each line");

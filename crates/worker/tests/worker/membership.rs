@@ -27,12 +27,18 @@ async fn registers_with_a_coordinator_that_starts_later_and_starts_again() {
     let first = coordinator.registration().await;
     assert_eq!((first.name.as_str(), first.num_ranks), ("a", 2));
     assert_eq!(first.address, worker.address);
-    assert_eq!((first.wire_min, first.wire_max), (proto::WIRE_VERSION, proto::WIRE_VERSION));
+    assert_eq!(
+        (first.wire_min, first.wire_max),
+        (proto::WIRE_VERSION, proto::WIRE_VERSION)
+    );
     assert_eq!(first.weights_fingerprint.len(), 64);
     assert!(!first.numerics.is_empty());
     assert_eq!(first.term, 0);
     for _ in 0..2 {
-        assert!(matches!(coordinator.heard.recv().await, Some(Heard::Heartbeat)));
+        assert!(matches!(
+            coordinator.heard.recv().await,
+            Some(Heard::Heartbeat)
+        ));
     }
 
     // It obeys a lead meanwhile, and tells the next coordinator of that lead's term.
@@ -42,7 +48,10 @@ async fn registers_with_a_coordinator_that_starts_later_and_starts_again() {
     let second = coordinator.registration().await;
     assert_eq!(second.term, 4);
     assert_eq!(second.incarnation, first.incarnation);
-    assert!(matches!(coordinator.heard.recv().await, Some(Heard::Heartbeat)));
+    assert!(matches!(
+        coordinator.heard.recv().await,
+        Some(Heard::Heartbeat)
+    ));
 
     worker.shutdown.cancel();
     worker.ended().await.unwrap();
@@ -50,12 +59,16 @@ async fn registers_with_a_coordinator_that_starts_later_and_starts_again() {
 
 #[tokio::test]
 async fn a_refusal_ends_the_worker_with_the_coordinators_words() {
-    let refuse: Verdict = Arc::new(|| Some(Status::failed_precondition("other weights: ab, not cd")));
+    let refuse: Verdict =
+        Arc::new(|| Some(Status::failed_precondition("other weights: ab, not cd")));
     let (_coordinator, address) = Coordinator::start("127.0.0.1:0".parse().unwrap(), refuse).await;
     let worker = Process::start(config("a", 1, &format!("http://{address}"))).await;
     let error = worker.ended().await.unwrap_err();
     assert!(matches!(error, Error::Refused { .. }), "{error}");
-    assert!(error.to_string().contains("other weights: ab, not cd"), "{error}");
+    assert!(
+        error.to_string().contains("other weights: ab, not cd"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -72,7 +85,10 @@ async fn a_taken_name_is_asked_for_again() {
     for _ in 0..3 {
         coordinator.registration().await;
     }
-    assert!(matches!(coordinator.heard.recv().await, Some(Heard::Heartbeat)));
+    assert!(matches!(
+        coordinator.heard.recv().await,
+        Some(Heard::Heartbeat)
+    ));
 }
 
 #[tokio::test]

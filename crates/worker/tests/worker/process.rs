@@ -46,7 +46,11 @@ impl Process {
 
     pub(crate) async fn start(config: Config) -> Self {
         let (name, ranks) = (config.name.clone(), config.ranks.get());
-        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
         let shutdown = CancellationToken::new();
         let (address_sender, address) = oneshot::channel();
         let (ended_sender, ended) = oneshot::channel();
@@ -58,7 +62,14 @@ impl Process {
             ended_sender.send(running.wait().await).ok();
         });
         let address = address.await.unwrap();
-        Self { name, ranks, address, shutdown, runtime: Some(runtime), ended }
+        Self {
+            name,
+            ranks,
+            address,
+            shutdown,
+            runtime: Some(runtime),
+            ended,
+        }
     }
 
     /// Waits until the worker has ended by itself.

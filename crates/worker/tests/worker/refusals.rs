@@ -6,8 +6,13 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::lead::{Run, Sequence, advance, fence, parts, prepare, prepare_one, prepare_request, seat};
+use crate::lead::{
+    Run, Sequence, advance, fence, parts, prepare, prepare_one, prepare_request, seat,
+};
 use crate::process::Process;
+
+/// A field's path, and a change that spoils it.
+type Spoilt<T> = (&'static str, fn(&mut T));
 
 #[tokio::test]
 async fn a_lower_epoch_or_term_is_refused_naming_both() {
@@ -34,7 +39,10 @@ async fn only_the_prepared_epoch_is_run_and_only_once() {
     let parts = parts(&Sequence::several(1), 1, true);
     let mut other = Run::open(&mut members[0]).await;
     other.send(fence(1, 1), 1, &parts).await;
-    assert_eq!(other.answer().await.unwrap_err().code(), Code::FailedPrecondition);
+    assert_eq!(
+        other.answer().await.unwrap_err().code(),
+        Code::FailedPrecondition
+    );
     advance(&mut group, 1, &mut Sequence::several(1), true).await;
     let mut second = Run::open(&mut members[0]).await;
     second.send(fence(1, 2), 1, &parts).await;
@@ -47,18 +55,25 @@ async fn only_the_prepared_epoch_is_run_and_only_once() {
 async fn a_bad_preparation_is_refused_naming_the_field() {
     let worker = Process::alone("a", 1).await;
     let mut members = seat(&[&worker]).await;
-    let bad: [(&str, fn(&mut wire::PrepareRequest)); 4] = [
+    let bad: [Spoilt<wire::PrepareRequest>; 4] = [
         ("name", |request| request.name = "b".into()),
-        ("kv", |request| request.kv.as_mut().unwrap().full_blocks = 1 << 30),
+        ("kv", |request| {
+            request.kv.as_mut().unwrap().full_blocks = 1 << 30
+        }),
         ("placement", |request| request.placement.clear()),
-        ("members[0].ranks", |request| request.members[0].ranks = vec![0, 0]),
+        ("members[0].ranks", |request| {
+            request.members[0].ranks = vec![0, 0]
+        }),
     ];
     for (field, change) in bad {
         let mut request = prepare_request(&members, 0, fence(9, 9));
         change(&mut request);
         let refused = prepare_one(&mut members[0], request).await.unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArgument);
-        assert!(refused.message().starts_with(&format!("{field}: ")), "{refused}");
+        assert!(
+            refused.message().starts_with(&format!("{field}: ")),
+            "{refused}"
+        );
     }
     // What was refused is not obeyed: a lower epoch is still welcome.
     prepare(&mut members, fence(1, 1)).await;
@@ -68,9 +83,11 @@ async fn a_bad_preparation_is_refused_naming_the_field() {
 async fn bad_parts_are_refused_naming_the_field_and_the_worker_lives_on() {
     let worker = Process::alone("a", 1).await;
     let mut members = seat(&[&worker]).await;
-    let bad: [(&str, fn(&mut wire::Part)); 4] = [
+    let bad: [Spoilt<wire::Part>; 4] = [
         ("parts[0].lines[0].slot", |part| part.lines[0].slot = 99),
-        ("parts[0].opens[0].tokens[0]", |part| part.opens[0].tokens[0] = u32::MAX),
+        ("parts[0].opens[0].tokens[0]", |part| {
+            part.opens[0].tokens[0] = u32::MAX
+        }),
         ("parts[0].lines[0].full.blocks[1]", |part| {
             part.lines[0].full.as_mut().unwrap().blocks[1] = u32::MAX;
         }),
@@ -85,11 +102,16 @@ async fn bad_parts_are_refused_naming_the_field_and_the_worker_lives_on() {
         group.runs[0].send(fence(1, epoch), 1, &parts).await;
         let refused = group.runs[0].answer().await.unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArgument);
-        assert!(refused.message().starts_with(&format!("{field}: ")), "{refused}");
+        assert!(
+            refused.message().starts_with(&format!("{field}: ")),
+            "{refused}"
+        );
     }
     // What only the rank can know comes back as a failed step that blames nobody else.
     let (mut group, _) = prepare(&mut members, fence(2, 1)).await;
-    group.runs[0].send(fence(2, 1), 1, &parts(&Sequence::several(1), 1, false)).await;
+    group.runs[0]
+        .send(fence(2, 1), 1, &parts(&Sequence::several(1), 1, false))
+        .await;
     let failed = group.runs[0].failure().await;
     assert_eq!((failed.rank, failed.blamed), (0, None));
     assert!(failed.reason.contains("slot 0"), "{}", failed.reason);
@@ -125,7 +147,9 @@ async fn health_says_whether_an_epoch_is_ready() {
     let endpoint = tonic::transport::Endpoint::from_shared(worker.address.clone()).unwrap();
     let mut health = HealthClient::new(endpoint.connect().await.unwrap());
     let mut status = async |service: &str| {
-        let request = HealthCheckRequest { service: service.into() };
+        let request = HealthCheckRequest {
+            service: service.into(),
+        };
         health.check(request).await.unwrap().into_inner().status()
     };
     let step_service = "conclave.internal.v1.StepService";

@@ -42,8 +42,16 @@ impl Child {
         let program = std::env::current_exe();
         let program = program.map_err(|error| format!("cannot find this program: {error}"))?;
         let mut all = vec![command.to_owned(), "--with-parent".into()];
-        all.extend(arguments.iter().flat_map(|(flag, value)| [(*flag).to_owned(), value.clone()]));
-        Ok(Self { name: name.into(), program, arguments: all })
+        all.extend(
+            arguments
+                .iter()
+                .flat_map(|(flag, value)| [(*flag).to_owned(), value.clone()]),
+        );
+        Ok(Self {
+            name: name.into(),
+            program,
+            arguments: all,
+        })
     }
 
     /// Replaces the value of a flag.
@@ -66,7 +74,10 @@ impl Child {
             .spawn()
             .map_err(|error| format!("cannot start {}: {error}", self.name))?;
         let stdin = process.stdin.take();
-        Ok(Running { process, _stdin: stdin })
+        Ok(Running {
+            process,
+            _stdin: stdin,
+        })
     }
 }
 
@@ -80,15 +91,20 @@ impl Running {
     async fn internal_address(&mut self) -> Option<String> {
         let mut lines = BufReader::new(self.process.stdout.take()?).lines();
         let line = lines.next_line().await.ok()??;
-        line.split_whitespace().find_map(|word| word.strip_prefix("internal=")).map(str::to_owned)
+        line.split_whitespace()
+            .find_map(|word| word.strip_prefix("internal="))
+            .map(str::to_owned)
     }
 
     /// Asks the process to end, and after the grace kills it.
     async fn end(mut self, name: &str) -> Outcome {
-        let pid = self.process.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        let pid = self
+            .process
+            .id()
+            .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
         if let Some(pid) = pid {
             // It may have just ended by itself; then there is nobody to tell.
-            drop(kill_process(pid, Signal::TERM));
+            kill_process(pid, Signal::TERM).ok();
         }
         match tokio::time::timeout(GRACE, self.process.wait()).await {
             Ok(Ok(status)) if status.success() => Ok(()),
@@ -97,7 +113,9 @@ impl Running {
             Err(_) => {
                 let killed = self.process.kill().await;
                 let killed = killed.map_or_else(|error| format!(" ({error})"), |()| String::new());
-                Err(format!("{name} did not end within {GRACE:?} and was killed{killed}"))
+                Err(format!(
+                    "{name} did not end within {GRACE:?} and was killed{killed}"
+                ))
             }
         }
     }
@@ -135,7 +153,10 @@ pub(super) async fn keep(
         deaths.push_back(now);
         if deaths.len() > MAX_DEATHS {
             let why = died(&child.name, status);
-            return Err(format!("{why}, for the {}th time within {WINDOW:?}", deaths.len()));
+            return Err(format!(
+                "{why}, for the {}th time within {WINDOW:?}",
+                deaths.len()
+            ));
         }
         let rest = FIRST_REST * (1 << (deaths.len() - 1));
         tracing::warn!(child = %child.name, status = ?status, ?rest, "child died, starts again");

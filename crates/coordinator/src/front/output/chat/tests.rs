@@ -1,1 +1,213 @@
 //! Tests of [`ChatOutput`].
+
+use proptest::prelude::{ProptestConfig, Strategy as _, proptest};
+use proto::v1::chat_response::Event;
+use proto::v1::{Channel, MessageDone, Role};
+use spec::{SampledToken, TokenId};
+use tokenizer::harmony::Harmony;
+
+use super::{ChatOutput, Output as _, Show};
+use crate::front::request::Ends;
+use crate::front::testing::tiny_tokenizer;
+
+fn harmony() -> Harmony {
+    Harmony::new(tiny_tokenizer()).unwrap()
+}
+
+fn tokens(text: &str) -> Vec<TokenId> {
+    tiny_tokenizer().encode_with_special(text)
+}
+
+fn ends(sequences: &[&str]) -> Ends {
+    let harmony = harmony();
+    Ends {
+        max_tokens: 1000,
+        eos: harmony.tokens().ends_of_generation().to_vec(),
+        tokens: tokens("<|endoftext|>"),
+        sequences: sequences.iter().map(|text| (*text).to_owned()).collect(),
+    }
+}
+
+/// Runs tokens through; returns the events, and how many of them are canonical.
+fn run(tokens: &[TokenId], stops: &[&str], final_only: bool) -> (Vec<Event>, u64, ChatOutput) {
+    let show = Show { id: "g".into(), final_only, token_ids: true };
+    let mut output = ChatOutput::new(harmony(), ends(stops), show);
+    let (mut events, mut count) = (Vec::new(), 0);
+    let mut drain = |output: &mut ChatOutput| {
+        while let Some((canonical, event)) = output.take() {
+            count += canonical;
+            events.push(event);
+        }
+    };
+    for &token in tokens {
+        let stops = output.push(SampledToken { token, logprob: None });
+        drain(&mut output);
+        if stops {
+            break;
+        }
+    }
+    output.finish();
+    drain(&mut output);
+    output.finish();
+    assert!(output.take().is_none(), "nothing happens at a second end");
+    (events, count, output)
+}
+
+fn done(events: &[Event]) -> Vec<proto::v1::Message> {
+    let messages = events.iter().filter_map(|event| match event {
+        Event::MessageDone(MessageDone { message, .. }) => message.clone(),
+        _ => None,
+    });
+    messages.collect()
+}
+
+fn texts(events: &[Event]) -> Vec<String> {
+    done(events).into_iter().map(|message| message.text).collect()
+}
+
+const ANSWER: &str = "<|channel|>analysis<|message|>Think. STOP not.<|end|>\
+    <|start|>assistant<|channel|>final<|message|>Hello STOP there<|return|>";
+
+#[test]
+fn a_stop_sequence_counts_only_in_text_for_the_end_user() {
+    let (events, _, output) = run(&tokens(ANSWER), &["STOP"], false);
+    assert_eq!(texts(&events), ["Think. STOP not.", "Hello "]);
+    assert_eq!(output.stopped_by(), Some("STOP"));
+    let call = "<|channel|>commentary to=functions.f<|message|>STOP<|call|>";
+    let (events, _, output) = run(&tokens(call), &["STOP"], false);
+    assert_eq!(texts(&events), ["STOP"]);
+    assert_eq!(output.stopped_by(), None);
+}
+
+#[test]
+fn a_stop_sequence_does_not_span_messages() {
+    let two = "<|channel|>final<|message|>ST<|end|>\
+        <|start|>assistant<|channel|>final<|message|>OP<|return|>";
+    let (events, _, output) = run(&tokens(two), &["STOP"], false);
+    assert_eq!(texts(&events), ["ST", "OP"]);
+    assert_eq!(output.stopped_by(), None);
+}
+
+#[test]
+fn text_that_may_become_a_stop_sequence_is_held() {
+    let (events, _, _) = run(&tokens(ANSWER), &["Hello STOP then"], false);
+    let shown: String = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::TextDelta(delta) if delta.message_index == 1 => Some(delta.text.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(shown, "Hello STOP there");
+    assert_eq!(texts(&events)[1], "Hello STOP there");
+}
+
+#[test]
+fn counts_reasoning() {
+    let (_, _, output) = run(&tokens(ANSWER), &[], false);
+    assert_eq!(output.reasoning_tokens() as usize, tokens("Think. STOP not.").len());
+}
+
+#[test]
+fn whole_messages_have_one_delta_each() {
+    let (deltas, as_deltas, _) = run(&tokens(ANSWER), &[], false);
+    let (whole, as_whole, _) = run(&tokens(ANSWER), &[], true);
+    assert_eq!(whole.len(), 6);
+    assert!(deltas.len() > 6);
+    assert_eq!(as_deltas, as_whole, "numbers do not depend on the delivery");
+    assert_eq!(texts(&deltas), texts(&whole));
+}
+
+#[test]
+fn a_delta_names_the_tokens_of_its_text() {
+    let (events, _, _) = run(&tokens(ANSWER), &[], false);
+    let ids: Vec<u32> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::TextDelta(delta) if delta.message_index == 0 => Some(delta.token_ids.clone()),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    let expected = tokens("Think. STOP not.").into_iter().map(|token| token.0);
+    assert_eq!(ids, expected.collect::<Vec<_>>());
+}
+
+#[test]
+fn a_token_that_merely_stopped_the_generation_is_no_text() {
+    let (events, _, _) =
+        run(&tokens("<|channel|>final<|message|>Hi<|endoftext|>"), &[], false);
+    assert_eq!(texts(&events), ["Hi"]);
+}
+
+#[test]
+fn a_call_has_an_id_and_its_recipient() {
+    let call = "<|channel|>commentary to=functions.f <|constrain|>json<|message|>{}<|call|>";
+    let (events, _, output) = run(&tokens(call), &[], false);
+    let Event::MessageStarted(started) = &events[0] else { panic!("{events:?}") };
+    assert_eq!(started.recipient, "functions.f");
+    assert_eq!(started.role(), Role::Assistant);
+    assert_eq!(started.channel(), Channel::Commentary);
+    assert!(started.tool_call_id.starts_with("call_"));
+    assert_eq!(done(&events)[0].tool_call_id, started.tool_call_id);
+    assert!(output.is_call(tokens("<|call|>")[0]));
+}
+
+#[test]
+fn a_cut_message_is_closed_with_what_it_has() {
+    let (events, _, _) = run(&tokens("<|channel|>final<|message|>Hal"), &["HalX"], false);
+    assert_eq!(texts(&events), ["Hal"]);
+}
+
+#[test]
+fn malformed_output_becomes_text_and_a_warning() {
+    let (events, _, _) = run(&tokens("just text, no header<|return|>"), &[], false);
+    assert!(texts(&events).concat().contains("text, no header"), "{events:?}");
+    assert!(events.iter().any(|event| matches!(event, Event::Warning(_))));
+    let (events, _, _) = run(&tokens("<|channel|>whisper<|message|>psst<|end|>"), &[], false);
+    assert_eq!(texts(&events), ["psst"]);
+    let warned = |event: &Event| matches!(event, Event::Warning(w) if w.reason == "UNKNOWN_CHANNEL");
+    assert!(events.iter().any(warned));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+    #[test]
+    fn any_tokens_give_whole_messages_in_order(
+        ids in proptest::collection::vec(
+            proptest::prop_oneof![0..2048_u32, 2027..2048_u32, 32..127_u32].prop_map(TokenId),
+            0..60,
+        ),
+        final_only in proptest::bool::ANY,
+    ) {
+        let (events, count, _) = run(&ids, &["ab", "e"], final_only);
+        let mut open: Option<(u32, String)> = None;
+        let (mut next, mut canonical) = (0, 0);
+        for event in events {
+            match event {
+                Event::MessageStarted(started) => {
+                    assert!(open.is_none());
+                    assert_eq!(started.message_index, next);
+                    open = Some((next, String::new()));
+                    next += 1;
+                    canonical += 1;
+                }
+                Event::TextDelta(delta) => {
+                    let (index, text) = open.as_mut().unwrap();
+                    assert_eq!(delta.message_index, *index);
+                    text.push_str(&delta.text);
+                }
+                Event::MessageDone(done) => {
+                    let (index, text) = open.take().unwrap();
+                    assert_eq!(done.message_index, index);
+                    assert_eq!(done.message.unwrap().text, text);
+                    canonical += 1;
+                }
+                Event::Warning(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(open.is_none());
+        assert!(count >= canonical);
+    }
+}
