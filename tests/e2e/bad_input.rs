@@ -19,7 +19,10 @@ fn every_bad_field_is_named_and_the_cluster_lives_on() {
         (json!({"prompt": "x", "top_p": 0}), "top_p"),
         (json!({"prompt": "x", "logprobs": 21}), "logprobs"),
         (json!({"prompt": "x", "max_tokens": -3}), "max_tokens"),
-        (json!({"prompt": "x", "logit_bias": {"99999999": 1}}), "logit_bias"),
+        (
+            json!({"prompt": "x", "logit_bias": {"99999999": 1}}),
+            "logit_bias",
+        ),
     ];
     for (body, field) in cases {
         let answer = post(&url, &body);
@@ -39,7 +42,10 @@ fn every_bad_field_is_named_and_the_cluster_lives_on() {
 /// Runs the binary to its end and returns its exit code and standard error.
 fn run(arguments: &[&str]) -> (Option<i32>, String) {
     let output = Command::new(binary()).args(arguments).output().unwrap();
-    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    )
 }
 
 #[test]
@@ -53,7 +59,15 @@ fn a_port_in_use_is_named() {
 
 #[test]
 fn a_model_that_is_not_there_is_named() {
-    let (code, said) = run(&["up", "--model", "/no/such/model", "--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
+    let (code, said) = run(&[
+        "up",
+        "--model",
+        "/no/such/model",
+        "--grpc",
+        "127.0.0.1:0",
+        "--http",
+        "127.0.0.1:0",
+    ]);
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("/no/such/model"), "{said}");
 }
@@ -65,13 +79,26 @@ fn a_worker_with_another_model_is_refused_and_told_why() {
         socket.local_addr().unwrap().to_string()
     };
     let mut coordinator = Command::new(binary())
-        .args(["coordinator", "--model", "synth:tiny,seed=1", "--ranks", "1", "--internal", &internal])
+        .args([
+            "coordinator",
+            "--model",
+            "synth:tiny,seed=1",
+            "--ranks",
+            "1",
+            "--internal",
+            &internal,
+        ])
         .args(["--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"])
         .spawn()
         .unwrap();
     let coordinator_uri = format!("http://{internal}");
-    let (code, said) =
-        run(&["worker", "--model", "synth:tiny,seed=2", "--coordinator", &coordinator_uri]);
+    let (code, said) = run(&[
+        "worker",
+        "--model",
+        "synth:tiny,seed=2",
+        "--coordinator",
+        &coordinator_uri,
+    ]);
     coordinator.kill().unwrap();
     coordinator.wait().unwrap();
     assert_eq!(code, Some(1), "{said}");

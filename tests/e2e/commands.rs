@@ -19,17 +19,33 @@ fn synth_writes_what_inspect_reads_and_up_serves() {
     let folder = tempfile::tempdir().unwrap();
     let model = folder.path().join("model");
     let model = model.to_str().unwrap();
-    let written = stdout(&conclave(&["synth", "--preset", "tiny", "--seed", "3", model]));
+    let written = stdout(&conclave(&[
+        "synth", "--preset", "tiny", "--seed", "3", model,
+    ]));
     assert!(written.contains(".safetensors"), "{written}");
     let again = conclave(&["synth", "--preset", "tiny", model]);
-    assert!(!again.status.success(), "an existing model is not overwritten");
+    assert!(
+        !again.status.success(),
+        "an existing model is not overwritten"
+    );
     let report = stdout(&conclave(&["inspect", model, "--ranks", "3", "--checksum"]));
     assert!(report.contains("nothing is wrong"), "{report}");
 
-    let cluster = Cluster::start(&Setup { model: Some(model.into()), ..Setup::tiny(2) });
+    let cluster = Cluster::start(&Setup {
+        model: Some(model.into()),
+        ..Setup::tiny(2)
+    });
     let models = get(&cluster.url("/v1/models"));
     assert_eq!(models.json["data"][0]["id"], "model", "{}", models.text);
-    let arguments = ["generate", "--server", cluster.grpc(), "--max-tokens", "8", "--ignore-eos", "hello"];
+    let arguments = [
+        "generate",
+        "--server",
+        cluster.grpc(),
+        "--max-tokens",
+        "8",
+        "--ignore-eos",
+        "hello",
+    ];
     let output = conclave(&arguments);
     assert!(!stdout(&output).is_empty());
     let figures = String::from_utf8_lossy(&output.stderr);
@@ -51,12 +67,18 @@ fn chat_answers_and_ends_with_its_input() {
     chat.stdin.take().unwrap().write_all(b"Hello!\n").unwrap();
     let output = chat.wait_with_output().unwrap();
     let figures = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && figures.contains("prompt"), "{figures}");
+    assert!(
+        output.status.success() && figures.contains("prompt"),
+        "{figures}"
+    );
 }
 
 #[test]
 fn the_default_model_is_made_in_the_cache_folder() {
-    let cluster = Cluster::start(&Setup { model: None, ..Setup::tiny(2) });
+    let cluster = Cluster::start(&Setup {
+        model: None,
+        ..Setup::tiny(2)
+    });
     assert_eq!(get(&cluster.url("/readyz")).status, 200);
     assert_eq!(get(&cluster.url("/livez")).status, 200);
 }
@@ -64,7 +86,15 @@ fn the_default_model_is_made_in_the_cache_folder() {
 #[test]
 fn help_teaches() {
     let help = stdout(&conclave(&["help"]));
-    for command in ["up", "coordinator", "worker", "generate", "chat", "inspect", "synth"] {
+    for command in [
+        "up",
+        "coordinator",
+        "worker",
+        "generate",
+        "chat",
+        "inspect",
+        "synth",
+    ] {
         assert!(help.contains(command), "{help}");
     }
 }

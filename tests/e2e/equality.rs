@@ -20,7 +20,13 @@ fn logprobs(cluster: &Cluster) -> Vec<Value> {
         let answer = post(&cluster.url("/v1/completions"), &body);
         assert_eq!(answer.status, 200, "{}", answer.text);
         let choice = &answer.json["choices"][0];
-        assert!(choice["logprobs"]["token_logprobs"].as_array().unwrap().len() >= 12);
+        assert!(
+            choice["logprobs"]["token_logprobs"]
+                .as_array()
+                .unwrap()
+                .len()
+                >= 12
+        );
         json!([choice["text"], choice["logprobs"]])
     };
     prompts().iter().map(ask).collect()
@@ -34,9 +40,17 @@ fn any_number_of_ranks_and_processes_gives_the_same_bits() {
     // (workers, ranks of each, rows a step): uneven shares, ranks in one process, small chunks.
     for (workers, ranks_per_worker, rows) in [(2, 1, 128), (3, 1, 64), (2, 2, 64), (1, 8, 128)] {
         let arguments = vec!["--max-step-rows".into(), rows.to_string()];
-        let setup = Setup { ranks_per_worker, arguments, ..Setup::tiny(workers) };
+        let setup = Setup {
+            ranks_per_worker,
+            arguments,
+            ..Setup::tiny(workers)
+        };
         let cluster = Cluster::start(&setup);
-        assert_eq!(logprobs(&cluster), expected, "{workers} workers of {ranks_per_worker} ranks");
+        assert_eq!(
+            logprobs(&cluster),
+            expected,
+            "{workers} workers of {ranks_per_worker} ranks"
+        );
     }
 }
 

@@ -46,7 +46,10 @@ fn a_killed_worker_costs_a_pause_and_nothing_else() {
         let kill = || signal(before[victim], Signal::KILL);
         let (text, _) = stream(&cluster, kill);
         assert_eq!(text, expected, "after worker {victim} was killed");
-        assert!(!cluster.workers().contains(&before[victim]), "it was really killed");
+        assert!(
+            !cluster.workers().contains(&before[victim]),
+            "it was really killed"
+        );
     }
     assert_eq!(cluster.end(), Some(0));
 }
@@ -59,7 +62,9 @@ fn a_stopped_worker_is_sent_away_and_may_come_back() {
     std::thread::scope(|scope| {
         let answer = scope.spawn(|| stream(&cluster, || signal(stopped, Signal::STOP)).0);
         let url = cluster.url("/readyz");
-        wait_until("the group is incomplete", Duration::from_secs(30), || get(&url).status == 503);
+        wait_until("the group is incomplete", Duration::from_secs(30), || {
+            get(&url).status == 503
+        });
         signal(stopped, Signal::CONT);
         assert_eq!(answer.join().unwrap(), expected);
     });
@@ -114,7 +119,10 @@ fn worker_named(cluster: &Cluster, name: &str) -> Option<u32> {
 #[test]
 fn a_client_that_goes_away_frees_its_place() {
     let arguments = vec!["--max-sequences".into(), "1".into()];
-    let cluster = Cluster::start(&Setup { arguments, ..Setup::tiny(1) });
+    let cluster = Cluster::start(&Setup {
+        arguments,
+        ..Setup::tiny(1)
+    });
     for _ in 0..3 {
         // The connection is closed while the answer streams.
         let body = request(true).to_string();

@@ -25,8 +25,14 @@ fn a_python_client_made_from_the_proto_files_works() {
     let here = concat!(env!("CARGO_MANIFEST_DIR"), "/e2e/client.py");
     let proto = concat!(env!("CARGO_MANIFEST_DIR"), "/../proto");
     let address = cluster.grpc().trim_start_matches("http://");
-    let output = Command::new(python).args([here, proto, address]).output().unwrap();
+    let output = Command::new(python)
+        .args([here, proto, address])
+        .output()
+        .unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.contains("all good"), "{said}\n{errors}");
+    assert!(
+        output.status.success() && said.contains("all good"),
+        "{said}\n{errors}"
+    );
 }

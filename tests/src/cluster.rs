@@ -34,7 +34,12 @@ impl Setup {
     #[must_use]
     pub fn tiny(workers: usize) -> Self {
         let model = Some("synth:tiny,seed=7".into());
-        Self { model, workers, ranks_per_worker: 1, arguments: Vec::new() }
+        Self {
+            model,
+            workers,
+            ranks_per_worker: 1,
+            arguments: Vec::new(),
+        }
     }
 }
 
@@ -50,7 +55,10 @@ pub struct Cluster {
 /// Finds a port that nobody uses; another process may take it before we do, so callers try again.
 fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("the machine has free ports");
-    listener.local_addr().expect("a bound socket has an address").port()
+    listener
+        .local_addr()
+        .expect("a bound socket has an address")
+        .port()
 }
 
 impl Cluster {
@@ -66,15 +74,40 @@ impl Cluster {
         let stderr = std::fs::File::create(log.path().join("log")).expect("a log can be written");
         let mut command = Command::new(binary());
         command.args(["up", "--grpc", &format!("127.0.0.1:{grpc}")]);
-        command.args(["--http", &format!("127.0.0.1:{http}"), "--kv-memory", "16MiB"]);
-        command.args(["--workers", &setup.workers.to_string(), "--threads-per-worker", "1"]);
+        command.args([
+            "--http",
+            &format!("127.0.0.1:{http}"),
+            "--kv-memory",
+            "16MiB",
+        ]);
+        command.args([
+            "--workers",
+            &setup.workers.to_string(),
+            "--threads-per-worker",
+            "1",
+        ]);
         command.args(["--ranks-per-worker", &setup.ranks_per_worker.to_string()]);
         command.args(setup.model.iter().flat_map(|model| ["--model", model]));
-        command.args(&setup.arguments).env("HOME", log.path()).env_remove("XDG_CACHE_HOME");
-        let up = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr).spawn();
+        command
+            .args(&setup.arguments)
+            .env("HOME", log.path())
+            .env_remove("XDG_CACHE_HOME");
+        let up = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(stderr)
+            .spawn();
         let up = up.expect("the binary starts");
-        let (grpc, http) = (format!("http://127.0.0.1:{grpc}"), format!("http://127.0.0.1:{http}"));
-        let mut cluster = Self { up, grpc, http, log };
+        let (grpc, http) = (
+            format!("http://127.0.0.1:{grpc}"),
+            format!("http://127.0.0.1:{http}"),
+        );
+        let mut cluster = Self {
+            up,
+            grpc,
+            http,
+            log,
+        };
         cluster.wait_ready();
         cluster
     }
@@ -91,7 +124,11 @@ impl Cluster {
         });
         let line = lines.recv_timeout(READY);
         let is_ready = line.as_ref().is_ok_and(|line| line.starts_with("ready: "));
-        assert!(is_ready, "the cluster is not ready ({line:?}); it said:\n{}", self.log());
+        assert!(
+            is_ready,
+            "the cluster is not ready ({line:?}); it said:\n{}",
+            self.log()
+        );
     }
 
     /// Returns the URI of the gRPC API.
@@ -163,7 +200,10 @@ impl Drop for Cluster {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "a failed test shows what its cluster said")]
+#[expect(
+    clippy::print_stderr,
+    reason = "a failed test shows what its cluster said"
+)]
 fn eprint_log(log: &str) {
     eprintln!("--- log of the cluster ---\n{log}");
 }

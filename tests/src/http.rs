@@ -21,13 +21,20 @@ pub struct Answer {
 
 fn agent() -> ureq::Agent {
     let config = ureq::Agent::config_builder();
-    config.http_status_as_error(false).timeout_global(Some(PATIENCE)).build().into()
+    config
+        .http_status_as_error(false)
+        .timeout_global(Some(PATIENCE))
+        .build()
+        .into()
 }
 
 fn answer(response: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Answer {
     let mut response = response.expect("the server answers");
     let status = response.status().as_u16();
-    let text = response.body_mut().read_to_string().expect("the answer is text");
+    let text = response
+        .body_mut()
+        .read_to_string()
+        .expect("the answer is text");
     let json = serde_json::from_str(&text).unwrap_or(Value::Null);
     Answer { status, json, text }
 }
@@ -58,8 +65,16 @@ pub fn post(url: &str, body: &Value) -> Answer {
 ///
 /// If nothing answers, the answer is a refusal, or the stream breaks.
 pub fn post_stream(url: &str, body: &Value, mut each: impl FnMut(&str)) {
-    let mut response = agent().post(url).send_json(body).expect("the server answers");
-    assert_eq!(response.status().as_u16(), 200, "{}", response.body_mut().read_to_string().unwrap_or_default());
+    let mut response = agent()
+        .post(url)
+        .send_json(body)
+        .expect("the server answers");
+    assert_eq!(
+        response.status().as_u16(),
+        200,
+        "{}",
+        response.body_mut().read_to_string().unwrap_or_default()
+    );
     for line in BufReader::new(response.body_mut().as_reader()).lines() {
         let line = line.expect("the stream goes on to its end");
         if let Some(event) = line.strip_prefix("data: ") {

@@ -13,9 +13,16 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 #[must_use]
 pub fn binary() -> PathBuf {
     let test = std::env::current_exe().expect("a running program has a path");
-    let folder = test.parent().and_then(|deps| deps.parent()).expect("tests run from target/*/deps");
+    let folder = test
+        .parent()
+        .and_then(|deps| deps.parent())
+        .expect("tests run from target/*/deps");
     let binary = folder.join("conclave");
-    assert!(binary.exists(), "{} is not there: run 'cargo build -p cli'", binary.display());
+    assert!(
+        binary.exists(),
+        "{} is not there: run 'cargo build -p cli'",
+        binary.display()
+    );
     binary
 }
 
@@ -34,7 +41,8 @@ pub fn children_of(parent: u32, word: &str) -> Vec<u32> {
     };
     let has_word = |pid: &u32| {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        line.split(|byte| *byte == 0).any(|argument| argument == word.as_bytes())
+        line.split(|byte| *byte == 0)
+            .any(|argument| argument == word.as_bytes())
     };
     let mut found: Vec<u32> = pids.filter(is_child).filter(has_word).collect();
     found.sort_unstable();
@@ -44,14 +52,16 @@ pub fn children_of(parent: u32, word: &str) -> Vec<u32> {
 /// Sends a signal to a process that a test started.
 pub fn signal(pid: u32, signal: Signal) {
     // It may have ended by itself; the test sees that by what follows.
-    drop(kill_process(to_pid(pid), signal));
+    kill_process(to_pid(pid), signal).ok();
 }
 
 /// Returns whether a process is there, and not merely waiting to be reaped.
 #[must_use]
 pub fn is_alive(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let zombie = stat.rsplit_once(')').is_some_and(|(_, after)| after.trim_start().starts_with('Z'));
+    let zombie = stat
+        .rsplit_once(')')
+        .is_some_and(|(_, after)| after.trim_start().starts_with('Z'));
     test_kill_process(to_pid(pid)).is_ok() && !zombie
 }
 

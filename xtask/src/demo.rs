@@ -1,12 +1,12 @@
 //! `cargo xtask demo`: builds the binary and lets it show itself.
 
-use crate::command::{cargo, run};
+use crate::command::{self, cargo};
 
 /// Runs `conclave up --demo`; Ctrl-C goes to it, too, and ends it in order.
 pub(crate) fn run() -> Result<(), String> {
     let build = ["build", "--release", "--locked", "--package", "cli"];
     println!("building conclave (the first time takes a few minutes) ...");
-    self::run_cargo(&build)?;
+    run_cargo(&build)?;
     run_cargo(&[
         "run",
         "--release",
@@ -21,5 +21,5 @@ pub(crate) fn run() -> Result<(), String> {
 }
 
 fn run_cargo(arguments: &[&str]) -> Result<(), String> {
-    run(cargo(arguments))
+    command::run(cargo(arguments))
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use checkpoint::RankWeights;
 use kernels::{Backend, Exchange, ExchangeError, Moment};
 use model::{ModelError, Progress, RankModel, Stage};
-use spec::{KvPlan, Part, PartResult, Rank, StepNumber};
+use spec::{Fence, KvPlan, Part, PartResult, Rank, StepNumber};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -65,6 +65,8 @@ pub(crate) enum Order {
 pub(crate) struct Hold {
     pub(crate) plan: Arc<EpochPlan>,
     pub(crate) weights: Arc<RankWeights>,
+    /// The worker was a member of every epoch from this one on.
+    pub(crate) since: Fence,
     /// Answers whether the KV of the epoch before is still there.
     pub(crate) reply: oneshot::Sender<Result<bool, ModelError>>,
 }
@@ -106,9 +108,17 @@ pub(crate) struct RankThread {
     rank: Rank,
     backend: Arc<dyn Backend>,
     gauge: Arc<Gauge>,
-    /// The model, and the plan that its KV memory was made for.
-    model: Option<(RankModel, KvPlan)>,
+    memory: Option<Memory>,
     seat: Option<Seat>,
+}
+
+/// What a rank holds from epoch to epoch.
+struct Memory {
+    model: RankModel,
+    /// The plan that the KV memory was made for.
+    kv: KvPlan,
+    /// The last epoch of which a step was executed.
+    used: Option<Fence>,
 }
 
 /// A rank's place in an epoch.
@@ -126,7 +136,7 @@ impl RankThread {
             rank,
             backend,
             gauge,
-            model: None,
+            memory: None,
             seat: None,
         }
     }
@@ -137,7 +147,7 @@ impl RankThread {
             match order {
                 Order::Hold(hold) => {
                     self.seat = None;
-                    let held = self.hold(&hold.plan, hold.weights);
+                    let held = self.hold(&hold.plan, hold.weights, hold.since);
                     // An error means that the preparation was given up; the next one asks again.
                     hold.reply.send(held).ok();
                 }
@@ -154,18 +164,29 @@ impl RankThread {
         }
     }
 
-    /// Keeps the KV memory if the new epoch wants the same; returns whether it did.
-    fn hold(&mut self, plan: &EpochPlan, weights: Arc<RankWeights>) -> Result<bool, ModelError> {
+    /// Keeps the memory if the new epoch wants the same; returns whether the KV in it is what the
+    /// group's last steps left there. Memory that no step has used, or that was used before a gap,
+    /// is no such KV.
+    fn hold(
+        &mut self,
+        plan: &EpochPlan,
+        weights: Arc<RankWeights>,
+        since: Fence,
+    ) -> Result<bool, ModelError> {
         let placement = Arc::clone(&plan.placement);
-        if let Some((model, _)) = self.model.as_mut().filter(|(_, kv)| *kv == plan.kv) {
-            model.adopt(self.rank, weights, placement)?;
-            return Ok(true);
+        if let Some(memory) = self.memory.as_mut().filter(|memory| memory.kv == plan.kv) {
+            memory.model.adopt(self.rank, weights, placement)?;
+            return Ok(memory.used.is_some_and(|used| used >= since));
         }
         // The old KV memory goes before the new one comes: both together may not fit.
-        self.model = None;
+        self.memory = None;
         let backend = Arc::clone(&self.backend);
         let model = RankModel::new(weights, backend, self.rank, placement, plan.kv)?;
-        self.model = Some((model, plan.kv));
+        self.memory = Some(Memory {
+            model,
+            kv: plan.kv,
+            used: None,
+        });
         Ok(false)
     }
 
@@ -176,7 +197,7 @@ impl RankThread {
             alive,
             reply,
         } = order;
-        let (Some((model, _)), Some(seat)) = (&mut self.model, &mut self.seat) else {
+        let (Some(memory), Some(seat)) = (&mut self.memory, &mut self.seat) else {
             // The epoch that this step is of was given up before it was entered.
             return;
         };
@@ -184,8 +205,10 @@ impl RankThread {
             return;
         }
         self.gauge.enter(step);
-        let exchange = seat.exchange.as_mut();
-        let result = model.run(seat.plan.fence, step, &part, exchange, self.gauge.as_ref());
+        let (fence, exchange) = (seat.plan.fence, seat.exchange.as_mut());
+        memory.used = Some(fence);
+        let gauge = self.gauge.as_ref();
+        let result = memory.model.run(fence, step, &part, exchange, gauge);
         self.gauge.enter(StepNumber(0));
         seat.failed = result.is_err();
         // An error means that the run has ended.
@@ -204,7 +227,6 @@ mod tests {
     use std::time::Duration;
 
     use kernels::Phase;
-    use spec::Fence;
 
     use super::*;
 

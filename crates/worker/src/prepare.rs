@@ -9,12 +9,12 @@ use proto::internal as wire;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
-use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::compute::{Hold, Order};
 use crate::convert::{self, EpochPlan};
 use crate::crew::{Contact, Crew};
+use crate::epoch::Begun;
 use crate::error::chain;
 use crate::limits::PROGRESS_INTERVAL;
 use crate::load::{LoadGauge, load};
@@ -31,11 +31,10 @@ pub(crate) struct Workshop {
     load_threads: usize,
 }
 
-/// A preparation: which epoch, how long it is wanted, and who is told of its progress.
+/// A preparation: of which epoch, and who is told of its progress.
 pub(crate) struct Preparation {
     pub(crate) plan: Arc<EpochPlan>,
-    /// Cancelled when another epoch is begun.
-    pub(crate) alive: CancellationToken,
+    pub(crate) begun: Begun,
     pub(crate) states: mpsc::Sender<Result<wire::PrepareResponse, Status>>,
 }
 
@@ -67,7 +66,7 @@ impl Workshop {
         let contacts = self.crew.assign(&plan.own).await;
         let contacts = contacts.map_err(|error| Status::resource_exhausted(chain(&error)))?;
         let kept_kv = self.hold(preparation, &contacts).await?;
-        if preparation.alive.is_cancelled() {
+        if preparation.begun.alive.is_cancelled() {
             return Err(superseded(plan));
         }
         let seats = self.enter(plan, contacts).await?;
@@ -90,7 +89,10 @@ impl Workshop {
     async fn load(&self, preparation: &Preparation) -> Result<Vec<Arc<RankWeights>>, Status> {
         let gauge = Arc::new(LoadGauge::default());
         let (checkpoint, have) = (self.checkpoint.clone(), self.weights.clone());
-        let (plan, alive) = (Arc::clone(&preparation.plan), preparation.alive.clone());
+        let (plan, alive) = (
+            Arc::clone(&preparation.plan),
+            preparation.begun.alive.clone(),
+        );
         let (threads, shown) = (self.load_threads, Arc::clone(&gauge));
         let task = tokio::task::spawn_blocking(move || {
             let watch = (shown.as_ref(), &alive);
@@ -121,9 +123,11 @@ impl Workshop {
         for (contact, weights) in contacts.iter().zip(&self.weights) {
             let (reply, held) = oneshot::channel();
             let (plan, weights) = (Arc::clone(&preparation.plan), Arc::clone(weights));
+            let since = preparation.begun.since;
             let order = Order::Hold(Hold {
                 plan,
                 weights,
+                since,
                 reply,
             });
             contact

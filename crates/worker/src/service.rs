@@ -90,9 +90,10 @@ impl Worker {
     async fn prepare(self, preparation: Preparation) {
         let Preparation {
             plan,
-            alive,
+            begun,
             states,
         } = &preparation;
+        let alive = &begun.alive;
         self.show_ready(false).await;
         let outcome = async {
             let mut workshop = tokio::select! {
@@ -163,11 +164,11 @@ impl StepService for Worker {
         // A lead that is over hears so, whatever else its request says.
         self.epochs().check(convert::fence(request.fence)?)?;
         let plan = Arc::new(EpochPlan::new(request, &self.bounds)?);
-        let alive = self.epochs().prepare(plan.fence)?;
+        let begun = self.epochs().prepare(plan.fence)?;
         let (states, stream) = mpsc::channel(STREAM_DEPTH);
         let preparation = Preparation {
             plan,
-            alive,
+            begun,
             states,
         };
         self.tasks.spawn(self.clone().prepare(preparation));

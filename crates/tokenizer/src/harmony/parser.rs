@@ -258,12 +258,16 @@ fn abandon(open: &OpenHeader, beginning: Beginning, ending: Ending, events: &mut
     let mut reading = open.salvage();
     reading.text.truncate(reading.text.trim_ascii_end().len());
     let Header {
+        role: _,
+        name,
         channel,
         recipient,
         content_type,
-        ..
     } = &reading.header;
-    let marked = channel.is_some() || recipient.is_some() || content_type.is_some();
+    let marked = channel.is_some()
+        || [name, recipient, content_type]
+            .into_iter()
+            .any(Option::is_some);
     if marked || !reading.text.is_empty() {
         OpenContent::begin(reading, Some(beginning.without_message()), events)
             .close(ending, events);

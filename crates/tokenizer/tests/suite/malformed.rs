@@ -160,6 +160,11 @@ fn a_header_without_message_is_read_as_far_as_it_is_one() {
     check_first("<|channel|>analysis lost", "assistant analysis \"lost\"");
     check_first("assistant says to=me<|end|>", "assistant \"says to=me\"");
     check(&format!("<|end|>{next}"), &[answer], &["EMPTY_MESSAGE"]);
+    check(
+        "<|end|><|start|>user:ada<|end|>",
+        &["user:ada \"\""],
+        &["EMPTY_MESSAGE", "MISSING_MESSAGE"],
+    );
     check(&format!("assistant{next}"), &[answer], &["EMPTY_MESSAGE"]);
 }
 

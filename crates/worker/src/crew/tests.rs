@@ -116,6 +116,7 @@ async fn hold(contact: &Contact, plan: &Arc<EpochPlan>, weights: &Arc<RankWeight
         .send(Order::Hold(Hold {
             plan,
             weights,
+            since: Fence::default(),
             reply,
         }))
         .await;

@@ -112,21 +112,45 @@ async fn a_new_epoch_ends_the_run_of_the_one_before() {
 async fn kv_is_kept_only_for_the_same_rank_and_the_same_plan() {
     let (a, b) = (Process::alone("a", 1).await, Process::alone("b", 1).await);
     let mut members = seat(&[&a, &b]).await;
-    let (_, kept_kv) = prepare(&mut members, fence(1, 1)).await;
+    let (mut group, kept_kv) = prepare(&mut members, fence(1, 1)).await;
     assert_eq!(kept_kv, [false, false]);
+    advance(&mut group, 1, &mut Sequence::several(2), true).await;
+    let (mut group, kept_kv) = prepare(&mut members, fence(1, 2)).await;
+    assert_eq!(kept_kv, [true, true]);
+    advance(&mut group, 1, &mut Sequence::several(2), true).await;
     // The ranks change hands.
     let mut swapped = seat(&[&b, &a]).await;
-    let (_, kept_kv) = prepare(&mut swapped, fence(1, 2)).await;
+    let (mut group, kept_kv) = prepare(&mut swapped, fence(1, 3)).await;
     assert_eq!(kept_kv, [false, false]);
-    let mut request = prepare_request(&swapped, 0, fence(1, 3));
+    advance(&mut group, 1, &mut Sequence::several(2), true).await;
+    let mut request = prepare_request(&swapped, 0, fence(1, 4));
     request.kv.as_mut().unwrap().full_blocks -= 1;
     assert_eq!(
         prepare_one(&mut swapped[0], request).await.unwrap(),
         [false]
     );
-    let mut request = prepare_request(&swapped, 0, fence(1, 4));
-    request.kv.as_mut().unwrap().full_blocks -= 1;
-    assert_eq!(prepare_one(&mut swapped[0], request).await.unwrap(), [true]);
+}
+
+#[tokio::test]
+async fn kv_is_kept_only_if_it_is_what_the_last_steps_left() {
+    let a = Process::alone("a", 1).await;
+    let mut members = seat(&[&a]).await;
+    // An epoch that never ran leaves nothing: whatever the group knows is not in this memory.
+    prepare(&mut members, fence(1, 1)).await;
+    let (mut group, kept_kv) = prepare(&mut members, fence(1, 2)).await;
+    assert_eq!(kept_kv, [false]);
+    advance(&mut group, 1, &mut Sequence::several(1), true).await;
+    // It takes nothing away either.
+    let (_, kept_kv) = prepare(&mut members, fence(1, 3)).await;
+    assert_eq!(kept_kv, [true]);
+    let (_, kept_kv) = prepare(&mut members, fence(1, 4)).await;
+    assert_eq!(kept_kv, [true]);
+    // In epoch 5 another worker may have held the rank; and a new lead knows none of it.
+    let (mut group, kept_kv) = prepare(&mut members, fence(1, 6)).await;
+    assert_eq!(kept_kv, [false]);
+    advance(&mut group, 1, &mut Sequence::several(1), true).await;
+    let (_, kept_kv) = prepare(&mut members, fence(2, 1)).await;
+    assert_eq!(kept_kv, [false]);
 }
 
 #[tokio::test]

@@ -147,11 +147,12 @@ impl Output for ChatOutput {
             return false;
         }
         let was_reasoning = self.is_reasoning();
+        let was_in_message = self.parser.header().is_some();
         self.tokens.push(sampled);
         let events = self.parser.push(token);
         self.reasoning_tokens += u32::from(was_reasoning && self.is_reasoning());
         let stops = self.take_parsed(events);
-        if self.parser.header().is_none() {
+        if !was_in_message {
             // A token of a header; the text of a message begins without it.
             self.tokens.clear();
         }

@@ -1,0 +1,172 @@
+//! Many clients for minutes on a model of real width, if asked for with workers being killed:
+//!
+//! `cargo build --release -p cli && cargo bench -p e2e --bench soak -- [SECONDS] [KILL_EVERY]`
+//!
+//! Every greedy answer must be the one that was given alone. Prints throughput, latencies and the
+//! workers' resident memory; ends with an error if an answer failed or differed.
+#![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use e2e::{Cluster, Setup, post, signal};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+const MODEL: &str = "synth:20b,layers=4,vocab=32768,seed=1";
+const CLIENTS: usize = 16;
+const PROMPTS: usize = 24;
+const MAX_TOKENS: usize = 32;
+
+fn body(prompt: usize) -> Value {
+    let len = 8 + prompt * 7;
+    let tokens: Vec<usize> = (0..len)
+        .map(|i| (i * 7919 + prompt * 104_729) % 32_000)
+        .collect();
+    json!({"prompt": tokens, "max_tokens": MAX_TOKENS, "temperature": 0, "ignore_eos": true})
+}
+
+fn ask(cluster: &Cluster, prompt: usize) -> Result<String, String> {
+    let answer = post(&cluster.url("/v1/completions"), &body(prompt));
+    if answer.status != 200 {
+        return Err(format!("status {}: {}", answer.status, answer.text));
+    }
+    Ok(answer.json["choices"][0]["text"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned())
+}
+
+/// Resident bytes of a process, by kind: (private, file).
+fn resident(pid: u32) -> (u64, u64) {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let field = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name))?;
+        Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
+    };
+    (
+        field("RssAnon:").unwrap_or(0),
+        field("RssFile:").unwrap_or(0),
+    )
+}
+
+fn percentile(sorted: &[f64], share: f64) -> f64 {
+    let index = (sorted.len() as f64 * share) as usize;
+    sorted
+        .get(index.min(sorted.len().saturating_sub(1)))
+        .copied()
+        .unwrap_or(0.0)
+}
+
+struct Tally {
+    answers: Mutex<Vec<f64>>,
+    faults: Mutex<Vec<String>>,
+    kills: AtomicUsize,
+}
+
+fn client(cluster: &Cluster, expected: &[String], first: usize, end: Instant, tally: &Tally) {
+    for prompt in (0..PROMPTS).cycle().skip(first) {
+        if Instant::now() >= end {
+            return;
+        }
+        let start = Instant::now();
+        let fault = match ask(cluster, prompt) {
+            Ok(text) if text == expected[prompt] => None,
+            Ok(text) => Some(format!(
+                "prompt {prompt}: {text:?} is not {:?}",
+                expected[prompt]
+            )),
+            Err(why) => Some(format!("prompt {prompt}: {why}")),
+        };
+        match fault {
+            None => tally
+                .answers
+                .lock()
+                .expect("no client panics")
+                .push(start.elapsed().as_secs_f64()),
+            Some(fault) => tally.faults.lock().expect("no client panics").push(fault),
+        }
+    }
+}
+
+fn main() -> Result<(), String> {
+    let mut numbers = std::env::args()
+        .skip(1)
+        .filter_map(|word| word.parse::<u64>().ok());
+    let seconds = numbers.next().unwrap_or(60);
+    let kill_every = numbers.next().map(Duration::from_secs);
+    let arguments = vec!["--kv-memory".into(), "256MiB".into()];
+    let model = Some(MODEL.into());
+    let start = Instant::now();
+    let cluster = Cluster::start(&Setup {
+        model,
+        workers: 3,
+        ranks_per_worker: 1,
+        arguments,
+    });
+    println!(
+        "{MODEL}, 3 workers: ready after {:.1} s",
+        start.elapsed().as_secs_f64()
+    );
+
+    let start = Instant::now();
+    let expected: Vec<String> = (0..PROMPTS)
+        .map(|prompt| ask(&cluster, prompt))
+        .collect::<Result<_, _>>()?;
+    let alone = (PROMPTS * MAX_TOKENS) as f64 / start.elapsed().as_secs_f64();
+    println!("one client: {alone:.1} tokens/s, prompts included");
+
+    let tally = Tally {
+        answers: Mutex::default(),
+        faults: Mutex::default(),
+        kills: AtomicUsize::new(0),
+    };
+    let end = Instant::now() + Duration::from_secs(seconds);
+    std::thread::scope(|scope| {
+        for index in 0..CLIENTS {
+            let (cluster, expected, tally) = (&cluster, &expected, &tally);
+            scope.spawn(move || client(cluster, expected, index, end, tally));
+        }
+        if let Some(every) = kill_every {
+            while Instant::now() + every < end {
+                std::thread::park_timeout(every);
+                let workers = cluster.workers();
+                let kill = tally.kills.fetch_add(1, Ordering::Relaxed);
+                if let Some(victim) = workers.get(kill % workers.len().max(1)) {
+                    signal(*victim, Signal::KILL);
+                }
+            }
+        }
+    });
+    report(&cluster, tally, seconds)
+}
+
+fn report(cluster: &Cluster, tally: Tally, seconds: u64) -> Result<(), String> {
+    let mut answers = tally.answers.into_inner().expect("no client panics");
+    let faults = tally.faults.into_inner().expect("no client panics");
+    answers.sort_by(f64::total_cmp);
+    let rate = (answers.len() * MAX_TOKENS) as f64 / seconds as f64;
+    println!(
+        "{CLIENTS} clients, {seconds} s, {} workers killed: {} answers equal to those given alone, \
+         {} faults; {rate:.1} tokens/s; an answer takes p50 {:.1} s, p99 {:.1} s",
+        tally.kills.into_inner(),
+        answers.len(),
+        faults.len(),
+        percentile(&answers, 0.5),
+        percentile(&answers, 0.99),
+    );
+    for worker in cluster.workers() {
+        let (private, file) = resident(worker);
+        println!(
+            "worker {worker}: resident {} MB private, {} MB of files",
+            private >> 20,
+            file >> 20
+        );
+    }
+    if faults.is_empty() {
+        Ok(())
+    } else {
+        Err(faults.join("\n"))
+    }
+}
