@@ -48,7 +48,7 @@ impl Part {
                 &["--workspace", "--exclude", "e2e", "--exclude", "model"],
                 &["--package", "model", "--lib"],
             ],
-            Self::Golden => &[&["--package", "model", "--tests"]],
+            Self::Golden => &[&["--package", "model", "--test", "golden", "--test", "ranks"]],
             Self::Cluster => &[&["--package", "e2e"]],
         }
     }

@@ -122,11 +122,10 @@ impl Front {
         let (reflection, reflection_alpha) = reflection::services();
         Routes::new(
             GenerationServiceServer::new(generations)
-                .max_decoding_message_size(limits::MAX_REQUEST)
+                .max_decoding_message_size(limits::MAX_REQUEST),
         )
         .add_service(
-            TokenizerServiceServer::new(text)
-                .max_decoding_message_size(limits::MAX_REQUEST)
+            TokenizerServiceServer::new(text).max_decoding_message_size(limits::MAX_REQUEST),
         )
         .add_service(ModelServiceServer::new(models))
         .add_service(self.shared.health.service())
@@ -146,7 +145,10 @@ impl Front {
     pub async fn drain(&self, limit: Duration) {
         self.shared.draining.cancel();
         self.shared.tasks.close();
-        if tokio::time::timeout(limit, self.shared.tasks.wait()).await.is_err() {
+        if tokio::time::timeout(limit, self.shared.tasks.wait())
+            .await
+            .is_err()
+        {
             tracing::warn!(?limit, "ending generations that outlasted the drain");
             self.shared.stopping.cancel();
             self.shared.tasks.wait().await;
@@ -157,14 +159,17 @@ impl Front {
 /// Looks the control tokens of the chat format up.
 fn harmony(tokenizer: &Arc<Tokenizer>) -> Option<Harmony> {
     let found = Harmony::new(Arc::clone(tokenizer));
-    found.inspect_err(|error| tracing::warn!(%error, "chats are refused")).ok()
+    found
+        .inspect_err(|error| tracing::warn!(%error, "chats are refused"))
+        .ok()
 }
 
 impl Shared {
     /// Encodes an ordinary text, on a thread of its own where it is long.
     async fn encode(&self, text: String) -> Vec<TokenId> {
         let tokenizer = Arc::clone(&self.tokenizer);
-        self.compute(text.len(), move || tokenizer.encode(&text)).await
+        self.compute(text.len(), move || tokenizer.encode(&text))
+            .await
     }
 
     /// Runs a computation over `bytes` bytes of text, on a thread of its own where it is long.

@@ -30,14 +30,22 @@ pub(super) async fn check(
     mut request: v1::ChatRequest,
 ) -> Result<Checked, Error> {
     let why = "the served tokenizer has no control tokens of the chat format";
-    let harmony = shared.harmony.clone().ok_or_else(|| Error::unsupported("messages", why))?;
+    let harmony = shared
+        .harmony
+        .clone()
+        .ok_or_else(|| Error::unsupported("messages", why))?;
     shared.model.check_name(&request.model)?;
     let conversation = convert::chat::conversation(&mut request)?;
     let ignores_eos = request.stop.as_ref().is_some_and(|stop| stop.ignore_eos);
-    let token_ids = request.stream.as_ref().is_some_and(|stream| stream.include_token_ids);
+    let token_ids = request
+        .stream
+        .as_ref()
+        .is_some_and(|stream| stream.include_token_ids);
     let bytes = conversation.bytes;
     let renderer = harmony.clone();
-    let prompt = shared.compute(bytes, move || conversation.render(&renderer)).await?;
+    let prompt = shared
+        .compute(bytes, move || conversation.render(&renderer))
+        .await?;
     let mut request = convert::chat::common(request).check(prompt, &shared.model)?;
     if request.wants_prompt_logprobs() {
         let why = "a rendered prompt has no logprobs yet; use RenderChat and Generate";
@@ -46,9 +54,16 @@ pub(super) async fn check(
     if !ignores_eos {
         let format = harmony.tokens().ends_of_generation();
         let known = &shared.model.eos_tokens;
-        request.ends.eos.extend(format.into_iter().filter(|end| !known.contains(end)));
+        request
+            .ends
+            .eos
+            .extend(format.into_iter().filter(|end| !known.contains(end)));
     }
-    let show = Show { id: request.id.clone(), final_only: request.final_only, token_ids };
+    let show = Show {
+        id: request.id.clone(),
+        final_only: request.final_only,
+        token_ids,
+    };
     let output = ChatOutput::new(harmony, request.ends.clone(), show);
     Ok(Checked { request, output })
 }
@@ -68,14 +83,23 @@ pub(super) async fn start(
     let front = Arc::clone(shared);
     Ok(replies::serve(shared, clock, |client| async move {
         let mut stream = OutputStream::start(&front, request, output, clock).await?;
-        let numbered = |sequence, event| v1::ChatResponse { sequence, event: Some(event) };
-        client.send(numbered(stream.sequence(), Event::Started(started))).await?;
+        let numbered = |sequence, event| v1::ChatResponse {
+            sequence,
+            event: Some(event),
+        };
+        client
+            .send(numbered(stream.sequence(), Event::Started(started)))
+            .await?;
         while let Some(said) = stream.next().await? {
             let event = match said {
                 Said::Piece(event) => event,
-                Said::Idle { state, queue_position } => {
-                    Event::Heartbeat(v1::Heartbeat { state: state.into(), queue_position })
-                }
+                Said::Idle {
+                    state,
+                    queue_position,
+                } => Event::Heartbeat(v1::Heartbeat {
+                    state: state.into(),
+                    queue_position,
+                }),
                 Said::Finished(ending) => Event::Finished(reply::finished(ending)),
                 Said::Prompt { .. } => unreachable!("a chat asks for no logprobs of its prompt"),
             };

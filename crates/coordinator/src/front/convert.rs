@@ -34,8 +34,14 @@ impl Common {
     /// Checks everything and joins it with a prompt that is already in token ids.
     pub(super) fn check(self, prompt: Vec<TokenId>, model: &Model) -> Result<Request, Error> {
         model.check_name(&self.model)?;
-        if self.constraint.is_some_and(|constraint| constraint.constraint.is_some()) {
-            return Err(Error::unsupported("constraint", "output cannot be constrained yet"));
+        if self
+            .constraint
+            .is_some_and(|constraint| constraint.constraint.is_some())
+        {
+            return Err(Error::unsupported(
+                "constraint",
+                "output cannot be constrained yet",
+            ));
         }
         let final_only = stream(&self.stream.unwrap_or_default())?;
         let id = identity::request_id(self.request_id)?;
@@ -45,7 +51,14 @@ impl Common {
         let room = prompt_room(&prompt, model)?;
         let ends = stop(self.stop.unwrap_or_default(), room, model)?;
         let cache_salt = scheduling(self.scheduling.unwrap_or_default())?;
-        Ok(Request { id, prompt, sampling, ends, cache_salt, final_only })
+        Ok(Request {
+            id,
+            prompt,
+            sampling,
+            ends,
+            cache_salt,
+            final_only,
+        })
     }
 }
 
@@ -70,13 +83,12 @@ pub(super) fn generate(
 }
 
 /// Checks a list of token ids against the vocabulary.
-pub(super) fn token_ids(
-    ids: &[u32],
-    field: &str,
-    model: &Model,
-) -> Result<Vec<TokenId>, Error> {
+pub(super) fn token_ids(ids: &[u32], field: &str, model: &Model) -> Result<Vec<TokenId>, Error> {
     if let Some(at) = ids.iter().position(|&id| id >= model.vocab_size) {
-        let why = format!("{} is outside the vocabulary of {}", ids[at], model.vocab_size);
+        let why = format!(
+            "{} is outside the vocabulary of {}",
+            ids[at], model.vocab_size
+        );
         return Err(Error::field(format!("{field}[{at}]"), why));
     }
     Ok(ids.iter().copied().map(TokenId).collect())
@@ -86,7 +98,10 @@ pub(super) fn token_ids(
 fn prompt_room(prompt: &[TokenId], model: &Model) -> Result<u32, Error> {
     let length = u32::try_from(prompt.len()).unwrap_or(u32::MAX);
     if length == 0 {
-        return Err(Error::field("prompt", "is empty; at least one token is needed"));
+        return Err(Error::field(
+            "prompt",
+            "is empty; at least one token is needed",
+        ));
     }
     if length >= model.max_context {
         let why = format!(
@@ -104,8 +119,11 @@ fn sampling(given: v1::SamplingParams, id: &str, model: &Model) -> Result<Sampli
         let why = format!("at most {} entries are taken", limits::MAX_LOGIT_BIAS);
         return Err(Error::field("sampling.logit_bias", why));
     }
-    let mut logit_bias: Vec<_> =
-        given.logit_bias.into_iter().map(|(token, bias)| (TokenId(token), bias)).collect();
+    let mut logit_bias: Vec<_> = given
+        .logit_bias
+        .into_iter()
+        .map(|(token, bias)| (TokenId(token), bias))
+        .collect();
     logit_bias.sort_unstable_by_key(|(token, _)| *token);
     let sampling = Sampling {
         temperature: given.temperature.unwrap_or(default.temperature),
@@ -114,7 +132,9 @@ fn sampling(given: v1::SamplingParams, id: &str, model: &Model) -> Result<Sampli
         min_p: given.min_p.unwrap_or(default.min_p),
         presence_penalty: given.presence_penalty.unwrap_or(default.presence_penalty),
         frequency_penalty: given.frequency_penalty.unwrap_or(default.frequency_penalty),
-        repetition_penalty: given.repetition_penalty.unwrap_or(default.repetition_penalty),
+        repetition_penalty: given
+            .repetition_penalty
+            .unwrap_or(default.repetition_penalty),
         logit_bias,
         seed: given.seed.unwrap_or_else(|| hash64(id)),
         choice: 0,
@@ -133,7 +153,10 @@ fn logprobs(given: v1::LogprobParams, sampling: &mut Sampling) -> Result<(), Err
         return Err(Error::field("logprobs.top", why));
     }
     if given.top > 0 && !given.output && !given.prompt {
-        return Err(Error::field("logprobs.top", "needs logprobs.output or logprobs.prompt"));
+        return Err(Error::field(
+            "logprobs.top",
+            "needs logprobs.output or logprobs.prompt",
+        ));
     }
     sampling.logprobs = given.output.then_some(given.top);
     sampling.prompt_logprobs = given.prompt.then_some(given.top);
@@ -169,7 +192,11 @@ fn stop(given: v1::StopParams, room: u32, model: &Model) -> Result<Ends, Error> 
     }
     Ok(Ends {
         max_tokens: given.max_output_tokens.unwrap_or(room),
-        eos: if given.ignore_eos { Vec::new() } else { model.eos_tokens.clone() },
+        eos: if given.ignore_eos {
+            Vec::new()
+        } else {
+            model.eos_tokens.clone()
+        },
         tokens: token_ids(&given.stop_token_ids, "stop.stop_token_ids", model)?,
         sequences: given.stop_sequences,
     })
@@ -188,7 +215,10 @@ fn stream(given: &v1::StreamParams) -> Result<bool, Error> {
         return Err(Error::unsupported("stream.keep_for", KEEP));
     }
     if given.resume_after.is_some() {
-        return Err(Error::unsupported("stream.resume_after", "streams cannot be resumed yet"));
+        return Err(Error::unsupported(
+            "stream.resume_after",
+            "streams cannot be resumed yet",
+        ));
     }
     match known::<v1::DisconnectPolicy>(given.on_disconnect, "stream.on_disconnect")? {
         v1::DisconnectPolicy::Unspecified | v1::DisconnectPolicy::Cancel => {}
@@ -205,7 +235,10 @@ const KEEP: &str = "a generation ends with its client's stream";
 /// Checks the queueing; returns the cache salt.
 fn scheduling(given: v1::SchedulingParams) -> Result<String, Error> {
     if given.priority != 0 {
-        return Err(Error::unsupported("scheduling.priority", "all requests are equal yet"));
+        return Err(Error::unsupported(
+            "scheduling.priority",
+            "all requests are equal yet",
+        ));
     }
     if given.queue_timeout.is_some() {
         let why = "give the call a deadline instead";
@@ -219,7 +252,10 @@ fn scheduling(given: v1::SchedulingParams) -> Result<String, Error> {
 /// Checks the client's labels and logs them beside the generation's id.
 fn labels(given: &std::collections::HashMap<String, String>, id: &str) -> Result<(), Error> {
     if given.len() > limits::MAX_LABELS {
-        return Err(Error::field("labels", format!("at most {} are taken", limits::MAX_LABELS)));
+        return Err(Error::field(
+            "labels",
+            format!("at most {} are taken", limits::MAX_LABELS),
+        ));
     }
     for (key, value) in given {
         if key.len() > limits::MAX_LABEL_KEY_BYTES || value.len() > limits::MAX_NAME_BYTES {
@@ -242,7 +278,11 @@ pub(super) fn short_text(text: &str, field: &str) -> Result<(), Error> {
     if text.len() <= limits::MAX_NAME_BYTES {
         return Ok(());
     }
-    let why = format!("has {} bytes, at most {} are taken", text.len(), limits::MAX_NAME_BYTES);
+    let why = format!(
+        "has {} bytes, at most {} are taken",
+        text.len(),
+        limits::MAX_NAME_BYTES
+    );
     Err(Error::field(field, why))
 }
 

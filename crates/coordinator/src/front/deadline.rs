@@ -16,10 +16,15 @@ use super::error::Error;
 ///
 /// [`Error::Field`] if the header is not a timeout.
 pub(super) fn of(metadata: &MetadataMap, arrived: Instant) -> Result<Option<Instant>, Error> {
-    let Some(value) = metadata.get("grpc-timeout") else { return Ok(None) };
+    let Some(value) = metadata.get("grpc-timeout") else {
+        return Ok(None);
+    };
     let timeout = value.to_str().ok().and_then(parse);
     let timeout = timeout.ok_or_else(|| {
-        Error::field("grpc-timeout", format!("{value:?} is not up to 8 digits and a unit HMSmun"))
+        Error::field(
+            "grpc-timeout",
+            format!("{value:?} is not up to 8 digits and a unit HMSmun"),
+        )
     })?;
     // A deadline so far that it cannot be told is none.
     Ok(arrived.checked_add(timeout))
@@ -61,7 +66,18 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_timeout() {
-        for text in ["", "S", "5", "-1S", "+1S", "1 S", "1.5S", "123456789S", "1s", "5\u{e9}"] {
+        for text in [
+            "",
+            "S",
+            "5",
+            "-1S",
+            "+1S",
+            "1 S",
+            "1.5S",
+            "123456789S",
+            "1s",
+            "5\u{e9}",
+        ] {
             assert_eq!(parse(text), None, "{text}");
         }
     }

@@ -61,12 +61,18 @@ pub(super) enum Error {
 impl Error {
     /// Makes a [`Error::Field`].
     pub(super) fn field(field: impl Into<String>, why: impl Into<String>) -> Self {
-        Self::Field { field: field.into(), why: why.into() }
+        Self::Field {
+            field: field.into(),
+            why: why.into(),
+        }
     }
 
     /// Makes a [`Error::Unsupported`].
     pub(super) fn unsupported(field: impl Into<String>, why: &'static str) -> Self {
-        Self::Unsupported { field: field.into(), why }
+        Self::Unsupported {
+            field: field.into(),
+            why,
+        }
     }
 
     /// Takes what a call to the lead ended with.
@@ -75,18 +81,33 @@ impl Error {
     /// transport's error as source, and as CANCELLED where the connection is shut in order.
     pub(super) fn from_lead(status: Status) -> Self {
         let by_transport = std::error::Error::source(&status).is_some();
-        let transport_codes = [Code::Unknown, Code::Internal, Code::Cancelled, Code::Unavailable];
+        let transport_codes = [
+            Code::Unknown,
+            Code::Internal,
+            Code::Cancelled,
+            Code::Unavailable,
+        ];
         if by_transport && transport_codes.contains(&status.code()) {
-            return Self::LeadGone { why: status.message().to_owned() };
+            return Self::LeadGone {
+                why: status.message().to_owned(),
+            };
         }
         match status.code() {
             Code::ResourceExhausted | Code::Unavailable | Code::InvalidArgument => {
                 Self::Lead(Box::new(status))
             }
-            Code::Cancelled => Self::LeadGone { why: status.message().to_owned() },
+            Code::Cancelled => Self::LeadGone {
+                why: status.message().to_owned(),
+            },
             code => {
-                tracing::error!(?code, message = status.message(), "unexpected status of the lead");
-                Self::LeadProtocol { why: "a status that it never gives" }
+                tracing::error!(
+                    ?code,
+                    message = status.message(),
+                    "unexpected status of the lead"
+                );
+                Self::LeadProtocol {
+                    why: "a status that it never gives",
+                }
             }
         }
     }
@@ -153,8 +174,14 @@ impl Error {
     /// Gives the field that is at fault another name.
     pub(super) fn rename(self, name: impl FnOnce(&str) -> String) -> Self {
         match self {
-            Self::Field { field, why } => Self::Field { field: name(&field), why },
-            Self::Unsupported { field, why } => Self::Unsupported { field: name(&field), why },
+            Self::Field { field, why } => Self::Field {
+                field: name(&field),
+                why,
+            },
+            Self::Unsupported { field, why } => Self::Unsupported {
+                field: name(&field),
+                why,
+            },
             other => other,
         }
     }
@@ -193,7 +220,10 @@ mod tests {
         assert_eq!(status.code(), Code::InvalidArgument);
         let violations = status.get_details_bad_request().unwrap().field_violations;
         assert_eq!(violations[0].field, "sampling.top_p");
-        assert_eq!(status.get_details_error_info().unwrap().reason, "FIELD_INVALID");
+        assert_eq!(
+            status.get_details_error_info().unwrap().reason,
+            "FIELD_INVALID"
+        );
     }
 
     #[test]

@@ -64,8 +64,13 @@ pub(super) async fn start(
     // stream begins, tonic would answer with a code of its own.
     Ok(replies::serve(shared, clock, |client| async move {
         let mut stream = follow(&front, request, clock).await?;
-        let numbered = |sequence, event| v1::GenerateResponse { sequence, event: Some(event) };
-        client.send(numbered(stream.sequence(), Event::Started(started))).await?;
+        let numbered = |sequence, event| v1::GenerateResponse {
+            sequence,
+            event: Some(event),
+        };
+        client
+            .send(numbered(stream.sequence(), Event::Started(started)))
+            .await?;
         while let Some(said) = stream.next().await? {
             let said = event(&front, &prompt, said);
             client.send(numbered(stream.sequence(), said)).await?;
@@ -77,20 +82,29 @@ pub(super) async fn start(
 /// Converts an event.
 fn event(shared: &Shared, prompt: &[TokenId], said: Said<Chunk>) -> Event {
     match said {
-        Said::Prompt { first_position, logprobs } => {
+        Said::Prompt {
+            first_position,
+            logprobs,
+        } => {
             let tokens = prompt[first_position as usize..].iter();
             let logprobs = tokens.zip(logprobs);
             Event::PromptLogprobs(v1::PromptLogprobs {
                 first_position,
                 logprobs: logprobs
-                    .map(|(&token, logprob)| reply::token_logprob(&shared.tokenizer, token, logprob))
+                    .map(|(&token, logprob)| {
+                        reply::token_logprob(&shared.tokenizer, token, logprob)
+                    })
                     .collect(),
             })
         }
         Said::Piece(chunk) => Event::Tokens(tokens(shared, chunk)),
-        Said::Idle { state, queue_position } => {
-            Event::Heartbeat(v1::Heartbeat { state: state.into(), queue_position })
-        }
+        Said::Idle {
+            state,
+            queue_position,
+        } => Event::Heartbeat(v1::Heartbeat {
+            state: state.into(),
+            queue_position,
+        }),
         Said::Finished(ending) => Event::Finished(reply::finished(ending)),
     }
 }
@@ -99,7 +113,15 @@ fn tokens(shared: &Shared, chunk: Chunk) -> v1::TokenChunk {
     let token_ids = chunk.tokens.iter().map(|sampled| sampled.token.0).collect();
     let logprobs = chunk.tokens.into_iter().filter_map(|sampled| {
         let logprob = sampled.logprob?;
-        Some(reply::token_logprob(&shared.tokenizer, sampled.token, Some(logprob)))
+        Some(reply::token_logprob(
+            &shared.tokenizer,
+            sampled.token,
+            Some(logprob),
+        ))
     });
-    v1::TokenChunk { token_ids, logprobs: logprobs.collect(), text: chunk.text }
+    v1::TokenChunk {
+        token_ids,
+        logprobs: logprobs.collect(),
+        text: chunk.text,
+    }
 }

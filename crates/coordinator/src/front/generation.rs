@@ -116,7 +116,11 @@ impl Generation {
         let length = request.prompt.len();
         let expected = Expected {
             prompt: request.prompt.clone(),
-            prompt_position: if request.wants_prompt_logprobs() { 1 } else { length },
+            prompt_position: if request.wants_prompt_logprobs() {
+                1
+            } else {
+                length
+            },
             token_position: length,
         };
         Ok(Self {
@@ -143,7 +147,9 @@ impl Generation {
     /// Dropping the future loses nothing.
     pub(super) async fn next(&mut self) -> Result<Event, Error> {
         let heartbeat = self.last_sent + self.shared.config.heartbeat;
-        let Some(events) = self.events.as_mut() else { return Ok(Event::Cancelled) };
+        let Some(events) = self.events.as_mut() else {
+            return Ok(Event::Cancelled);
+        };
         let message = tokio::select! {
             biased;
             error = interruption(&self.shared, &self.ticket, self.clock) => {
@@ -157,7 +163,9 @@ impl Generation {
         };
         let event = match message {
             Ok(Some(message)) => self.take(message.event),
-            Ok(None) => Err(Error::LeadGone { why: "its stream ended too soon".into() }),
+            Ok(None) => Err(Error::LeadGone {
+                why: "its stream ended too soon".into(),
+            }),
             Err(status) => Err(Error::from_lead(status)),
         };
         event.map_err(|error| self.fail(error))
@@ -168,19 +176,23 @@ impl Generation {
         match event {
             Some(follow_response::Event::PromptLogprobs(prompt)) => {
                 let logprobs: Vec<_> = prompt.logprobs.into_iter().map(token_logprob).collect();
-                self.expected.take_prompt(prompt.first_position, &logprobs)?;
+                self.expected
+                    .take_prompt(prompt.first_position, &logprobs)?;
                 self.note(|standing| standing.state = GenerationState::Prefilling);
                 Ok(Event::Prompt(logprobs))
             }
             Some(follow_response::Event::Tokens(tokens)) => {
-                self.expected.take_tokens(tokens.first_position, tokens.tokens.len())?;
+                self.expected
+                    .take_tokens(tokens.first_position, tokens.tokens.len())?;
                 self.first_token.get_or_insert_with(Instant::now);
                 let sampled = |token: internal::SampledToken| SampledToken {
                     token: TokenId(token.token),
                     logprob: token.logprob.map(token_logprob),
                 };
                 self.note(|standing| standing.state = GenerationState::Decoding);
-                Ok(Event::Tokens(tokens.tokens.into_iter().map(sampled).collect()))
+                Ok(Event::Tokens(
+                    tokens.tokens.into_iter().map(sampled).collect(),
+                ))
             }
             Some(follow_response::Event::Finished(finished)) => {
                 self.note(|standing| {
@@ -189,15 +201,17 @@ impl Generation {
                 match finished.reason() {
                     SequenceEnd::Stop => Ok(Event::End { by_token: true }),
                     SequenceEnd::Length => Ok(Event::End { by_token: false }),
-                    SequenceEnd::Unspecified => {
-                        Err(Error::LeadProtocol { why: "an end without a reason" })
-                    }
+                    SequenceEnd::Unspecified => Err(Error::LeadProtocol {
+                        why: "an end without a reason",
+                    }),
                 }
             }
-            Some(follow_response::Event::Accepted(_)) => {
-                Err(Error::LeadProtocol { why: "a second acceptance" })
-            }
-            None => Err(Error::LeadProtocol { why: "an event of no known kind" }),
+            Some(follow_response::Event::Accepted(_)) => Err(Error::LeadProtocol {
+                why: "a second acceptance",
+            }),
+            None => Err(Error::LeadProtocol {
+                why: "an event of no known kind",
+            }),
         }
     }
 
@@ -266,10 +280,18 @@ impl Expected {
         let start = self.prompt_position;
         let due = self.prompt.get(start..).unwrap_or_default();
         if first as usize != start || logprobs.len() > due.len() {
-            return Err(Error::LeadProtocol { why: "logprobs of the wrong prompt positions" });
+            return Err(Error::LeadProtocol {
+                why: "logprobs of the wrong prompt positions",
+            });
         }
-        if logprobs.iter().zip(due).any(|(logprob, token)| logprob.token != *token) {
-            return Err(Error::LeadProtocol { why: "logprobs of another prompt" });
+        if logprobs
+            .iter()
+            .zip(due)
+            .any(|(logprob, token)| logprob.token != *token)
+        {
+            return Err(Error::LeadProtocol {
+                why: "logprobs of another prompt",
+            });
         }
         self.prompt_position += logprobs.len();
         Ok(())
@@ -277,10 +299,14 @@ impl Expected {
 
     fn take_tokens(&mut self, first: u32, count: usize) -> Result<(), Error> {
         if first as usize != self.token_position || count == 0 {
-            return Err(Error::LeadProtocol { why: "tokens of the wrong positions" });
+            return Err(Error::LeadProtocol {
+                why: "tokens of the wrong positions",
+            });
         }
         if self.prompt_position < self.prompt.len() {
-            return Err(Error::LeadProtocol { why: "tokens before all logprobs of the prompt" });
+            return Err(Error::LeadProtocol {
+                why: "tokens before all logprobs of the prompt",
+            });
         }
         self.token_position += count;
         Ok(())
@@ -298,11 +324,24 @@ async fn follow(
         message.set_timeout(deadline.saturating_duration_since(Instant::now()));
     }
     let mut lead = shared.lead.clone();
-    let mut events = lead.follow(message).await.map_err(Error::from_lead)?.into_inner();
-    match events.message().await.map_err(Error::from_lead)?.and_then(|first| first.event) {
+    let mut events = lead
+        .follow(message)
+        .await
+        .map_err(Error::from_lead)?
+        .into_inner();
+    match events
+        .message()
+        .await
+        .map_err(Error::from_lead)?
+        .and_then(|first| first.event)
+    {
         Some(follow_response::Event::Accepted(accepted)) => Ok((events, accepted.queue_position)),
-        Some(_) => Err(Error::LeadProtocol { why: "its first event is not the acceptance" }),
-        None => Err(Error::LeadGone { why: "its stream ended at once".into() }),
+        Some(_) => Err(Error::LeadProtocol {
+            why: "its first event is not the acceptance",
+        }),
+        None => Err(Error::LeadGone {
+            why: "its stream ended at once".into(),
+        }),
     }
 }
 
@@ -326,6 +365,15 @@ async fn interruption(shared: &Shared, ticket: &Ticket, clock: Clock) -> Error {
 }
 
 fn token_logprob(wire: internal::TokenLogprob) -> TokenLogprob {
-    let top = wire.top.into_iter().map(|other| (TokenId(other.token), other.logprob)).collect();
-    TokenLogprob { token: TokenId(wire.token), logprob: wire.logprob, rank: wire.rank, top }
+    let top = wire
+        .top
+        .into_iter()
+        .map(|other| (TokenId(other.token), other.logprob))
+        .collect();
+    TokenLogprob {
+        token: TokenId(wire.token),
+        logprob: wire.logprob,
+        rank: wire.rank,
+        top,
+    }
 }

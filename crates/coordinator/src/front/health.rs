@@ -38,8 +38,14 @@ impl Health {
     /// Begins not ready.
     pub(super) fn new() -> Self {
         let status = "the lead has not been heard of yet".to_owned();
-        let readiness = watch::Sender::new(Readiness { is_ready: false, status });
-        Self { reporter: HealthReporter::new(), readiness }
+        let readiness = watch::Sender::new(Readiness {
+            is_ready: false,
+            status,
+        });
+        Self {
+            reporter: HealthReporter::new(),
+            readiness,
+        }
     }
 
     /// Returns grpc.health.v1.Health.
@@ -66,7 +72,11 @@ impl Health {
             is_new
         });
         if changed {
-            tracing::info!(ready = readiness.is_ready, status = readiness.status, "readiness");
+            tracing::info!(
+                ready = readiness.is_ready,
+                status = readiness.status,
+                "readiness"
+            );
         }
     }
 }
@@ -79,7 +89,12 @@ pub(super) async fn watch_lead(shared: Arc<Shared>) {
         () = shared.draining.cancelled() => {}
         () = watch_for_ever(&shared) => {}
     }
-    health.set(Readiness { is_ready: false, status: "shutting down".into() }).await;
+    health
+        .set(Readiness {
+            is_ready: false,
+            status: "shutting down".into(),
+        })
+        .await;
 }
 
 async fn watch_for_ever(shared: &Shared) {
@@ -91,7 +106,13 @@ async fn watch_for_ever(shared: &Shared) {
             Err(status) => status.message().to_owned(),
         };
         let status = format!("the lead cannot be reached: {broken}");
-        shared.health.set(Readiness { is_ready: false, status }).await;
+        shared
+            .health
+            .set(Readiness {
+                is_ready: false,
+                status,
+            })
+            .await;
         tokio::time::sleep(pause).await;
         pause = longest_pause.min(pause * 2);
     }
@@ -108,7 +129,10 @@ async fn watch_once(shared: &Shared, pause: &mut Duration) -> Result<(), Status>
 }
 
 fn readiness(state: &WatchResponse) -> Readiness {
-    let ranks = format!("{} of {} ranks are present", state.ranks_present, state.ranks_needed);
+    let ranks = format!(
+        "{} of {} ranks are present",
+        state.ranks_present, state.ranks_needed
+    );
     let mut status = match state.status.as_str() {
         "" => ranks,
         words => format!("{words}; {ranks}"),
@@ -116,5 +140,8 @@ fn readiness(state: &WatchResponse) -> Readiness {
     if !state.missing.is_empty() {
         status = format!("{status}; missing: {}", state.missing.join(", "));
     }
-    Readiness { is_ready: state.serving, status }
+    Readiness {
+        is_ready: state.serving,
+        status,
+    }
 }

@@ -50,11 +50,16 @@ async fn ready(State(shared): State<Arc<Shared>>) -> (StatusCode, String) {
 }
 
 async fn unknown_path(uri: Uri) -> HttpError {
-    HttpError::UnknownPath { path: uri.path().to_owned() }
+    HttpError::UnknownPath {
+        path: uri.path().to_owned(),
+    }
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> HttpError {
-    HttpError::WrongMethod { method, path: uri.path().to_owned() }
+    HttpError::WrongMethod {
+        method,
+        path: uri.path().to_owned(),
+    }
 }
 
 /// Gives every answer its request's id.
@@ -73,5 +78,7 @@ async fn echo_request_id(request: Request, next: Next) -> Response {
 
 /// Returns the seconds since 1970, as OpenAI's objects carry them.
 pub(super) fn unix_time() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }

@@ -38,12 +38,19 @@ impl Model {
         if is_known || self.aliases.iter().any(|alias| alias == name) {
             return Ok(());
         }
-        Err(Error::UnknownModel { name: name.to_owned(), served: self.name.clone() })
+        Err(Error::UnknownModel {
+            name: name.to_owned(),
+            served: self.name.clone(),
+        })
     }
 
     /// Returns a fingerprint of everything that decides an answer.
     pub(super) fn system_fingerprint(&self) -> String {
-        let parts = [&self.weights_fingerprint, &self.tokenizer_fingerprint, &self.numerics];
+        let parts = [
+            &self.weights_fingerprint,
+            &self.tokenizer_fingerprint,
+            &self.numerics,
+        ];
         let joined = parts.map(|part| format!("{}:{part}", part.len())).concat();
         format!("fp_{:016x}", hash64(&joined))
     }
@@ -67,7 +74,11 @@ impl Model {
                 frequency_penalty: Some(sampling.frequency_penalty),
                 repetition_penalty: Some(sampling.repetition_penalty),
                 seed: None,
-                logit_bias: sampling.logit_bias.iter().map(|(t, bias)| (t.0, *bias)).collect(),
+                logit_bias: sampling
+                    .logit_bias
+                    .iter()
+                    .map(|(t, bias)| (t.0, *bias))
+                    .collect(),
             }),
         }
     }
@@ -83,7 +94,9 @@ impl ModelService for Models {
         &self,
         _: Request<v1::ListModelsRequest>,
     ) -> Result<Response<v1::ListModelsResponse>, Status> {
-        Ok(Response::new(v1::ListModelsResponse { models: vec![self.0.to_wire()] }))
+        Ok(Response::new(v1::ListModelsResponse {
+            models: vec![self.0.to_wire()],
+        }))
     }
 
     async fn get_model(
@@ -91,6 +104,8 @@ impl ModelService for Models {
         request: Request<v1::GetModelRequest>,
     ) -> Result<Response<v1::GetModelResponse>, Status> {
         self.0.check_name(&request.into_inner().name)?;
-        Ok(Response::new(v1::GetModelResponse { model: Some(self.0.to_wire()) }))
+        Ok(Response::new(v1::GetModelResponse {
+            model: Some(self.0.to_wire()),
+        }))
     }
 }

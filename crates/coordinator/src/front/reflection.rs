@@ -10,7 +10,10 @@ pub(super) fn services() -> (
     v1alpha::ServerReflectionServer<impl v1alpha::ServerReflection>,
 ) {
     let whole = "the embedded descriptors are whole";
-    (builder().build_v1().expect(whole), builder().build_v1alpha().expect(whole))
+    (
+        builder().build_v1().expect(whole),
+        builder().build_v1alpha().expect(whole),
+    )
 }
 
 fn builder() -> Builder<'static> {
@@ -25,6 +28,7 @@ fn builder() -> Builder<'static> {
 fn public() -> FileDescriptorSet {
     let mut all = FileDescriptorSet::decode(proto::DESCRIPTORS)
         .expect("the build script wrote a descriptor set");
-    all.file.retain(|file| !file.package().starts_with("conclave.internal"));
+    all.file
+        .retain(|file| !file.package().starts_with("conclave.internal"));
     all
 }

@@ -46,7 +46,11 @@ struct Live {
 impl Registry {
     /// Makes an empty registry.
     pub(super) fn new(max_live: usize, max_ended: usize) -> Arc<Self> {
-        Arc::new(Self { max_live, max_ended, generations: Mutex::default() })
+        Arc::new(Self {
+            max_live,
+            max_ended,
+            generations: Mutex::default(),
+        })
     }
 
     /// Enters a generation.
@@ -60,14 +64,31 @@ impl Registry {
             return Err(Error::IdInUse { id: id.to_owned() });
         }
         if generations.live.len() >= self.max_live {
-            return Err(Error::TooManyLive { limit: self.max_live });
+            return Err(Error::TooManyLive {
+                limit: self.max_live,
+            });
         }
-        let usage = Usage { prompt_tokens, ..Usage::default() };
-        let standing = Standing { state: GenerationState::Queued, last_sequence: 0, usage };
+        let usage = Usage {
+            prompt_tokens,
+            ..Usage::default()
+        };
+        let standing = Standing {
+            state: GenerationState::Queued,
+            last_sequence: 0,
+            usage,
+        };
         let cancel = CancellationToken::new();
-        let live = Live { standing: standing.clone(), cancel: cancel.clone() };
+        let live = Live {
+            standing: standing.clone(),
+            cancel: cancel.clone(),
+        };
         generations.live.insert(id.to_owned(), live);
-        Ok(Ticket { registry: Arc::clone(self), id: id.to_owned(), standing, cancel })
+        Ok(Ticket {
+            registry: Arc::clone(self),
+            id: id.to_owned(),
+            standing,
+            cancel,
+        })
     }
 
     /// Returns where a generation is.
@@ -79,7 +100,9 @@ impl Registry {
         let generations = self.lock();
         let live = generations.live.get(id).map(|live| &live.standing);
         let found = live.or_else(|| generations.ended.get(id));
-        found.cloned().ok_or_else(|| Error::UnknownGeneration { id: id.to_owned() })
+        found
+            .cloned()
+            .ok_or_else(|| Error::UnknownGeneration { id: id.to_owned() })
     }
 
     /// Tells a live generation to stop; returns the state it is in then.
@@ -113,7 +136,9 @@ impl Registry {
 
     fn lock(&self) -> MutexGuard<'_, Generations> {
         // Nothing panics while the lock is held, so the maps are whole even if it is poisoned.
-        self.generations.lock().unwrap_or_else(PoisonError::into_inner)
+        self.generations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -154,8 +179,11 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         let mut standing = self.standing.clone();
-        let live =
-            [GenerationState::Queued, GenerationState::Prefilling, GenerationState::Decoding];
+        let live = [
+            GenerationState::Queued,
+            GenerationState::Prefilling,
+            GenerationState::Decoding,
+        ];
         if live.contains(&standing.state) {
             standing.state = GenerationState::Cancelled;
         }
@@ -173,7 +201,10 @@ mod tests {
     fn a_dropped_ticket_is_a_cancelled_generation() {
         let registry = Registry::new(8, 8);
         let ticket = registry.enter("a", 3).unwrap();
-        assert_eq!(registry.standing("a").unwrap().state, GenerationState::Queued);
+        assert_eq!(
+            registry.standing("a").unwrap().state,
+            GenerationState::Queued
+        );
         drop(ticket);
         let standing = registry.standing("a").unwrap();
         assert_eq!(standing.state, GenerationState::Cancelled);
@@ -187,7 +218,10 @@ mod tests {
         ticket.note(|standing| standing.state = GenerationState::Succeeded);
         drop(ticket);
         assert_eq!(registry.cancel("a").unwrap(), GenerationState::Succeeded);
-        assert!(matches!(registry.cancel("b"), Err(Error::UnknownGeneration { .. })));
+        assert!(matches!(
+            registry.cancel("b"),
+            Err(Error::UnknownGeneration { .. })
+        ));
     }
 
     #[test]
@@ -196,7 +230,10 @@ mod tests {
         let _a = registry.enter("a", 1).unwrap();
         assert!(matches!(registry.enter("a", 1), Err(Error::IdInUse { .. })));
         let b = registry.enter("b", 1).unwrap();
-        assert!(matches!(registry.enter("c", 1), Err(Error::TooManyLive { limit: 2 })));
+        assert!(matches!(
+            registry.enter("c", 1),
+            Err(Error::TooManyLive { limit: 2 })
+        ));
         drop(b);
         assert!(registry.enter("c", 1).is_ok());
     }

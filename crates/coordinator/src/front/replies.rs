@@ -33,7 +33,11 @@ where
     let (end, ended) = oneshot::channel();
     let client = sender.clone();
     let stall = shared.config.client_stall;
-    let work = work(ReplySender { sender, stall, deadline: clock.deadline });
+    let work = work(ReplySender {
+        sender,
+        stall,
+        deadline: clock.deadline,
+    });
     shared.tasks.spawn(async move {
         let outcome = tokio::select! {
             biased;
@@ -46,10 +50,13 @@ where
             drop(end.send(error));
         }
     });
-    Replies { receiver, ended: Some(ended) }
+    Replies {
+        receiver,
+        ended: Some(ended),
+    }
 }
 
-/// The work's end. 
+/// The work's end.
 #[derive(Debug)]
 pub(super) struct ReplySender<T> {
     sender: mpsc::Sender<T>,
@@ -65,7 +72,9 @@ impl<T> ReplySender<T> {
     /// [`Error::ClientGone`] and [`Error::ClientStalled`].
     pub(super) async fn send(&self, reply: T) -> Result<(), Error> {
         let stalled = Instant::now() + self.stall;
-        let latest = self.deadline.map_or(stalled, |deadline| deadline.min(stalled));
+        let latest = self
+            .deadline
+            .map_or(stalled, |deadline| deadline.min(stalled));
         match tokio::time::timeout_at(latest, self.sender.send(reply)).await {
             Ok(sent) => sent.map_err(|_| Error::ClientGone),
             Err(_) => Err(Error::ClientStalled { limit: self.stall }),
@@ -87,7 +96,9 @@ impl<T> Stream for Replies<T> {
         if let Some(reply) = std::task::ready!(self.receiver.poll_recv(context)) {
             return Poll::Ready(Some(Ok(reply)));
         }
-        let Some(ended) = self.ended.as_mut() else { return Poll::Ready(None) };
+        let Some(ended) = self.ended.as_mut() else {
+            return Poll::Ready(None);
+        };
         let error = std::task::ready!(Pin::new(ended).poll(context));
         self.ended = None;
         Poll::Ready(error.ok().map(Err))

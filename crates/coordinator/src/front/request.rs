@@ -65,7 +65,10 @@ impl Request {
 }
 
 fn sampling_to_lead(sampling: &Sampling) -> internal::Sampling {
-    let bias = |(token, bias): &(TokenId, f32)| internal::LogitBias { token: token.0, bias: *bias };
+    let bias = |(token, bias): &(TokenId, f32)| internal::LogitBias {
+        token: token.0,
+        bias: *bias,
+    };
     internal::Sampling {
         temperature: sampling.temperature,
         top_p: sampling.top_p,

@@ -27,7 +27,10 @@ fn stream<T: Send + 'static>(replies: super::replies::Replies<T>) -> Response<Re
 /// Takes the clock of a call that has just arrived.
 fn clock<T>(request: &Request<T>) -> Result<Clock, Error> {
     let arrived = Instant::now();
-    Ok(Clock { arrived, deadline: deadline::of(request.metadata(), arrived)? })
+    Ok(Clock {
+        arrived,
+        deadline: deadline::of(request.metadata(), arrived)?,
+    })
 }
 
 #[tonic::async_trait]
@@ -40,7 +43,9 @@ impl GenerationService for Generations {
         request: Request<v1::ChatRequest>,
     ) -> Result<Response<Self::ChatStream>, Status> {
         let clock = clock(&request)?;
-        Ok(stream(chat::start(&self.0, request.into_inner(), clock).await?))
+        Ok(stream(
+            chat::start(&self.0, request.into_inner(), clock).await?,
+        ))
     }
 
     async fn generate(
@@ -48,18 +53,30 @@ impl GenerationService for Generations {
         request: Request<v1::GenerateRequest>,
     ) -> Result<Response<Self::GenerateStream>, Status> {
         let clock = clock(&request)?;
-        Ok(stream(generate::start(&self.0, request.into_inner(), clock).await?))
+        Ok(stream(
+            generate::start(&self.0, request.into_inner(), clock).await?,
+        ))
     }
 
     async fn cancel_generation(
         &self,
         request: Request<v1::CancelGenerationRequest>,
     ) -> Result<Response<v1::CancelGenerationResponse>, Status> {
-        let v1::CancelGenerationRequest { generation_id, reason } = request.into_inner();
+        let v1::CancelGenerationRequest {
+            generation_id,
+            reason,
+        } = request.into_inner();
         convert::short_text(&reason, "reason")?;
         let state = self.0.registry.cancel(&generation_id)?;
-        tracing::info!(generation = generation_id, reason, ?state, "cancel was asked for");
-        Ok(Response::new(v1::CancelGenerationResponse { state: state.into() }))
+        tracing::info!(
+            generation = generation_id,
+            reason,
+            ?state,
+            "cancel was asked for"
+        );
+        Ok(Response::new(v1::CancelGenerationResponse {
+            state: state.into(),
+        }))
     }
 
     async fn get_generation(

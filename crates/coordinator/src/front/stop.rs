@@ -27,7 +27,10 @@ impl StopMatcher {
         // The longest first, so that it is found first among those that end together.
         let mut sequences: Vec<&String> = sequences.iter().collect();
         sequences.sort_by_key(|text| std::cmp::Reverse(text.len()));
-        let needles = sequences.into_iter().map(|text| Needle::new(text.clone())).collect();
+        let needles = sequences
+            .into_iter()
+            .map(|text| Needle::new(text.clone()))
+            .collect();
         Self { needles }
     }
 
@@ -44,7 +47,11 @@ impl StopMatcher {
 
     /// Returns how many bytes at the end of the stream may turn out to be part of a sequence.
     pub(super) fn undecided(&self) -> usize {
-        self.needles.iter().map(|needle| needle.matched).max().unwrap_or(0)
+        self.needles
+            .iter()
+            .map(|needle| needle.matched)
+            .max()
+            .unwrap_or(0)
     }
 }
 
@@ -59,7 +66,11 @@ impl Needle {
             }
             borders[i] = length + usize::from(bytes[length] == bytes[i]);
         }
-        Self { text, borders, matched: 0 }
+        Self {
+            text,
+            borders,
+            matched: 0,
+        }
     }
 
     /// Takes one more byte and says whether the stream now ends with the whole sequence.
@@ -106,12 +117,18 @@ mod tests {
 
     #[test]
     fn the_sequence_completed_first_counts() {
-        assert_eq!(cut("xabcd", &["abcd", "bc"]), ("xa".into(), Some("bc".into())));
+        assert_eq!(
+            cut("xabcd", &["abcd", "bc"]),
+            ("xa".into(), Some("bc".into()))
+        );
     }
 
     #[test]
     fn of_sequences_completed_together_the_longest_counts() {
-        assert_eq!(cut("xabc", &["c", "abc", "bc"]), ("x".into(), Some("abc".into())));
+        assert_eq!(
+            cut("xabc", &["c", "abc", "bc"]),
+            ("x".into(), Some("abc".into()))
+        );
     }
 
     #[test]

@@ -18,11 +18,17 @@ use super::request::{Ends, Request};
 #[derive(Clone, Debug)]
 pub(super) enum Said<Piece> {
     /// Logprobs of the prompt from this position on; position 0 has none and is given as `None`.
-    Prompt { first_position: u32, logprobs: Vec<Option<TokenLogprob>> },
+    Prompt {
+        first_position: u32,
+        logprobs: Vec<Option<TokenLogprob>>,
+    },
     /// A piece of the output.
     Piece(Piece),
     /// Nothing was sent for a while.
-    Idle { state: GenerationState, queue_position: u32 },
+    Idle {
+        state: GenerationState,
+        queue_position: u32,
+    },
     /// The end. Nothing follows.
     Finished(Ending),
 }
@@ -65,10 +71,22 @@ impl<O: Output> OutputStream<O> {
         let mut generation = Generation::start(shared, &request, clock).await?;
         generation.sent(1);
         let length = request.prompt.len();
-        let prompt = PromptLogprobs::new(if request.wants_prompt_logprobs() { length } else { 0 });
+        let prompt = PromptLogprobs::new(if request.wants_prompt_logprobs() {
+            length
+        } else {
+            0
+        });
         let ends = request.ends;
         let (last_token, end, sequence) = (None, End::Open, 1);
-        Ok(Self { generation, output, prompt, ends, last_token, end, sequence })
+        Ok(Self {
+            generation,
+            output,
+            prompt,
+            ends,
+            last_token,
+            end,
+            sequence,
+        })
     }
 
     /// Returns the number of the last event.
@@ -97,7 +115,10 @@ impl<O: Output> OutputStream<O> {
                     self.generation.sent(self.sequence);
                     let state = self.generation.standing().state;
                     let queue_position = self.generation.queue_position();
-                    return Ok(Some(Said::Idle { state, queue_position }));
+                    return Ok(Some(Said::Idle {
+                        state,
+                        queue_position,
+                    }));
                 }
                 Event::End { by_token } => self.end_by_lead(by_token),
                 Event::Cancelled => self.end(FinishReason::Cancelled),
@@ -143,7 +164,10 @@ impl<O: Output> OutputStream<O> {
     fn ready(&mut self) -> Option<Said<O::Piece>> {
         if let Some((first_position, logprobs)) = self.prompt.take() {
             self.sequence += 1;
-            return Some(Said::Prompt { first_position, logprobs });
+            return Some(Said::Prompt {
+                first_position,
+                logprobs,
+            });
         }
         if matches!(self.end, End::Open) && self.ends.max_tokens == 0 && self.prompt.is_said() {
             self.end(FinishReason::Length);
@@ -152,14 +176,20 @@ impl<O: Output> OutputStream<O> {
             self.sequence += events;
             return Some(Said::Piece(piece));
         }
-        let End::Known(reason) = self.end else { return None };
+        let End::Known(reason) = self.end else {
+            return None;
+        };
         self.end = End::Said;
         self.sequence += 1;
         let by_sequence = self.output.stopped_by().map(str::to_owned);
         let without_token = by_sequence.is_some()
             || matches!(reason, FinishReason::Length | FinishReason::Cancelled);
         let token = self.last_token.filter(|_| !without_token);
-        Some(Said::Finished(self.generation.conclude(reason, by_sequence, token)))
+        Some(Said::Finished(self.generation.conclude(
+            reason,
+            by_sequence,
+            token,
+        )))
     }
 }
 
@@ -176,7 +206,11 @@ struct PromptLogprobs {
 impl PromptLogprobs {
     fn new(length: usize) -> Self {
         let waiting = if length == 0 { Vec::new() } else { vec![None] };
-        Self { length, first: 0, waiting }
+        Self {
+            length,
+            first: 0,
+            waiting,
+        }
     }
 
     fn extend(&mut self, logprobs: Vec<TokenLogprob>) {

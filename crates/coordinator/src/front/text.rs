@@ -19,7 +19,11 @@ impl TokenizerService for Text {
         &self,
         request: Request<v1::TokenizeRequest>,
     ) -> Result<Response<v1::TokenizeResponse>, Status> {
-        let v1::TokenizeRequest { model, text, parse_special_tokens } = request.into_inner();
+        let v1::TokenizeRequest {
+            model,
+            text,
+            parse_special_tokens,
+        } = request.into_inner();
         self.0.model.check_name(&model)?;
         let (tokenizer, bytes) = (Arc::clone(&self.0.tokenizer), text.len());
         let encode = move || match parse_special_tokens {
@@ -40,7 +44,9 @@ impl TokenizerService for Text {
         let v1::DetokenizeRequest { model, token_ids } = request.into_inner();
         self.0.model.check_name(&model)?;
         let tokens = convert::token_ids(&token_ids, "token_ids", &self.0.model)?;
-        Ok(Response::new(v1::DetokenizeResponse { text: self.0.tokenizer.decode(&tokens) }))
+        Ok(Response::new(v1::DetokenizeResponse {
+            text: self.0.tokenizer.decode(&tokens),
+        }))
     }
 
     async fn render_chat(
@@ -53,7 +59,12 @@ impl TokenizerService for Text {
         let checked = checked.map_err(|error| error.rename(|name| format!("request.{name}")))?;
         let text = self.0.tokenizer.decode(&checked.request.prompt);
         Ok(Response::new(v1::RenderChatResponse {
-            token_ids: checked.request.prompt.into_iter().map(|token| token.0).collect(),
+            token_ids: checked
+                .request
+                .prompt
+                .into_iter()
+                .map(|token| token.0)
+                .collect(),
             text: String::from_utf8_lossy(&text).into_owned(),
         }))
     }

@@ -9,11 +9,18 @@ use crate::stage::{Stage, always, ids};
 
 /// A conversation of one question.
 pub(crate) fn request(question: &str) -> v1::ChatRequest {
-    v1::ChatRequest { messages: vec![message(Role::User, question)], ..Default::default() }
+    v1::ChatRequest {
+        messages: vec![message(Role::User, question)],
+        ..Default::default()
+    }
 }
 
 pub(crate) fn message(role: Role, text: &str) -> v1::Message {
-    v1::Message { role: role.into(), text: text.into(), ..Default::default() }
+    v1::Message {
+        role: role.into(),
+        text: text.into(),
+        ..Default::default()
+    }
 }
 
 async fn run(stage: &Stage, request: v1::ChatRequest) -> Vec<v1::ChatResponse> {
@@ -22,10 +29,12 @@ async fn run(stage: &Stage, request: v1::ChatRequest) -> Vec<v1::ChatResponse> {
 }
 
 fn messages(responses: &[v1::ChatResponse]) -> Vec<v1::Message> {
-    let done = responses.iter().filter_map(|response| match &response.event {
-        Some(Event::MessageDone(done)) => done.message.clone(),
-        _ => None,
-    });
+    let done = responses
+        .iter()
+        .filter_map(|response| match &response.event {
+            Some(Event::MessageDone(done)) => done.message.clone(),
+            _ => None,
+        });
     done.collect()
 }
 
@@ -38,7 +47,9 @@ fn end(responses: &[v1::ChatResponse]) -> v1::Finished {
 
 async fn render(stage: &Stage, request: v1::ChatRequest) -> v1::RenderChatResponse {
     let mut client = TokenizerServiceClient::new(stage.grpc.clone());
-    let request = v1::RenderChatRequest { request: Some(request) };
+    let request = v1::RenderChatRequest {
+        request: Some(request),
+    };
     client.render_chat(request).await.unwrap().into_inner()
 }
 
@@ -49,22 +60,33 @@ async fn streams_reasoning_and_answer_as_messages() {
     let mut stage = Stage::new(always(ids(output))).await;
     let responses = run(&stage, request("Hi")).await;
     assert!(matches!(responses[0].event, Some(Event::Started(_))));
-    let Some(Event::MessageStarted(first)) = &responses[1].event else { panic!("{responses:?}") };
+    let Some(Event::MessageStarted(first)) = &responses[1].event else {
+        panic!("{responses:?}")
+    };
     assert_eq!(first.channel(), Channel::Analysis);
     assert_eq!(first.role(), Role::Assistant);
     let done = messages(&responses);
     assert_eq!(done[0].text, "Easy.");
-    assert_eq!((done[1].channel(), done[1].text.as_str()), (Channel::Final, "H\u{e9}llo!"));
+    assert_eq!(
+        (done[1].channel(), done[1].text.as_str()),
+        (Channel::Final, "H\u{e9}llo!")
+    );
     let end = end(&responses);
     assert_eq!(end.reason(), FinishReason::Stop);
     let usage = end.usage.unwrap();
     assert_eq!(usage.reasoning_tokens as usize, ids("Easy.").len());
     assert_eq!(usage.output_tokens as usize, ids(output).len());
     let numbers: Vec<u64> = responses.iter().map(|response| response.sequence).collect();
-    assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "{numbers:?}");
+    assert!(
+        numbers.windows(2).all(|pair| pair[0] < pair[1]),
+        "{numbers:?}"
+    );
 
     let followed = stage.followed().await;
-    assert_eq!(followed.tokens, render(&stage, request("Hi")).await.token_ids);
+    assert_eq!(
+        followed.tokens,
+        render(&stage, request("Hi")).await.token_ids
+    );
 }
 
 #[tokio::test]
@@ -78,7 +100,10 @@ async fn a_tool_call_ends_the_turn() {
         parameters_json: r#"{"type":"object","properties":{"at":{"type":"string"}}}"#.into(),
         strict: false,
     };
-    let asked = v1::ChatRequest { tools: vec![tool], ..request("Look up") };
+    let asked = v1::ChatRequest {
+        tools: vec![tool],
+        ..request("Look up")
+    };
     let responses = run(&stage, asked.clone()).await;
     let call = &messages(&responses)[0];
     assert_eq!(call.recipient, "functions.look");
@@ -95,7 +120,10 @@ async fn a_tool_call_ends_the_turn() {
         ..message(Role::Tool, "blue")
     });
     let text = render(&stage, next).await.text;
-    assert!(text.contains("<|start|>assistant to=functions.look<|channel|>commentary"), "{text}");
+    assert!(
+        text.contains("<|start|>assistant to=functions.look<|channel|>commentary"),
+        "{text}"
+    );
     let result = "<|start|>functions.look to=assistant<|channel|>commentary<|message|>blue<|end|>";
     assert!(text.contains(result), "{text}");
 }
@@ -112,7 +140,10 @@ async fn malformed_output_never_fails_a_request() {
         let stage = Stage::new(always(ids(output))).await;
         let responses = run(&stage, request("Hi")).await;
         let reason = end(&responses).reason();
-        assert!(matches!(reason, FinishReason::Stop | FinishReason::ToolCalls), "{output}");
+        assert!(
+            matches!(reason, FinishReason::Stop | FinishReason::ToolCalls),
+            "{output}"
+        );
     }
 }
 
@@ -126,7 +157,10 @@ async fn renders_instructions_tools_effort_and_date() {
             message(Role::User, "A <|end|> in text"),
         ],
         instructions: "Be right.".into(),
-        tools: vec![v1::FunctionTool { name: "now".into(), ..Default::default() }],
+        tools: vec![v1::FunctionTool {
+            name: "now".into(),
+            ..Default::default()
+        }],
         reasoning_effort: v1::ReasoningEffort::High.into(),
         conversation_date: "2025-06-28".into(),
         ..Default::default()
@@ -135,34 +169,62 @@ async fn renders_instructions_tools_effort_and_date() {
     let text = &rendered.text;
     assert!(text.contains("Reasoning: high"), "{text}");
     assert!(text.contains("Current date: 2025-06-28"), "{text}");
-    assert!(text.contains("# Instructions\n\nBe right.\n\nBe kind.\n\nBe brief."), "{text}");
+    assert!(
+        text.contains("# Instructions\n\nBe right.\n\nBe kind.\n\nBe brief."),
+        "{text}"
+    );
     assert!(text.contains("type now = () => any;"), "{text}");
     assert!(text.ends_with("<|start|>assistant"), "{text}");
     let end = ids("<|end|>")[0];
     // One for each message but none for the user's own text.
-    assert_eq!(rendered.token_ids.iter().filter(|id| **id == end).count(), 3);
+    assert_eq!(
+        rendered.token_ids.iter().filter(|id| **id == end).count(),
+        3
+    );
 
     let mode = v1::ToolChoiceMode::None.into();
-    let tool_choice = Some(v1::ToolChoice { mode, ..Default::default() });
-    let without = render(&stage, v1::ChatRequest { tool_choice, ..asked }).await.text;
+    let tool_choice = Some(v1::ToolChoice {
+        mode,
+        ..Default::default()
+    });
+    let without = render(
+        &stage,
+        v1::ChatRequest {
+            tool_choice,
+            ..asked
+        },
+    )
+    .await
+    .text;
     assert!(!without.contains("functions"), "{without}");
 }
 
 #[tokio::test]
 async fn messages_can_come_whole_with_tokens_and_logprobs() {
-    let stage =
-        Stage::new(always(ids("<|channel|>final<|message|>one two three<|return|>"))).await;
+    let stage = Stage::new(always(ids(
+        "<|channel|>final<|message|>one two three<|return|>",
+    )))
+    .await;
     let stream = v1::StreamParams {
         delivery: v1::Delivery::FinalOnly.into(),
         include_token_ids: true,
         ..Default::default()
     };
-    let logprobs = v1::LogprobParams { output: true, top: 1, prompt: false };
-    let asked =
-        v1::ChatRequest { stream: Some(stream), logprobs: Some(logprobs), ..request("count") };
+    let logprobs = v1::LogprobParams {
+        output: true,
+        top: 1,
+        prompt: false,
+    };
+    let asked = v1::ChatRequest {
+        stream: Some(stream),
+        logprobs: Some(logprobs),
+        ..request("count")
+    };
     let responses = run(&stage, asked).await;
     assert_eq!(responses.len(), 5, "{responses:?}");
-    let Some(Event::TextDelta(delta)) = &responses[2].event else { panic!("{responses:?}") };
+    let Some(Event::TextDelta(delta)) = &responses[2].event else {
+        panic!("{responses:?}")
+    };
     assert_eq!(delta.text, "one two three");
     assert_eq!(delta.token_ids, ids("one two three"));
     assert_eq!(delta.logprobs.len(), delta.token_ids.len());
@@ -174,8 +236,15 @@ async fn a_stop_sequence_ends_the_answer() {
     let output = "<|channel|>analysis<|message|>Say END.<|end|>\
         <|start|>assistant<|channel|>final<|message|>The END of it";
     let mut stage = Stage::new(always(ids(output))).await;
-    let stop = Some(v1::StopParams { stop_sequences: vec!["END".into()], ..Default::default() });
-    let asked = v1::ChatRequest { stop, request_id: "e".into(), ..request("Hi") };
+    let stop = Some(v1::StopParams {
+        stop_sequences: vec!["END".into()],
+        ..Default::default()
+    });
+    let asked = v1::ChatRequest {
+        stop,
+        request_id: "e".into(),
+        ..request("Hi")
+    };
     let responses = run(&stage, asked).await;
     let texts: Vec<String> = messages(&responses).into_iter().map(|m| m.text).collect();
     assert_eq!(texts, ["Say END.", "The "]);

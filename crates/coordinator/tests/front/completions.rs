@@ -10,7 +10,11 @@ async fn completes_a_text() {
     let mut output = ids(" the world");
     output.push(special("<|return|>"));
     let mut stage = Stage::new(always(output.clone())).await;
-    let answer = complete(stage.http, json!({"model": "gpt-oss-tiny", "prompt": "hello"})).await;
+    let answer = complete(
+        stage.http,
+        json!({"model": "gpt-oss-tiny", "prompt": "hello"}),
+    )
+    .await;
     assert_eq!(answer.status, 200, "{}", answer.body);
     let json = answer.json();
     assert!(json["id"].as_str().unwrap().starts_with("cmpl-"));
@@ -43,16 +47,22 @@ async fn streams_server_sent_events() {
     assert_eq!(answer.header("content-type"), Some("text/event-stream"));
     let mut events = answer.events();
     assert_eq!(events.pop(), Some("[DONE]"));
-    let mut events: Vec<Value> =
-        events.into_iter().map(|event| serde_json::from_str(event).unwrap()).collect();
+    let mut events: Vec<Value> = events
+        .into_iter()
+        .map(|event| serde_json::from_str(event).unwrap())
+        .collect();
     let usage = events.pop().unwrap();
     assert_eq!(usage["choices"], json!([]));
     assert_eq!(usage["usage"]["completion_tokens"], limit);
-    let texts: Vec<&str> =
-        events.iter().map(|event| event["choices"][0]["text"].as_str().unwrap()).collect();
+    let texts: Vec<&str> = events
+        .iter()
+        .map(|event| event["choices"][0]["text"].as_str().unwrap())
+        .collect();
     assert_eq!(texts, ["n", "a", "\u{ef}", "v", "e", ""]);
-    let reasons: Vec<&Value> =
-        events.iter().map(|event| &event["choices"][0]["finish_reason"]).collect();
+    let reasons: Vec<&Value> = events
+        .iter()
+        .map(|event| &event["choices"][0]["finish_reason"])
+        .collect();
     assert!(reasons[..5].iter().all(|reason| reason.is_null()));
     assert_eq!(reasons[5], "length");
     assert!(events.iter().all(|event| event["id"] == usage["id"]));
@@ -92,12 +102,19 @@ fn joined(events: &[&str], index: usize) -> Value {
         if piece["index"] != index {
             continue;
         }
-        let text = format!("{}{}", whole["text"].as_str().unwrap(), piece["text"].as_str().unwrap());
+        let text = format!(
+            "{}{}",
+            whole["text"].as_str().unwrap(),
+            piece["text"].as_str().unwrap()
+        );
         whole["text"] = text.into();
         if !piece["finish_reason"].is_null() {
             whole["finish_reason"] = piece["finish_reason"].clone();
         }
-        for list in lists.into_iter().filter(|list| piece["logprobs"][list].is_array()) {
+        for list in lists
+            .into_iter()
+            .filter(|list| piece["logprobs"][list].is_array())
+        {
             let more = piece["logprobs"][list].as_array().unwrap().clone();
             whole["logprobs"][list].as_array_mut().unwrap().extend(more);
         }
@@ -106,15 +123,24 @@ fn joined(events: &[&str], index: usize) -> Value {
 }
 
 fn check_echo(choice: &Value, prompt: &[u32]) {
-    let text = String::from_utf8(crate::stage::tokenizer().decode(
-        &prompt.iter().map(|id| spec::TokenId(*id)).collect::<Vec<_>>(),
-    ));
+    let text = String::from_utf8(
+        crate::stage::tokenizer().decode(
+            &prompt
+                .iter()
+                .map(|id| spec::TokenId(*id))
+                .collect::<Vec<_>>(),
+        ),
+    );
     assert_eq!(choice["text"], text.unwrap());
     assert_eq!(choice["finish_reason"], "stop");
     let logprobs = &choice["logprobs"];
     let positions = prompt.len() + 1;
     for list in ["tokens", "token_logprobs", "top_logprobs", "text_offset"] {
-        assert_eq!(logprobs[list].as_array().unwrap().len(), positions, "{list}");
+        assert_eq!(
+            logprobs[list].as_array().unwrap().len(),
+            positions,
+            "{list}"
+        );
     }
     assert!(logprobs["token_logprobs"][0].is_null());
     assert!(logprobs["top_logprobs"][0].is_null());
@@ -141,10 +167,22 @@ async fn offsets_count_characters_and_partial_tokens_are_spelled_in_bytes() {
     let body = json!({"prompt": "x", "max_tokens": 5, "logprobs": 0});
     let choice = complete(stage.http, body).await.json()["choices"][0].take();
     assert_eq!(choice["text"], "\u{1f496}a");
-    let tokens = ["bytes:\\xf0", "bytes:\\x9f", "bytes:\\x92", "bytes:\\x96", "a"];
+    let tokens = [
+        "bytes:\\xf0",
+        "bytes:\\x9f",
+        "bytes:\\x92",
+        "bytes:\\x96",
+        "a",
+    ];
     assert_eq!(choice["logprobs"]["tokens"], json!(tokens));
     assert_eq!(choice["logprobs"]["text_offset"], json!([0, 0, 0, 0, 1]));
-    assert_eq!(choice["logprobs"]["top_logprobs"][4].as_object().unwrap().len(), 1);
+    assert_eq!(
+        choice["logprobs"]["top_logprobs"][4]
+            .as_object()
+            .unwrap()
+            .len(),
+        1
+    );
 }
 
 #[tokio::test]
@@ -200,8 +238,12 @@ async fn several_prompts_and_choices_are_told_apart() {
     .await;
     let body = json!({"prompt": ["a", "b"], "n": 2, "seed": -5});
     let json = complete(stage.http, body).await.json();
-    let texts: Vec<&str> =
-        json["choices"].as_array().unwrap().iter().map(|c| c["text"].as_str().unwrap()).collect();
+    let texts: Vec<&str> = json["choices"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| c["text"].as_str().unwrap())
+        .collect();
     assert_eq!(texts, ["a0", "a1", "b0", "b1"]);
     assert_eq!(json["usage"]["prompt_tokens"], 2);
     assert_eq!(json["usage"]["completion_tokens"], 12);
@@ -230,7 +272,7 @@ async fn a_stop_sequence_is_a_text_or_a_list() {
 
 #[tokio::test]
 async fn every_parameter_reaches_the_lead() {
-    let mut stage = Stage::new(always(vec![special("<|return|>")])).await;
+    let mut stage = Stage::new(always(vec![5])).await;
     let body = json!({
         "prompt": [1, 2, 3], "temperature": 0.5, "top_p": 0.25, "top_k": 7, "min_p": 0.125,
         "presence_penalty": -1, "frequency_penalty": 1.5, "repetition_penalty": 1.25,
@@ -291,14 +333,26 @@ async fn bad_bodies_are_refused_by_field() {
         (json!({"prompt": "x", "logprobs": 21}), "logprobs"),
         (json!({"prompt": "x", "logprobs": true}), "logprobs"),
         (json!({"prompt": "x", "logit_bias": {"a": 1}}), "logit_bias"),
-        (json!({"prompt": "x", "logit_bias": {"1": 101}}), "logit_bias"),
+        (
+            json!({"prompt": "x", "logit_bias": {"1": 101}}),
+            "logit_bias",
+        ),
         (json!({"prompt": "x", "stop": [""]}), "stop[0]"),
         (json!({"prompt": "x", "stop": 3}), "stop"),
-        (json!({"prompt": "x", "stop_token_ids": [VOCAB]}), "stop_token_ids[0]"),
+        (
+            json!({"prompt": "x", "stop_token_ids": [VOCAB]}),
+            "stop_token_ids[0]",
+        ),
         (json!({"prompt": "x", "stream": "yes"}), "stream"),
-        (json!({"prompt": "x", "stream_options": {}}), "stream_options"),
+        (
+            json!({"prompt": "x", "stream_options": {}}),
+            "stream_options",
+        ),
         (json!({"prompt": "x", "suffix": "end"}), "suffix"),
-        (json!({"prompt": "x", "response_format": {"type": "json_object"}}), "response_format"),
+        (
+            json!({"prompt": "x", "response_format": {"type": "json_object"}}),
+            "response_format",
+        ),
         (json!({"prompt": "x", "priority": 3}), "priority"),
         (json!({"prompt": "x", "model": 3}), "model"),
     ];
@@ -308,7 +362,10 @@ async fn bad_bodies_are_refused_by_field() {
         let (message, param, code) = answer.error();
         assert_eq!(param, field, "{body}: {message}");
         assert!(message.starts_with(field), "{message}");
-        assert!(code == "field_invalid" || code == "field_unsupported", "{code}");
+        assert!(
+            code == "field_invalid" || code == "field_unsupported",
+            "{code}"
+        );
         assert_eq!(answer.json()["error"]["type"], "invalid_request_error");
     }
 }
@@ -319,18 +376,37 @@ async fn other_bad_requests_are_answered_in_json() {
     let unknown = complete(stage.http, json!({"prompt": "x", "model": "gpt-7"})).await;
     assert_eq!(unknown.status, 404);
     assert_eq!(unknown.error().2, "model_not_found");
-    for body in ["", "{", "[1]", "{\"prompt\": \"x\", \"temperature\": NaN}", "\u{0}"] {
+    for body in [
+        "",
+        "{",
+        "[1]",
+        "{\"prompt\": \"x\", \"temperature\": NaN}",
+        "\u{0}",
+    ] {
         let answer = http::call(stage.http, "POST", "/v1/completions", "", body).await;
-        assert_eq!((answer.status, answer.error().2), (400, "body_not_json".into()), "{body}");
+        assert_eq!(
+            (answer.status, answer.error().2),
+            (400, "body_not_json".into()),
+            "{body}"
+        );
     }
     let answer = http::get(stage.http, "/v1/nothing").await;
-    assert_eq!((answer.status, answer.error().2), (404, "path_unknown".into()));
+    assert_eq!(
+        (answer.status, answer.error().2),
+        (404, "path_unknown".into())
+    );
     let answer = http::get(stage.http, "/v1/completions").await;
-    assert_eq!((answer.status, answer.error().2), (405, "method_not_allowed".into()));
+    assert_eq!(
+        (answer.status, answer.error().2),
+        (405, "method_not_allowed".into())
+    );
     assert_eq!(answer.header("allow"), Some("POST"));
     let body = " ".repeat((16 << 20) + 1);
     let answer = http::call(stage.http, "POST", "/v1/completions", "", &body).await;
-    assert_eq!((answer.status, answer.error().2), (413, "body_unreadable".into()));
+    assert_eq!(
+        (answer.status, answer.error().2),
+        (413, "body_unreadable".into())
+    );
 }
 
 #[tokio::test]

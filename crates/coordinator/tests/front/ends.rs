@@ -15,11 +15,18 @@ use crate::stage::{Cue, Stage, accept, ids, soon, tokens};
 
 /// Accepts, says two tokens, and then nothing more.
 fn stuck(request: &proto::internal::FollowRequest) -> Result<Vec<Cue>, Status> {
-    Ok(vec![accept(), tokens(request.tokens.len(), &ids("ab cd")), Cue::Hang])
+    Ok(vec![
+        accept(),
+        tokens(request.tokens.len(), &ids("ab cd")),
+        Cue::Hang,
+    ])
 }
 
 fn named(id: &str) -> v1::GenerateRequest {
-    v1::GenerateRequest { request_id: id.into(), ..request("x") }
+    v1::GenerateRequest {
+        request_id: id.into(),
+        ..request("x")
+    }
 }
 
 /// Runs a request that ends with an error.
@@ -49,14 +56,18 @@ async fn a_deadline_ends_the_stream_and_the_sequence() {
     let mut stage = Stage::new(stuck).await;
     let mut call = Request::new(named("d"));
     // Set by hand: the client would otherwise give up by itself first.
-    call.metadata_mut().insert("grpc-timeout", "300m".parse().unwrap());
+    call.metadata_mut()
+        .insert("grpc-timeout", "300m".parse().unwrap());
     let stream = stage.client().generate(call).await.unwrap().into_inner();
     let status = failure(stream).await;
     assert_eq!(status.code(), Code::DeadlineExceeded);
     let reason = status.get_details_error_info().unwrap();
     assert_eq!(reason.reason, "DEADLINE_PASSED");
     assert_eq!(reason.metadata["generation_id"], "d");
-    assert_eq!(reason.metadata["last_sequence"], (1 + ids("ab cd").len()).to_string());
+    assert_eq!(
+        reason.metadata["last_sequence"],
+        (1 + ids("ab cd").len()).to_string()
+    );
     assert_eq!(stage.hung_up().await, "d");
 }
 
@@ -64,7 +75,8 @@ async fn a_deadline_ends_the_stream_and_the_sequence() {
 async fn a_deadline_holds_while_the_lead_does_not_accept() {
     let mut stage = Stage::new(|_| Ok(vec![Cue::Hang])).await;
     let mut call = Request::new(named("d"));
-    call.metadata_mut().insert("grpc-timeout", "200m".parse().unwrap());
+    call.metadata_mut()
+        .insert("grpc-timeout", "200m".parse().unwrap());
     let status = refusal(&stage, call).await;
     assert_eq!(status.code(), Code::DeadlineExceeded);
     assert_eq!(stage.hung_up().await, "d");
@@ -73,15 +85,27 @@ async fn a_deadline_holds_while_the_lead_does_not_accept() {
 #[tokio::test]
 async fn dropping_the_stream_cancels_the_sequence() {
     let mut stage = Stage::new(stuck).await;
-    let mut stream = stage.client().generate(named("gone")).await.unwrap().into_inner();
+    let mut stream = stage
+        .client()
+        .generate(named("gone"))
+        .await
+        .unwrap()
+        .into_inner();
     soon(stream.next()).await.unwrap().unwrap();
     drop(stream);
     assert_eq!(stage.hung_up().await, "gone");
     let mut client = stage.client();
-    let ask = v1::GetGenerationRequest { generation_id: "gone".into() };
+    let ask = v1::GetGenerationRequest {
+        generation_id: "gone".into(),
+    };
     soon(async {
         // The registry hears of it right after the lead.
-        while client.get_generation(ask.clone()).await.unwrap().into_inner().state()
+        while client
+            .get_generation(ask.clone())
+            .await
+            .unwrap()
+            .into_inner()
+            .state()
             != GenerationState::Cancelled
         {
             tokio::task::yield_now().await;
@@ -111,12 +135,25 @@ async fn a_cancelled_generation_ends_well_and_is_remembered() {
     while !matches!(responses.last().unwrap().event, Some(Event::Tokens(_))) {
         responses.push(soon(stream.next()).await.unwrap().unwrap());
     }
-    let get = v1::GetGenerationRequest { generation_id: "c".into() };
-    let standing = client.get_generation(get.clone()).await.unwrap().into_inner();
+    let get = v1::GetGenerationRequest {
+        generation_id: "c".into(),
+    };
+    let standing = client
+        .get_generation(get.clone())
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(standing.state(), GenerationState::Decoding);
-    let cancel = v1::CancelGenerationRequest { generation_id: "c".into(), reason: "test".into() };
+    let cancel = v1::CancelGenerationRequest {
+        generation_id: "c".into(),
+        reason: "test".into(),
+    };
     for _ in 0..2 {
-        let answer = client.cancel_generation(cancel.clone()).await.unwrap().into_inner();
+        let answer = client
+            .cancel_generation(cancel.clone())
+            .await
+            .unwrap()
+            .into_inner();
         assert_eq!(answer.state(), GenerationState::Cancelled);
     }
     let rest: Vec<_> = soon(stream.map(Result::unwrap).collect()).await;
@@ -124,7 +161,10 @@ async fn a_cancelled_generation_ends_well_and_is_remembered() {
     assert_eq!(stage.hung_up().await, "c");
     let standing = client.get_generation(get).await.unwrap().into_inner();
     assert_eq!(standing.state(), GenerationState::Cancelled);
-    assert_eq!(standing.usage.unwrap().output_tokens as usize, ids("ab cd").len());
+    assert_eq!(
+        standing.usage.unwrap().output_tokens as usize,
+        ids("ab cd").len()
+    );
     assert_eq!(standing.last_sequence, rest.last().unwrap().sequence);
 }
 
@@ -132,16 +172,37 @@ async fn a_cancelled_generation_ends_well_and_is_remembered() {
 async fn an_unknown_generation_is_not_found() {
     let stage = Stage::new(stuck).await;
     let generation_id = String::from("nobody");
-    let get = v1::GetGenerationRequest { generation_id: generation_id.clone() };
-    assert_eq!(stage.client().get_generation(get).await.unwrap_err().code(), Code::NotFound);
-    let cancel = v1::CancelGenerationRequest { generation_id, reason: String::new() };
-    assert_eq!(stage.client().cancel_generation(cancel).await.unwrap_err().code(), Code::NotFound);
+    let get = v1::GetGenerationRequest {
+        generation_id: generation_id.clone(),
+    };
+    assert_eq!(
+        stage.client().get_generation(get).await.unwrap_err().code(),
+        Code::NotFound
+    );
+    let cancel = v1::CancelGenerationRequest {
+        generation_id,
+        reason: String::new(),
+    };
+    assert_eq!(
+        stage
+            .client()
+            .cancel_generation(cancel)
+            .await
+            .unwrap_err()
+            .code(),
+        Code::NotFound
+    );
 }
 
 #[tokio::test]
 async fn a_live_request_id_cannot_be_used_again() {
     let mut stage = Stage::new(stuck).await;
-    let mut first = stage.client().generate(named("twice")).await.unwrap().into_inner();
+    let mut first = stage
+        .client()
+        .generate(named("twice"))
+        .await
+        .unwrap()
+        .into_inner();
     soon(first.next()).await.unwrap().unwrap();
     let status = refusal(&stage, named("twice")).await;
     assert_eq!(status.code(), Code::AlreadyExists);
@@ -153,7 +214,11 @@ async fn a_live_request_id_cannot_be_used_again() {
 async fn a_full_queue_is_passed_on_with_its_delay() {
     let stage = Stage::new(|_| {
         let details = ErrorDetails::with_retry_info(Some(Duration::from_millis(1500)));
-        Err(Status::with_error_details(Code::ResourceExhausted, "the queue is full", details))
+        Err(Status::with_error_details(
+            Code::ResourceExhausted,
+            "the queue is full",
+            details,
+        ))
     })
     .await;
     let status = refusal(&stage, request("x")).await;
@@ -177,7 +242,12 @@ async fn a_group_that_stays_incomplete_ends_the_stream_as_unavailable() {
         Ok(vec![accept(), said, Cue::Fail(incomplete)])
     })
     .await;
-    let stream = stage.client().generate(request("x")).await.unwrap().into_inner();
+    let stream = stage
+        .client()
+        .generate(request("x"))
+        .await
+        .unwrap()
+        .into_inner();
     let status = failure(stream).await;
     assert_eq!(status.code(), Code::Unavailable);
     assert!(status.get_details_retry_info().is_some());
@@ -185,7 +255,13 @@ async fn a_group_that_stays_incomplete_ends_the_stream_as_unavailable() {
     let answer = http::complete(stage.http, body).await;
     // The answer had begun: the error is its last event, and [DONE] does not follow.
     assert_eq!(answer.status, 200);
-    assert!(answer.events().last().unwrap().contains("1 of 2 ranks are present"));
+    assert!(
+        answer
+            .events()
+            .last()
+            .unwrap()
+            .contains("1 of 2 ranks are present")
+    );
     let answer = http::complete(stage.http, serde_json::json!({"prompt": "x"})).await;
     assert_eq!(answer.status, 503);
     assert!(answer.header("retry-after").is_some());
@@ -197,28 +273,46 @@ async fn a_lead_that_repeats_or_loses_tokens_is_not_believed() {
         let stage = Stage::new(move |request| {
             let first = request.tokens.len();
             let next = (first + 1).checked_add_signed(shift).unwrap();
-            Ok(vec![accept(), tokens(first, &ids("a")), tokens(next, &ids("b")), Cue::Hang])
+            Ok(vec![
+                accept(),
+                tokens(first, &ids("a")),
+                tokens(next, &ids("b")),
+                Cue::Hang,
+            ])
         })
         .await;
-        let stream = stage.client().generate(request("x")).await.unwrap().into_inner();
+        let stream = stage
+            .client()
+            .generate(request("x"))
+            .await
+            .unwrap()
+            .into_inner();
         assert_eq!(failure(stream).await.code(), Code::Internal);
     }
 }
 
 #[tokio::test]
 async fn a_lead_that_just_ends_is_unavailable() {
-    let stage = Stage::new(|request| {
-        Ok(vec![accept(), tokens(request.tokens.len(), &ids("a"))])
-    })
-    .await;
-    let stream = stage.client().generate(request("x")).await.unwrap().into_inner();
+    let stage =
+        Stage::new(|request| Ok(vec![accept(), tokens(request.tokens.len(), &ids("a"))])).await;
+    let stream = stage
+        .client()
+        .generate(request("x"))
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(failure(stream).await.code(), Code::Unavailable);
 }
 
 #[tokio::test]
 async fn draining_refuses_new_requests_and_waits_for_running_ones() {
     let mut stage = Stage::new(stuck).await;
-    let mut stream = stage.client().generate(named("last")).await.unwrap().into_inner();
+    let mut stream = stage
+        .client()
+        .generate(named("last"))
+        .await
+        .unwrap()
+        .into_inner();
     soon(stream.next()).await.unwrap().unwrap();
     let refused = async {
         // As soon as the drain has begun.
@@ -257,7 +351,12 @@ async fn a_client_that_stops_reading_is_let_go() {
         Ok(cues)
     })
     .await;
-    let stream = stage.client().generate(named("slow")).await.unwrap().into_inner();
+    let stream = stage
+        .client()
+        .generate(named("slow"))
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(stage.hung_up().await, "slow");
     drop(stream);
 }

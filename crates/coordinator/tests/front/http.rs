@@ -24,12 +24,18 @@ impl Answer {
     /// Returns a header's value.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let lines = self.head.lines().filter_map(|line| line.split_once(": "));
-        lines.filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value).next()
+        lines
+            .filter(|(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
+            .next()
     }
 
     /// Returns the data of all server-sent events.
     pub(crate) fn events(&self) -> Vec<&str> {
-        self.body.split_terminator("\n\n").map(|event| event.strip_prefix("data: ").unwrap()).collect()
+        self.body
+            .split_terminator("\n\n")
+            .map(|event| event.strip_prefix("data: ").unwrap())
+            .collect()
     }
 
     /// Returns the error's message, field and code.
@@ -42,7 +48,13 @@ impl Answer {
 }
 
 /// Sends a request and reads the whole answer.
-pub(crate) async fn call(to: SocketAddr, method: &str, path: &str, headers: &str, body: &str) -> Answer {
+pub(crate) async fn call(
+    to: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &str,
+) -> Answer {
     let mut connection = open(to, method, path, headers, body).await;
     let mut answer = Vec::new();
     soon(connection.read_to_end(&mut answer)).await.unwrap();
@@ -76,21 +88,32 @@ pub(crate) async fn complete(to: SocketAddr, body: Value) -> Answer {
 }
 
 fn parse(bytes: &[u8]) -> Answer {
-    let split = bytes.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
+    let split = bytes
+        .windows(4)
+        .position(|four| four == b"\r\n\r\n")
+        .unwrap();
     let head = std::str::from_utf8(&bytes[..split]).unwrap().to_owned();
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     let mut body = bytes[split + 4..].to_vec();
-    if head.to_ascii_lowercase().contains("transfer-encoding: chunked") {
+    if head
+        .to_ascii_lowercase()
+        .contains("transfer-encoding: chunked")
+    {
         body = unchunk(&body);
     }
-    Answer { status, head, body: String::from_utf8(body).unwrap() }
+    Answer {
+        status,
+        head,
+        body: String::from_utf8(body).unwrap(),
+    }
 }
 
 /// Joins the chunks of a body (RFC 9112, section 7.1); a body that was broken off has no last one.
 fn unchunk(mut bytes: &[u8]) -> Vec<u8> {
     let mut body = Vec::new();
     while let Some(end) = bytes.windows(2).position(|two| two == b"\r\n") {
-        let length = usize::from_str_radix(std::str::from_utf8(&bytes[..end]).unwrap(), 16).unwrap();
+        let length =
+            usize::from_str_radix(std::str::from_utf8(&bytes[..end]).unwrap(), 16).unwrap();
         body.extend_from_slice(&bytes[end + 2..end + 2 + length]);
         bytes = &bytes[end + 4 + length..];
     }

@@ -1,5 +1,10 @@
 //! The front against a scripted lead, over real gRPC and HTTP connections.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests; clippy excuses only the tests themselves"
+)]
+
 mod chat;
 mod completions;
 mod ends;

@@ -16,33 +16,59 @@ async fn stage() -> Stage {
 
 fn check(name: &str, status: &Status, code: Code, field: &str) {
     assert_eq!(status.code(), code, "{name}: {status}");
-    let violations = status.get_details_bad_request().expect(name).field_violations;
+    let violations = status
+        .get_details_bad_request()
+        .expect(name)
+        .field_violations;
     assert_eq!(violations[0].field, field, "{name}");
-    assert!(status.message().starts_with(field), "{name}: {}", status.message());
+    assert!(
+        status.message().starts_with(field),
+        "{name}: {}",
+        status.message()
+    );
     let reason = status.get_details_error_info().unwrap().reason;
-    let expected = if code == Code::Unimplemented { "FIELD_UNSUPPORTED" } else { "FIELD_INVALID" };
+    let expected = if code == Code::Unimplemented {
+        "FIELD_UNSUPPORTED"
+    } else {
+        "FIELD_INVALID"
+    };
     assert_eq!(reason, expected, "{name}");
 }
 
 fn sampling(params: v1::SamplingParams) -> v1::GenerateRequest {
-    v1::GenerateRequest { sampling: Some(params), ..request("x") }
+    v1::GenerateRequest {
+        sampling: Some(params),
+        ..request("x")
+    }
 }
 
 fn stop(params: v1::StopParams) -> v1::GenerateRequest {
-    v1::GenerateRequest { stop: Some(params), ..request("x") }
+    v1::GenerateRequest {
+        stop: Some(params),
+        ..request("x")
+    }
 }
 
 fn stream(params: v1::StreamParams) -> v1::GenerateRequest {
-    v1::GenerateRequest { stream: Some(params), ..request("x") }
+    v1::GenerateRequest {
+        stream: Some(params),
+        ..request("x")
+    }
 }
 
 fn scheduling(params: v1::SchedulingParams) -> v1::GenerateRequest {
-    v1::GenerateRequest { scheduling: Some(params), ..request("x") }
+    v1::GenerateRequest {
+        scheduling: Some(params),
+        ..request("x")
+    }
 }
 
 fn prompt(ids: Vec<u32>) -> v1::GenerateRequest {
     let prompt = Some(Prompt::TokenIds(v1::TokenIds { ids }));
-    v1::GenerateRequest { prompt, ..Default::default() }
+    v1::GenerateRequest {
+        prompt,
+        ..Default::default()
+    }
 }
 
 type Case<T> = (&'static str, T, &'static str);
@@ -52,42 +78,66 @@ fn sampling_cases() -> Vec<Case<v1::GenerateRequest>> {
     vec![
         (
             "a temperature that is no number",
-            sampling(v1::SamplingParams { temperature: Some(f32::NAN), ..none() }),
+            sampling(v1::SamplingParams {
+                temperature: Some(f32::NAN),
+                ..none()
+            }),
             "sampling.temperature",
         ),
         (
             "an infinite temperature",
-            sampling(v1::SamplingParams { temperature: Some(f32::INFINITY), ..none() }),
+            sampling(v1::SamplingParams {
+                temperature: Some(f32::INFINITY),
+                ..none()
+            }),
             "sampling.temperature",
         ),
         (
             "top_p of zero",
-            sampling(v1::SamplingParams { top_p: Some(0.0), ..none() }),
+            sampling(v1::SamplingParams {
+                top_p: Some(0.0),
+                ..none()
+            }),
             "sampling.top_p",
         ),
         (
             "min_p above one",
-            sampling(v1::SamplingParams { min_p: Some(1.5), ..none() }),
+            sampling(v1::SamplingParams {
+                min_p: Some(1.5),
+                ..none()
+            }),
             "sampling.min_p",
         ),
         (
             "a large presence penalty",
-            sampling(v1::SamplingParams { presence_penalty: Some(-3.0), ..none() }),
+            sampling(v1::SamplingParams {
+                presence_penalty: Some(-3.0),
+                ..none()
+            }),
             "sampling.presence_penalty",
         ),
         (
             "a frequency penalty that is no number",
-            sampling(v1::SamplingParams { frequency_penalty: Some(f32::NAN), ..none() }),
+            sampling(v1::SamplingParams {
+                frequency_penalty: Some(f32::NAN),
+                ..none()
+            }),
             "sampling.frequency_penalty",
         ),
         (
             "a repetition penalty of zero",
-            sampling(v1::SamplingParams { repetition_penalty: Some(0.0), ..none() }),
+            sampling(v1::SamplingParams {
+                repetition_penalty: Some(0.0),
+                ..none()
+            }),
             "sampling.repetition_penalty",
         ),
         (
             "a bias of a token outside the vocabulary",
-            sampling(v1::SamplingParams { logit_bias: [(VOCAB, 1.0)].into(), ..none() }),
+            sampling(v1::SamplingParams {
+                logit_bias: [(VOCAB, 1.0)].into(),
+                ..none()
+            }),
             "sampling.logit_bias",
         ),
         (
@@ -103,24 +153,50 @@ fn sampling_cases() -> Vec<Case<v1::GenerateRequest>> {
 
 fn stop_cases() -> Vec<Case<v1::GenerateRequest>> {
     let none = v1::StopParams::default;
-    let sequences = |stop_sequences| stop(v1::StopParams { stop_sequences, ..none() });
+    let sequences = |stop_sequences| {
+        stop(v1::StopParams {
+            stop_sequences,
+            ..none()
+        })
+    };
     vec![
-        ("an empty stop sequence", sequences(vec!["a".into(), "".into()]), "stop.stop_sequences[1]"),
-        ("a long stop sequence", sequences(vec!["a".repeat(1025)]), "stop.stop_sequences[0]"),
-        ("many stop sequences", sequences(vec!["a".into(); 17]), "stop.stop_sequences"),
+        (
+            "an empty stop sequence",
+            sequences(vec!["a".into(), "".into()]),
+            "stop.stop_sequences[1]",
+        ),
+        (
+            "a long stop sequence",
+            sequences(vec!["a".repeat(1025)]),
+            "stop.stop_sequences[0]",
+        ),
+        (
+            "many stop sequences",
+            sequences(vec!["a".into(); 17]),
+            "stop.stop_sequences",
+        ),
         (
             "a stop token outside the vocabulary",
-            stop(v1::StopParams { stop_token_ids: vec![1, VOCAB], ..none() }),
+            stop(v1::StopParams {
+                stop_token_ids: vec![1, VOCAB],
+                ..none()
+            }),
             "stop.stop_token_ids[1]",
         ),
         (
             "many stop tokens",
-            stop(v1::StopParams { stop_token_ids: vec![1; 129], ..none() }),
+            stop(v1::StopParams {
+                stop_token_ids: vec![1; 129],
+                ..none()
+            }),
             "stop.stop_token_ids",
         ),
         (
             "more output than the context has room for",
-            stop(v1::StopParams { max_output_tokens: Some(CONTEXT), ..none() }),
+            stop(v1::StopParams {
+                max_output_tokens: Some(CONTEXT),
+                ..none()
+            }),
             "stop.max_output_tokens",
         ),
     ]
@@ -128,31 +204,68 @@ fn stop_cases() -> Vec<Case<v1::GenerateRequest>> {
 
 fn other_cases() -> Vec<Case<v1::GenerateRequest>> {
     let top = |top, output| {
-        let logprobs = Some(v1::LogprobParams { top, output, prompt: false });
-        v1::GenerateRequest { logprobs, ..request("x") }
+        let logprobs = Some(v1::LogprobParams {
+            top,
+            output,
+            prompt: false,
+        });
+        v1::GenerateRequest {
+            logprobs,
+            ..request("x")
+        }
     };
-    let id = |id: &str| v1::GenerateRequest { request_id: id.into(), ..request("x") };
-    let labels = (0..17).map(|label| (label.to_string(), String::new())).collect();
+    let id = |id: &str| v1::GenerateRequest {
+        request_id: id.into(),
+        ..request("x")
+    };
+    let labels = (0..17)
+        .map(|label| (label.to_string(), String::new()))
+        .collect();
     vec![
         ("no prompt", v1::GenerateRequest::default(), "prompt"),
         ("an empty text", request(""), "prompt"),
         ("an empty list", prompt(Vec::new()), "prompt"),
-        ("a token outside the vocabulary", prompt(vec![1, 2, VOCAB]), "token_ids.ids[2]"),
-        ("a prompt as long as the context", prompt(vec![1; CONTEXT as usize]), "prompt"),
-        ("a text longer than the context", request(&"word ".repeat(5000)), "prompt"),
+        (
+            "a token outside the vocabulary",
+            prompt(vec![1, 2, VOCAB]),
+            "token_ids.ids[2]",
+        ),
+        (
+            "a prompt as long as the context",
+            prompt(vec![1; CONTEXT as usize]),
+            "prompt",
+        ),
+        (
+            "a text longer than the context",
+            request(&"word ".repeat(5000)),
+            "prompt",
+        ),
         ("21 alternatives", top(21, true), "logprobs.top"),
         ("alternatives to nothing", top(2, false), "logprobs.top"),
         ("an id with a line end", id("a\nb"), "request_id"),
         ("a long id", id(&"a".repeat(129)), "request_id"),
-        ("many labels", v1::GenerateRequest { labels, ..request("x") }, "labels"),
+        (
+            "many labels",
+            v1::GenerateRequest {
+                labels,
+                ..request("x")
+            },
+            "labels",
+        ),
         (
             "a delivery of the future",
-            stream(v1::StreamParams { delivery: 77, ..Default::default() }),
+            stream(v1::StreamParams {
+                delivery: 77,
+                ..Default::default()
+            }),
             "stream.delivery",
         ),
         (
             "a long salt",
-            scheduling(v1::SchedulingParams { cache_salt: "a".repeat(257), ..Default::default() }),
+            scheduling(v1::SchedulingParams {
+                cache_salt: "a".repeat(257),
+                ..Default::default()
+            }),
             "scheduling.cache_salt",
         ),
     ]
@@ -161,8 +274,9 @@ fn other_cases() -> Vec<Case<v1::GenerateRequest>> {
 #[tokio::test]
 async fn bad_generate_requests_are_refused_by_field() {
     let stage = stage().await;
-    for (name, request, field) in
-        [sampling_cases(), stop_cases(), other_cases()].into_iter().flatten()
+    for (name, request, field) in [sampling_cases(), stop_cases(), other_cases()]
+        .into_iter()
+        .flatten()
     {
         let status = stage.client().generate(request).await.expect_err(name);
         check(name, &status, Code::InvalidArgument, field);
@@ -172,28 +286,72 @@ async fn bad_generate_requests_are_refused_by_field() {
 #[tokio::test]
 async fn features_that_do_not_exist_are_refused_by_field() {
     let stage = stage().await;
-    let second = prost_types::Duration { seconds: 1, nanos: 0 };
+    let second = prost_types::Duration {
+        seconds: 1,
+        nanos: 0,
+    };
     let constraint = v1::output_constraint::Constraint::Regex("a".into());
-    let constraint = Some(v1::OutputConstraint { constraint: Some(constraint) });
+    let constraint = Some(v1::OutputConstraint {
+        constraint: Some(constraint),
+    });
     let in_stream = v1::StreamParams::default;
     let in_queue = v1::SchedulingParams::default;
     let keep = v1::DisconnectPolicy::Keep.into();
     let cases = [
-        (v1::GenerateRequest { constraint, ..request("x") }, "constraint"),
         (
-            stop(v1::StopParams { max_reasoning_tokens: Some(5), ..Default::default() }),
+            v1::GenerateRequest {
+                constraint,
+                ..request("x")
+            },
+            "constraint",
+        ),
+        (
+            stop(v1::StopParams {
+                max_reasoning_tokens: Some(5),
+                ..Default::default()
+            }),
             "stop.max_reasoning_tokens",
         ),
         (
-            stream(v1::StreamParams { resume_after: Some(0), ..in_stream() }),
+            stream(v1::StreamParams {
+                resume_after: Some(0),
+                ..in_stream()
+            }),
             "stream.resume_after",
         ),
-        (stream(v1::StreamParams { on_disconnect: keep, ..in_stream() }), "stream.on_disconnect"),
-        (stream(v1::StreamParams { keep_for: Some(second), ..in_stream() }), "stream.keep_for"),
-        (stream(v1::StreamParams { coalesce: Some(second), ..in_stream() }), "stream.coalesce"),
-        (scheduling(v1::SchedulingParams { priority: 1, ..in_queue() }), "scheduling.priority"),
         (
-            scheduling(v1::SchedulingParams { queue_timeout: Some(second), ..in_queue() }),
+            stream(v1::StreamParams {
+                on_disconnect: keep,
+                ..in_stream()
+            }),
+            "stream.on_disconnect",
+        ),
+        (
+            stream(v1::StreamParams {
+                keep_for: Some(second),
+                ..in_stream()
+            }),
+            "stream.keep_for",
+        ),
+        (
+            stream(v1::StreamParams {
+                coalesce: Some(second),
+                ..in_stream()
+            }),
+            "stream.coalesce",
+        ),
+        (
+            scheduling(v1::SchedulingParams {
+                priority: 1,
+                ..in_queue()
+            }),
+            "scheduling.priority",
+        ),
+        (
+            scheduling(v1::SchedulingParams {
+                queue_timeout: Some(second),
+                ..in_queue()
+            }),
             "scheduling.queue_timeout",
         ),
     ];
@@ -207,19 +365,32 @@ async fn features_that_do_not_exist_are_refused_by_field() {
 async fn an_unknown_model_is_not_found() {
     let stage = stage().await;
     let model = String::from("gpt-7");
-    let generate = v1::GenerateRequest { model: model.clone(), ..request("x") };
+    let generate = v1::GenerateRequest {
+        model: model.clone(),
+        ..request("x")
+    };
     let status = stage.client().generate(generate).await.unwrap_err();
     assert_eq!(status.code(), Code::NotFound);
-    assert_eq!(status.get_details_error_info().unwrap().reason, "MODEL_UNKNOWN");
-    let chat = v1::ChatRequest { model, ..chat::request("x") };
-    assert_eq!(stage.client().chat(chat).await.unwrap_err().code(), Code::NotFound);
+    assert_eq!(
+        status.get_details_error_info().unwrap().reason,
+        "MODEL_UNKNOWN"
+    );
+    let chat = v1::ChatRequest {
+        model,
+        ..chat::request("x")
+    };
+    assert_eq!(
+        stage.client().chat(chat).await.unwrap_err().code(),
+        Code::NotFound
+    );
 }
 
 #[tokio::test]
 async fn a_timeout_that_is_none_is_refused() {
     let stage = stage().await;
     let mut call = tonic::Request::new(request("x"));
-    call.metadata_mut().insert("grpc-timeout", "soon".parse().unwrap());
+    call.metadata_mut()
+        .insert("grpc-timeout", "soon".parse().unwrap());
     let status = stage.client().generate(call).await.unwrap_err();
     check("a timeout", &status, Code::InvalidArgument, "grpc-timeout");
 }
@@ -227,16 +398,26 @@ async fn a_timeout_that_is_none_is_refused() {
 #[tokio::test]
 async fn a_request_above_the_limit_is_refused() {
     let stage = Stage::new(always(Vec::new())).await;
-    let status = stage.client().generate(request(&"a".repeat(17 << 20))).await.unwrap_err();
+    let status = stage
+        .client()
+        .generate(request(&"a".repeat(17 << 20)))
+        .await
+        .unwrap_err();
     assert_eq!(status.code(), Code::OutOfRange, "{status}");
 }
 
 fn with(messages: Vec<v1::Message>) -> v1::ChatRequest {
-    v1::ChatRequest { messages, ..Default::default() }
+    v1::ChatRequest {
+        messages,
+        ..Default::default()
+    }
 }
 
 fn tool(name: &str) -> v1::FunctionTool {
-    v1::FunctionTool { name: name.into(), ..Default::default() }
+    v1::FunctionTool {
+        name: name.into(),
+        ..Default::default()
+    }
 }
 
 fn message_cases() -> Vec<Case<v1::ChatRequest>> {
@@ -247,21 +428,44 @@ fn message_cases() -> Vec<Case<v1::ChatRequest>> {
     };
     vec![
         ("no message", with(Vec::new()), "messages"),
-        ("only instructions", with(vec![message(Role::System, "x")]), "messages"),
+        (
+            "only instructions",
+            with(vec![message(Role::System, "x")]),
+            "messages",
+        ),
         (
             "no role",
             with(vec![user(), message(Role::Unspecified, "x")]),
             "messages[1].role",
         ),
-        ("an unknown role", with(vec![v1::Message { role: 9, ..user() }]), "messages[0].role"),
+        (
+            "an unknown role",
+            with(vec![v1::Message { role: 9, ..user() }]),
+            "messages[0].role",
+        ),
         (
             "a user on a channel",
-            with(vec![v1::Message { channel: 3, ..user() }]),
+            with(vec![v1::Message {
+                channel: 3,
+                ..user()
+            }]),
             "messages[0].channel",
         ),
-        ("a recipient of two words", with(vec![to("a b")]), "messages[0].recipient"),
-        ("a control token as recipient", with(vec![to("a<|end|>")]), "messages[0].recipient"),
-        ("a nameless tool", with(vec![user(), message(Role::Tool, "x")]), "messages[1].name"),
+        (
+            "a recipient of two words",
+            with(vec![to("a b")]),
+            "messages[0].recipient",
+        ),
+        (
+            "a control token as recipient",
+            with(vec![to("a<|end|>")]),
+            "messages[0].recipient",
+        ),
+        (
+            "a nameless tool",
+            with(vec![user(), message(Role::Tool, "x")]),
+            "messages[1].name",
+        ),
         (
             "an answer to no call",
             with(vec![v1::Message {
@@ -271,45 +475,80 @@ fn message_cases() -> Vec<Case<v1::ChatRequest>> {
             }]),
             "messages[0].tool_call_id",
         ),
-        (
-            "a long conversation",
-            with(vec![user(); 4097]),
-            "messages",
-        ),
+        ("a long conversation", with(vec![user(); 4097]), "messages"),
     ]
 }
 
 fn chat_cases() -> Vec<Case<v1::ChatRequest>> {
     let ask = || chat::request("x");
     let parameters = |json: &str| v1::ChatRequest {
-        tools: vec![v1::FunctionTool { parameters_json: json.into(), ..tool("f") }],
+        tools: vec![v1::FunctionTool {
+            parameters_json: json.into(),
+            ..tool("f")
+        }],
         ..ask()
     };
     let tools = |tools| v1::ChatRequest { tools, ..ask() };
-    let name = v1::ToolChoice { mode: 0, name: "f".into() };
+    let name = v1::ToolChoice {
+        mode: 0,
+        name: "f".into(),
+    };
     vec![
-        ("a function without a name", tools(vec![tool("")]), "tools[0].name"),
-        ("a function of two words", tools(vec![tool("a b")]), "tools[0].name"),
-        ("one function twice", tools(vec![tool("a"), tool("a")]), "tools[1].name"),
+        (
+            "a function without a name",
+            tools(vec![tool("")]),
+            "tools[0].name",
+        ),
+        (
+            "a function of two words",
+            tools(vec![tool("a b")]),
+            "tools[0].name",
+        ),
+        (
+            "one function twice",
+            tools(vec![tool("a"), tool("a")]),
+            "tools[1].name",
+        ),
         ("many functions", tools(vec![tool("a"); 129]), "tools"),
-        ("a schema that is no JSON", parameters("{"), "tools[0].parameters_json"),
-        ("a schema that is no object", parameters("[1]"), "tools[0].parameters_json"),
+        (
+            "a schema that is no JSON",
+            parameters("{"),
+            "tools[0].parameters_json",
+        ),
+        (
+            "a schema that is no object",
+            parameters("[1]"),
+            "tools[0].parameters_json",
+        ),
         (
             "a tool choice without its mode",
-            v1::ChatRequest { tool_choice: Some(name), ..ask() },
+            v1::ChatRequest {
+                tool_choice: Some(name),
+                ..ask()
+            },
             "tool_choice.name",
         ),
         (
             "an effort of the future",
-            v1::ChatRequest { reasoning_effort: 8, ..ask() },
+            v1::ChatRequest {
+                reasoning_effort: 8,
+                ..ask()
+            },
             "reasoning_effort",
         ),
         (
             "a date in words",
-            v1::ChatRequest { conversation_date: "28 June".into(), ..ask() },
+            v1::ChatRequest {
+                conversation_date: "28 June".into(),
+                ..ask()
+            },
             "conversation_date",
         ),
-        ("a conversation longer than the context", chat::request(&"word ".repeat(5000)), "prompt"),
+        (
+            "a conversation longer than the context",
+            chat::request(&"word ".repeat(5000)),
+            "prompt",
+        ),
     ]
 }
 
@@ -320,9 +559,16 @@ async fn bad_chat_requests_are_refused_by_field() {
         let status = stage.client().chat(request.clone()).await.expect_err(name);
         check(name, &status, Code::InvalidArgument, field);
         let mut tokenizer = TokenizerServiceClient::new(stage.grpc.clone());
-        let render = v1::RenderChatRequest { request: Some(request) };
+        let render = v1::RenderChatRequest {
+            request: Some(request),
+        };
         let status = tokenizer.render_chat(render).await.expect_err(name);
-        check(name, &status, Code::InvalidArgument, &format!("request.{field}"));
+        check(
+            name,
+            &status,
+            Code::InvalidArgument,
+            &format!("request.{field}"),
+        );
     }
 }
 
@@ -331,15 +577,30 @@ async fn chat_features_that_do_not_exist_are_refused_by_field() {
     let stage = stage().await;
     let ask = || chat::request("x");
     let choice = |mode: v1::ToolChoiceMode| v1::ChatRequest {
-        tool_choice: Some(v1::ToolChoice { mode: mode.into(), name: String::new() }),
+        tool_choice: Some(v1::ToolChoice {
+            mode: mode.into(),
+            name: String::new(),
+        }),
         ..ask()
     };
-    let strict = vec![v1::FunctionTool { strict: true, ..tool("f") }];
-    let logprobs = Some(v1::LogprobParams { prompt: true, ..Default::default() });
+    let strict = vec![v1::FunctionTool {
+        strict: true,
+        ..tool("f")
+    }];
+    let logprobs = Some(v1::LogprobParams {
+        prompt: true,
+        ..Default::default()
+    });
     let cases = [
         (choice(v1::ToolChoiceMode::Required), "tool_choice.mode"),
         (choice(v1::ToolChoiceMode::Named), "tool_choice.mode"),
-        (v1::ChatRequest { tools: strict, ..ask() }, "tools[0].strict"),
+        (
+            v1::ChatRequest {
+                tools: strict,
+                ..ask()
+            },
+            "tools[0].strict",
+        ),
         (v1::ChatRequest { logprobs, ..ask() }, "logprobs.prompt"),
     ];
     for (request, field) in cases {
@@ -352,11 +613,28 @@ async fn chat_features_that_do_not_exist_are_refused_by_field() {
 async fn the_tokenizer_refuses_ids_and_models_it_does_not_have() {
     let stage = stage().await;
     let mut client = TokenizerServiceClient::new(stage.grpc.clone());
-    let outside = v1::DetokenizeRequest { model: String::new(), token_ids: vec![VOCAB] };
+    let outside = v1::DetokenizeRequest {
+        model: String::new(),
+        token_ids: vec![VOCAB],
+    };
     let status = client.detokenize(outside).await.unwrap_err();
     check("an id", &status, Code::InvalidArgument, "token_ids[0]");
-    let other = v1::TokenizeRequest { model: "gpt-7".into(), ..Default::default() };
-    assert_eq!(client.tokenize(other).await.unwrap_err().code(), Code::NotFound);
-    let status = client.render_chat(v1::RenderChatRequest::default()).await.unwrap_err();
-    check("nothing to render", &status, Code::InvalidArgument, "request");
+    let other = v1::TokenizeRequest {
+        model: "gpt-7".into(),
+        ..Default::default()
+    };
+    assert_eq!(
+        client.tokenize(other).await.unwrap_err().code(),
+        Code::NotFound
+    );
+    let status = client
+        .render_chat(v1::RenderChatRequest::default())
+        .await
+        .unwrap_err();
+    check(
+        "nothing to render",
+        &status,
+        Code::InvalidArgument,
+        "request",
+    );
 }

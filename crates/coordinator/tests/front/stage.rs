@@ -91,15 +91,18 @@ impl Drop for Play {
 #[tonic::async_trait]
 impl LeadService for ScriptedLead {
     type FollowStream = Play;
-    type WatchStream =
-        Pin<Box<dyn Stream<Item = Result<internal::WatchResponse, Status>> + Send>>;
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<internal::WatchResponse, Status>> + Send>>;
 
     async fn follow(&self, request: Request<FollowRequest>) -> Result<Response<Play>, Status> {
         let request = request.into_inner();
         let cues = (self.script)(&request)?.into();
         let request_id = request.request_id.clone();
         self.followed.send(request).unwrap();
-        Ok(Response::new(Play { cues, request_id, hung_up: self.hung_up.clone() }))
+        Ok(Response::new(Play {
+            cues,
+            request_id,
+            hung_up: self.hung_up.clone(),
+        }))
     }
 
     async fn watch(
@@ -132,14 +135,25 @@ impl Stage {
         let (followed, was_followed) = mpsc::unbounded_channel();
         let (hung_up, was_hung_up) = mpsc::unbounded_channel();
         let script: Arc<Script> = Arc::new(script);
-        let lead = ScriptedLead { script, state: states, followed, hung_up };
+        let lead = ScriptedLead {
+            script,
+            state: states,
+            followed,
+            hung_up,
+        };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let lead_at = listener.local_addr().unwrap();
         let server = Server::builder().add_service(LeadServiceServer::new(lead));
         tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
-        let channel = Endpoint::from_shared(format!("http://{lead_at}")).unwrap().connect_lazy();
-        let front =
-            Front::start(config, model(), tokenizer(), LeadServiceClient::new(channel));
+        let channel = Endpoint::from_shared(format!("http://{lead_at}"))
+            .unwrap()
+            .connect_lazy();
+        let front = Front::start(
+            config,
+            model(),
+            tokenizer(),
+            LeadServiceClient::new(channel),
+        );
 
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let grpc_at = listener.local_addr().unwrap();
@@ -151,7 +165,14 @@ impl Stage {
         // A small window, so that a client that does not read is felt soon.
         let grpc = Endpoint::from_shared(format!("http://{grpc_at}")).unwrap();
         let grpc = grpc.initial_stream_window_size(1 << 16).connect_lazy();
-        Self { front, grpc, http, state, followed: was_followed, hung_up: was_hung_up }
+        Self {
+            front,
+            grpc,
+            http,
+            state,
+            followed: was_followed,
+            hung_up: was_hung_up,
+        }
     }
 
     /// Returns a client of the generation service.
@@ -172,7 +193,9 @@ impl Stage {
 
 /// Waits for what must happen; a test that waits for ever tells nothing.
 pub(crate) async fn soon<T>(wait: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(20), wait).await.expect("it happens soon")
+    tokio::time::timeout(Duration::from_secs(20), wait)
+        .await
+        .expect("it happens soon")
 }
 
 /// Returns the tokenizer of a small synthetic checkpoint.
@@ -191,7 +214,11 @@ pub(crate) fn special(name: &str) -> u32 {
 
 /// Encodes text in which special tokens are written by name.
 pub(crate) fn ids(text: &str) -> Vec<u32> {
-    tokenizer().encode_with_special(text).into_iter().map(|token| token.0).collect()
+    tokenizer()
+        .encode_with_special(text)
+        .into_iter()
+        .map(|token| token.0)
+        .collect()
 }
 
 /// Encodes bytes, one token each.
@@ -236,7 +263,10 @@ pub(crate) fn accept() -> Cue {
 
 /// Tokens from this position on, in one message.
 pub(crate) fn tokens(first_position: usize, ids: &[u32]) -> Cue {
-    let tokens = ids.iter().map(|&token| internal::SampledToken { token, logprob: None });
+    let tokens = ids.iter().map(|&token| internal::SampledToken {
+        token,
+        logprob: None,
+    });
     Cue::Say(Event::Tokens(internal::Tokens {
         first_position: first_position as u32,
         tokens: tokens.collect(),
@@ -262,7 +292,10 @@ pub(crate) fn play(request: &FollowRequest, output: &[u32]) -> Vec<Cue> {
         for (slice, tokens) in request.tokens[1..].chunks(64).enumerate() {
             let logprobs = tokens.iter().map(|&token| logprob(token, top)).collect();
             let first_position = (1 + 64 * slice) as u32;
-            let said = internal::PromptLogprobs { first_position, logprobs };
+            let said = internal::PromptLogprobs {
+                first_position,
+                logprobs,
+            };
             cues.push(Cue::Say(Event::PromptLogprobs(said)));
         }
     }
@@ -270,7 +303,10 @@ pub(crate) fn play(request: &FollowRequest, output: &[u32]) -> Vec<Cue> {
         let logprob = sampling.logprobs.map(|top| logprob(token, top));
         let tokens = vec![internal::SampledToken { token, logprob }];
         let first_position = (prompt + index) as u32;
-        cues.push(Cue::Say(Event::Tokens(internal::Tokens { first_position, tokens })));
+        cues.push(Cue::Say(Event::Tokens(internal::Tokens {
+            first_position,
+            tokens,
+        })));
         if stop.stop_tokens.contains(&token) {
             cues.push(finished(internal::SequenceEnd::Stop));
             return cues;
@@ -286,7 +322,10 @@ pub(crate) fn play(request: &FollowRequest, output: &[u32]) -> Vec<Cue> {
 
 /// A logprob that tells its token: -id/1000, with the next ids as alternatives from -0.5 down.
 pub(crate) fn logprob(token: u32, top: u32) -> internal::TokenLogprob {
-    let other = |i: u32| internal::Alternative { token: token + i, logprob: -0.5 * i as f32 };
+    let other = |i: u32| internal::Alternative {
+        token: token + i,
+        logprob: -0.5 * i as f32,
+    };
     internal::TokenLogprob {
         token,
         logprob: -(token as f32) / 1000.0,

@@ -59,12 +59,20 @@ pub(in crate::front) fn common(request: v1::ChatRequest) -> Common {
 pub(in crate::front) fn conversation(request: &mut v1::ChatRequest) -> Result<Conversation, Error> {
     let given = std::mem::take(&mut request.messages);
     if given.is_empty() || given.len() > limits::MAX_MESSAGES {
-        let why = format!("{} are given, not 1 to {}", given.len(), limits::MAX_MESSAGES);
+        let why = format!(
+            "{} are given, not 1 to {}",
+            given.len(),
+            limits::MAX_MESSAGES
+        );
         return Err(Error::field("messages", why));
     }
     let tools = std::mem::take(&mut request.tools);
-    let tools_bytes = tools.iter().map(|tool| tool.description.len() + tool.parameters_json.len());
-    let bytes = tools_bytes.chain(given.iter().map(|message| message.text.len())).sum::<usize>()
+    let tools_bytes = tools
+        .iter()
+        .map(|tool| tool.description.len() + tool.parameters_json.len());
+    let bytes = tools_bytes
+        .chain(given.iter().map(|message| message.text.len()))
+        .sum::<usize>()
         + request.instructions.len();
     let mut functions = functions(tools)?;
     if !may_call(request.tool_choice.as_ref())? {
@@ -83,7 +91,10 @@ pub(in crate::front) fn conversation(request: &mut v1::ChatRequest) -> Result<Co
         }
     }
     if rest.is_empty() {
-        return Err(Error::field("messages", "hold instructions only; nobody asks anything"));
+        return Err(Error::field(
+            "messages",
+            "hold instructions only; nobody asks anything",
+        ));
     }
     let mut messages = vec![Message::system(system)];
     messages.extend(developer(instructions, functions));
@@ -111,7 +122,10 @@ fn as_developer(message: Message) -> Message {
 }
 
 fn developer(instructions: Vec<String>, functions: Vec<Function>) -> Option<Message> {
-    let texts: Vec<String> = instructions.into_iter().filter(|text| !text.is_empty()).collect();
+    let texts: Vec<String> = instructions
+        .into_iter()
+        .filter(|text| !text.is_empty())
+        .collect();
     if texts.is_empty() && functions.is_empty() {
         return None;
     }
@@ -120,7 +134,10 @@ fn developer(instructions: Vec<String>, functions: Vec<Function>) -> Option<Mess
         false => vec![Namespace::functions(functions)],
     };
     let instructions = (!texts.is_empty()).then(|| texts.join("\n\n"));
-    Some(Message::developer(DeveloperContent { instructions, tools }))
+    Some(Message::developer(DeveloperContent {
+        instructions,
+        tools,
+    }))
 }
 
 fn system(effort: i32, date: &str) -> Result<SystemContent, Error> {
@@ -135,31 +152,44 @@ fn system(effort: i32, date: &str) -> Result<SystemContent, Error> {
             _ => byte.is_ascii_digit(),
         });
     if !date.is_empty() && !is_date {
-        return Err(Error::field("conversation_date", "is not of the form YYYY-MM-DD"));
+        return Err(Error::field(
+            "conversation_date",
+            "is not of the form YYYY-MM-DD",
+        ));
     }
     let date = (!date.is_empty()).then(|| date.to_owned());
-    Ok(SystemContent { date, effort: Some(effort), ..SystemContent::default() })
+    Ok(SystemContent {
+        date,
+        effort: Some(effort),
+        ..SystemContent::default()
+    })
 }
 
 /// Says whether the model may call functions.
 fn may_call(choice: Option<&v1::ToolChoice>) -> Result<bool, Error> {
-    let Some(choice) = choice else { return Ok(true) };
+    let Some(choice) = choice else {
+        return Ok(true);
+    };
     let mode = known::<v1::ToolChoiceMode>(choice.mode, "tool_choice.mode")?;
     let why = "the model cannot be forced to call a function yet";
     match mode {
         v1::ToolChoiceMode::Required | v1::ToolChoiceMode::Named => {
             Err(Error::unsupported("tool_choice.mode", why))
         }
-        _ if !choice.name.is_empty() => {
-            Err(Error::field("tool_choice.name", "is for TOOL_CHOICE_MODE_NAMED only"))
-        }
+        _ if !choice.name.is_empty() => Err(Error::field(
+            "tool_choice.name",
+            "is for TOOL_CHOICE_MODE_NAMED only",
+        )),
         mode => Ok(mode != v1::ToolChoiceMode::None),
     }
 }
 
 fn functions(tools: Vec<v1::FunctionTool>) -> Result<Vec<Function>, Error> {
     if tools.len() > limits::MAX_TOOLS {
-        return Err(Error::field("tools", format!("at most {} are taken", limits::MAX_TOOLS)));
+        return Err(Error::field(
+            "tools",
+            format!("at most {} are taken", limits::MAX_TOOLS),
+        ));
     }
     let mut names = HashSet::new();
     let check = |(index, tool): (usize, v1::FunctionTool)| {
@@ -170,7 +200,10 @@ fn functions(tools: Vec<v1::FunctionTool>) -> Result<Vec<Function>, Error> {
             return Err(Error::field(field("name"), why));
         }
         if !names.insert(tool.name.clone()) {
-            return Err(Error::field(field("name"), format!("{} is given twice", tool.name)));
+            return Err(Error::field(
+                field("name"),
+                format!("{} is given twice", tool.name),
+            ));
         }
         if tool.strict {
             let why = "arguments cannot be constrained yet";
@@ -184,7 +217,11 @@ fn functions(tools: Vec<v1::FunctionTool>) -> Result<Vec<Function>, Error> {
                 Error::field(field("parameters_json"), why)
             })?),
         };
-        Ok(Function { name: tool.name, description: tool.description, parameters })
+        Ok(Function {
+            name: tool.name,
+            description: tool.description,
+            parameters,
+        })
     };
     tools.into_iter().enumerate().map(check).collect()
 }
@@ -199,8 +236,15 @@ impl Given {
     /// Checks it; `calls` has the recipients of the calls before it, by id.
     fn check(self, calls: &mut HashMap<String, String>) -> Result<Message, Error> {
         let field = |name: &str| format!("messages[{}].{name}", self.index);
-        let v1::Message { role, name, channel, recipient, content_type, text, tool_call_id } =
-            self.message;
+        let v1::Message {
+            role,
+            name,
+            channel,
+            recipient,
+            content_type,
+            text,
+            tool_call_id,
+        } = self.message;
         let short = [
             ("name", &name),
             ("recipient", &recipient),
@@ -210,9 +254,17 @@ impl Given {
         for (part, text) in short {
             short_text(text, &field(part))?;
             // A header is words: a blank, a line end or a control token would make others of it.
-            let constrain = text.strip_prefix("<|constrain|>").filter(|_| part == "content_type");
-            if constrain.unwrap_or(text).contains(|c: char| c.is_whitespace() || c == '<') {
-                return Err(Error::field(field(part), "must hold neither blanks nor '<'"));
+            let constrain = text
+                .strip_prefix("<|constrain|>")
+                .filter(|_| part == "content_type");
+            if constrain
+                .unwrap_or(text)
+                .contains(|c: char| c.is_whitespace() || c == '<')
+            {
+                return Err(Error::field(
+                    field(part),
+                    "must hold neither blanks nor '<'",
+                ));
             }
         }
         let role = match known::<v1::Role>(role, &field("role"))? {
@@ -237,7 +289,10 @@ impl Given {
             ("tool_call_id", !tool_call_id.is_empty()),
         ];
         if let Some((part, _)) = unfit.iter().find(|(_, is_set)| *is_set && !is_spoken) {
-            return Err(Error::field(field(part), "is for assistant and tool messages only"));
+            return Err(Error::field(
+                field(part),
+                "is for assistant and tool messages only",
+            ));
         }
         if role == Role::Assistant && !tool_call_id.is_empty() {
             if recipient.is_empty() {
@@ -251,7 +306,10 @@ impl Given {
         message.content_type = some(content_type);
         message.name = match (role, some(name)) {
             (Role::Tool, None) => Some(calls.get(&tool_call_id).cloned().ok_or_else(|| {
-                Error::field(field("name"), "a tool's message needs its name or the id of its call")
+                Error::field(
+                    field("name"),
+                    "a tool's message needs its name or the id of its call",
+                )
             })?),
             (Role::Tool, name) => {
                 if !tool_call_id.is_empty() && !calls.contains_key(&tool_call_id) {
@@ -263,7 +321,9 @@ impl Given {
         };
         if role == Role::Tool {
             // The form the model was trained with: to the assistant, on commentary.
-            message.recipient.get_or_insert_with(|| Role::Assistant.as_str().to_owned());
+            message
+                .recipient
+                .get_or_insert_with(|| Role::Assistant.as_str().to_owned());
             message.channel.get_or_insert(Channel::Commentary);
         }
         Ok(message)

@@ -13,7 +13,10 @@ pub(super) fn request_id(given: String) -> Result<String, Error> {
         return Ok(format!("gen-{}", fresh_id()));
     }
     if given.len() > limits::MAX_ID_BYTES || !given.bytes().all(|byte| byte.is_ascii_graphic()) {
-        let why = format!("must be at most {} bytes of visible ASCII", limits::MAX_ID_BYTES);
+        let why = format!(
+            "must be at most {} bytes of visible ASCII",
+            limits::MAX_ID_BYTES
+        );
         return Err(Error::field("request_id", why));
     }
     Ok(given)
@@ -33,7 +36,9 @@ pub(in crate::front) fn fresh_id() -> String {
 /// same id draws what it would have drawn.
 pub(in crate::front) fn hash64(text: &str) -> u64 {
     let digest = Sha256::digest(text.as_bytes());
-    let first = digest.first_chunk::<8>().expect("a SHA-256 digest has 32 bytes");
+    let first = digest
+        .first_chunk::<8>()
+        .expect("a SHA-256 digest has 32 bytes");
     u64::from_be_bytes(*first)
 }
 

@@ -4,8 +4,8 @@
 
 use std::borrow::Cow;
 
-use serde::de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde::Deserializer as _;
+use serde::de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::error::HttpError;
@@ -23,18 +23,25 @@ impl<'a> Body<'a> {
     /// # Errors
     ///
     /// [`HttpError::NotJson`].
-    pub(super) fn parse(bytes: &'a [u8], names: &'static [&'static str]) -> Result<Self, HttpError> {
+    pub(super) fn parse(
+        bytes: &'a [u8],
+        names: &'static [&'static str],
+    ) -> Result<Self, HttpError> {
         let mut json = serde_json::Deserializer::from_slice(bytes);
         let fields = json.deserialize_map(Fields { names });
         let fields = fields.and_then(|fields| json.end().map(|()| fields));
-        let fields = fields.map_err(|error| HttpError::NotJson { why: error.to_string() })?;
+        let fields = fields.map_err(|error| HttpError::NotJson {
+            why: error.to_string(),
+        })?;
         Ok(Self { fields })
     }
 
     /// Returns a field's JSON; `None` if it is absent or null.
     pub(super) fn raw(&self, name: &str) -> Option<&'a str> {
         let found = self.fields.iter().find(|(field, _)| *field == name);
-        found.map(|(_, value)| value.get()).filter(|json| *json != "null")
+        found
+            .map(|(_, value)| value.get())
+            .filter(|json| *json != "null")
     }
 
     /// Reads a field; `None` if it is absent or null.
@@ -123,12 +130,24 @@ mod tests {
     fn an_error_names_the_field() {
         let body = Body::parse(br#"{"a": "3"}"#, NAMES).unwrap();
         let error = body.read::<u32>("a").unwrap_err();
-        assert_eq!(error.to_string(), "a: invalid type: string \"3\", expected u32");
+        assert_eq!(
+            error.to_string(),
+            "a: invalid type: string \"3\", expected u32"
+        );
     }
 
     #[test]
     fn refuses_what_is_no_object() {
-        for body in ["", "[]", "3", "{", "{\"a\": }", "{} {}", r#"{"a": 1, "a": 2}"#, "{\"a\": NaN}"] {
+        for body in [
+            "",
+            "[]",
+            "3",
+            "{",
+            "{\"a\": }",
+            "{} {}",
+            r#"{"a": 1, "a": 2}"#,
+            "{\"a\": NaN}",
+        ] {
             assert!(Body::parse(body.as_bytes(), NAMES).is_err(), "{body}");
         }
     }

@@ -44,7 +44,10 @@ pub(super) async fn create(
     State(shared): State<Arc<Shared>>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, HttpError> {
-    let clock = Clock { arrived: Instant::now(), deadline: None };
+    let clock = Clock {
+        arrived: Instant::now(),
+        deadline: None,
+    };
     let body = body.map_err(|rejection| HttpError::Body {
         status: rejection.status(),
         why: rejection.body_text(),
@@ -87,18 +90,26 @@ impl Choices {
             });
             replies.insert(index, events);
         }
-        Ok(Self { replies, texts, usage })
+        Ok(Self {
+            replies,
+            texts,
+            usage,
+        })
     }
 
     /// Returns the beginning of each choice: the prompt, where it is echoed as it is.
     fn beginnings(&mut self) -> Vec<Choice> {
         let texts = self.texts.iter_mut().enumerate();
-        texts.filter_map(|(index, text)| text.beginning(index)).collect()
+        texts
+            .filter_map(|(index, text)| text.beginning(index))
+            .collect()
     }
 
     /// Waits for more of any choice; `None` after the last. An empty piece is a sign of life.
     async fn next(&mut self) -> Result<Option<Option<Choice>>, Error> {
-        let Some((index, event)) = self.replies.next().await else { return Ok(None) };
+        let Some((index, event)) = self.replies.next().await else {
+            return Ok(None);
+        };
         let event = event?;
         if let Said::Finished(ending) = &event {
             self.usage.add_output(&ending.usage);
@@ -153,7 +164,10 @@ fn events(
     });
     // What ends the task early is the client's own doing; then there is nobody to tell.
     let bytes = replies.filter_map(Result::ok).map(Ok::<_, Infallible>);
-    let headers = [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-cache")];
+    let headers = [
+        (header::CONTENT_TYPE, "text/event-stream"),
+        (header::CACHE_CONTROL, "no-cache"),
+    ];
     (headers, HttpBody::from_stream(bytes)).into_response()
 }
 

@@ -62,9 +62,10 @@ impl HttpError {
             Self::Refused(Error::UnknownModel { .. }) => {
                 (Some("model".to_owned()), "model_not_found".to_owned())
             }
-            Self::Refused(error) => {
-                (error.at_field().map(str::to_owned), error.reason().to_ascii_lowercase())
-            }
+            Self::Refused(error) => (
+                error.at_field().map(str::to_owned),
+                error.reason().to_ascii_lowercase(),
+            ),
             Self::Body { .. } => (None, "body_unreadable".to_owned()),
             Self::NotJson { .. } => (None, "body_not_json".to_owned()),
             Self::UnknownPath { .. } => (None, "path_unknown".to_owned()),
@@ -75,7 +76,14 @@ impl HttpError {
             _ if status.is_client_error() => "invalid_request_error",
             _ => "server_error",
         };
-        ErrorBody { error: Detail { message: self.to_string(), r#type, param, code } }
+        ErrorBody {
+            error: Detail {
+                message: self.to_string(),
+                r#type,
+                param,
+                code,
+            },
+        }
     }
 }
 
@@ -88,9 +96,10 @@ impl IntoResponse for HttpError {
             // Whole seconds, rounded up: a client that comes too early is refused again.
             let seconds = delay.as_millis().div_ceil(1000).max(1);
             let seconds = HeaderValue::from_str(&seconds.to_string());
-            response
-                .headers_mut()
-                .insert(header::RETRY_AFTER, seconds.expect("digits are a header value"));
+            response.headers_mut().insert(
+                header::RETRY_AFTER,
+                seconds.expect("digits are a header value"),
+            );
         }
         response
     }

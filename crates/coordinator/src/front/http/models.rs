@@ -28,7 +28,10 @@ pub(super) struct ModelList {
 /// Lists the model under each of its names.
 pub(super) async fn list(State(shared): State<Arc<Shared>>) -> Json<ModelList> {
     let names = std::iter::once(&shared.model.name).chain(&shared.model.aliases);
-    Json(ModelList { object: "list", data: names.map(|name| object(&shared, name)).collect() })
+    Json(ModelList {
+        object: "list",
+        data: names.map(|name| object(&shared, name)).collect(),
+    })
 }
 
 /// Shows the model under one of its names.

@@ -69,7 +69,9 @@ impl ChatOutput {
     }
 
     fn is_reasoning(&self) -> bool {
-        self.parser.header().is_some_and(|header| header.channel == Some(Channel::Analysis))
+        self.parser
+            .header()
+            .is_some_and(|header| header.channel == Some(Channel::Analysis))
     }
 
     /// Takes what the parser says; returns whether a stop sequence is complete.
@@ -107,7 +109,8 @@ impl ChatOutput {
         let stops = &self.ends.sequences;
         let open = OpenMessage::new(self.next_index, header, stops, &self.show, tokenizer);
         self.next_index += 1;
-        self.ready.push_back((1, Event::MessageStarted(open.started())));
+        self.ready
+            .push_back((1, Event::MessageStarted(open.started())));
         self.open = Some(open);
     }
 
@@ -119,7 +122,13 @@ impl ChatOutput {
         self.take_text();
         if let Some(open) = self.open.take() {
             let (message_index, message) = (open.index(), Some(open.into_message()));
-            self.ready.push_back((1, Event::MessageDone(MessageDone { message_index, message })));
+            self.ready.push_back((
+                1,
+                Event::MessageDone(MessageDone {
+                    message_index,
+                    message,
+                }),
+            ));
         }
     }
 
@@ -127,12 +136,16 @@ impl ChatOutput {
     fn take_text(&mut self) {
         if let Some(open) = &mut self.open {
             let deltas = std::iter::from_fn(|| open.take());
-            self.ready.extend(deltas.map(|(events, delta)| (events, Event::TextDelta(delta))));
+            self.ready
+                .extend(deltas.map(|(events, delta)| (events, Event::TextDelta(delta))));
         }
     }
 
     fn warn(&mut self, reason: &str, message: String) {
-        let warning = Warning { reason: reason.to_owned(), message };
+        let warning = Warning {
+            reason: reason.to_owned(),
+            message,
+        };
         self.ready.push_back((0, Event::Warning(warning)));
     }
 }

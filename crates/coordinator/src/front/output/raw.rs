@@ -103,7 +103,11 @@ impl Output for RawOutput {
         if self.final_only && !self.is_finished {
             return None;
         }
-        let undecided = if self.is_finished { 0 } else { self.stops.undecided() };
+        let undecided = if self.is_finished {
+            0
+        } else {
+            self.stops.undecided()
+        };
         let decided = self.bytes.len() - undecided;
         // The most tokens that end on a character's boundary, and their text.
         let (mut count, mut length) = (0, 0);
@@ -126,7 +130,13 @@ impl Output for RawOutput {
             return None;
         }
         let tokens = self.held.drain(..count).map(|(token, _)| token).collect();
-        Some((count as u64, Chunk { tokens, text: self.bytes.drain(..length).collect() }))
+        Some((
+            count as u64,
+            Chunk {
+                tokens,
+                text: self.bytes.drain(..length).collect(),
+            },
+        ))
     }
 
     fn is_call(&self, _: TokenId) -> bool {

@@ -33,18 +33,54 @@ const UNSUPPORTED: [(&str, &str); 17] = [
     ("prompt_embeds", "give the prompt as text or token ids"),
     ("prompt_logprobs", "use echo with logprobs"),
     ("truncate_prompt_tokens", "prompts are never cut"),
-    ("include_stop_str_in_output", "a stop sequence is never part of the text"),
+    (
+        "include_stop_str_in_output",
+        "a stop sequence is never part of the text",
+    ),
 ];
 
 /// All fields that have a meaning here.
 const NAMES: &[&str] = &[
-    "model", "prompt", "max_tokens", "temperature", "top_p", "top_k", "min_p", "seed", "logprobs",
-    "echo", "stop", "stop_token_ids", "ignore_eos", "stream", "stream_options", "n", "best_of",
-    "presence_penalty", "frequency_penalty", "repetition_penalty", "logit_bias", "cache_salt",
-    "priority", "suffix", "messages", "tools", "response_format", "structured_outputs",
-    "guided_json", "guided_regex", "guided_choice", "guided_grammar", "allowed_token_ids",
-    "bad_words", "use_beam_search", "min_tokens", "prompt_embeds", "prompt_logprobs",
-    "truncate_prompt_tokens", "include_stop_str_in_output",
+    "model",
+    "prompt",
+    "max_tokens",
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "seed",
+    "logprobs",
+    "echo",
+    "stop",
+    "stop_token_ids",
+    "ignore_eos",
+    "stream",
+    "stream_options",
+    "n",
+    "best_of",
+    "presence_penalty",
+    "frequency_penalty",
+    "repetition_penalty",
+    "logit_bias",
+    "cache_salt",
+    "priority",
+    "suffix",
+    "messages",
+    "tools",
+    "response_format",
+    "structured_outputs",
+    "guided_json",
+    "guided_regex",
+    "guided_choice",
+    "guided_grammar",
+    "allowed_token_ids",
+    "bad_words",
+    "use_beam_search",
+    "min_tokens",
+    "prompt_embeds",
+    "prompt_logprobs",
+    "truncate_prompt_tokens",
+    "include_stop_str_in_output",
 ];
 
 /// What a body asks for.
@@ -107,7 +143,9 @@ impl Ask {
             has_max_tokens: max_tokens.is_some(),
             echo,
             stream,
-            include_usage: options.and_then(|options| options.include_usage).unwrap_or(false),
+            include_usage: options
+                .and_then(|options| options.include_usage)
+                .unwrap_or(false),
         })
     }
 
@@ -133,8 +171,9 @@ impl Ask {
                 ..self.template.clone()
             };
             let checked = generate::check(shared, request).await;
-            let mut checked = checked
-                .map_err(|error| error.rename(|name| own_name(name, self.is_list.then_some(index))))?;
+            let mut checked = checked.map_err(|error| {
+                error.rename(|name| own_name(name, self.is_list.then_some(index)))
+            })?;
             if !self.has_max_tokens {
                 checked.ends.max_tokens = checked.ends.max_tokens.min(DEFAULT_MAX_TOKENS);
             }
@@ -163,7 +202,10 @@ fn own_name(field: &str, prompt: Option<usize>) -> String {
         "logprobs.top" => "logprobs".to_owned(),
         _ => match field.strip_prefix("stop.stop_sequences") {
             Some(place) => format!("stop{place}"),
-            None => field.split_once('.').map_or(field, |(_, name)| name).to_owned(),
+            None => field
+                .split_once('.')
+                .map_or(field, |(_, name)| name)
+                .to_owned(),
         },
     }
 }
@@ -175,10 +217,14 @@ fn prompts(json: Option<&str>) -> Result<(Vec<Prompt>, bool), Error> {
     let ids = |ids| Prompt::TokenIds(v1::TokenIds { ids });
     let inside = json.strip_prefix('[').map(str::trim_ascii_start);
     let prompts: Vec<Prompt> = match inside.and_then(|inside| inside.bytes().next()) {
-        Some(b'"') => {
-            value::<Vec<String>>(name, json)?.into_iter().map(Prompt::Text).collect()
-        }
-        Some(b'[') => value::<Vec<Vec<u32>>>(name, json)?.into_iter().map(ids).collect(),
+        Some(b'"') => value::<Vec<String>>(name, json)?
+            .into_iter()
+            .map(Prompt::Text)
+            .collect(),
+        Some(b'[') => value::<Vec<Vec<u32>>>(name, json)?
+            .into_iter()
+            .map(ids)
+            .collect(),
         Some(_) => return Ok((vec![ids(value(name, json)?)], false)),
         None => return Ok((vec![Prompt::Text(value(name, json)?)], false)),
     };
@@ -190,12 +236,16 @@ fn choices(body: &Body<'_>, num_prompts: usize) -> Result<u32, Error> {
     let choices: u32 = body.read("n")?.unwrap_or(1);
     let best_of = body.read::<u32>("best_of")?;
     if best_of.is_some_and(|best_of| best_of != choices) {
-        return Err(Error::unsupported("best_of", "all choices are returned; give n alone"));
+        return Err(Error::unsupported(
+            "best_of",
+            "all choices are returned; give n alone",
+        ));
     }
     if choices == 0 {
         return Err(Error::field("n", "must be at least 1"));
     }
-    if choices as usize > limits::MAX_CHOICES || num_prompts * choices as usize > limits::MAX_CHOICES
+    if choices as usize > limits::MAX_CHOICES
+        || num_prompts * choices as usize > limits::MAX_CHOICES
     {
         let why = format!(
             "{num_prompts} prompts with {choices} choices each are more than the {} sequences a \
@@ -211,14 +261,21 @@ fn sampling(body: &Body<'_>) -> Result<v1::SamplingParams, Error> {
     let bias: HashMap<String, f32> = body.read("logit_bias")?.unwrap_or_default();
     let token = |(token, bias): (String, f32)| match token.parse() {
         Ok(token) => Ok((token, bias)),
-        Err(_) => Err(Error::field("logit_bias", format!("{token:?} is not a token id"))),
+        Err(_) => Err(Error::field(
+            "logit_bias",
+            format!("{token:?} is not a token id"),
+        )),
     };
     // Below zero means what zero means: all of them.
-    let top_k = body.read::<i64>("top_k")?.map(|top_k| u32::try_from(top_k.max(0)));
+    let top_k = body
+        .read::<i64>("top_k")?
+        .map(|top_k| u32::try_from(top_k.max(0)));
     Ok(v1::SamplingParams {
         temperature: body.read("temperature")?,
         top_p: body.read("top_p")?,
-        top_k: top_k.transpose().map_err(|_| Error::field("top_k", "is above 2^32 - 1"))?,
+        top_k: top_k
+            .transpose()
+            .map_err(|_| Error::field("top_k", "is above 2^32 - 1"))?,
         min_p: body.read("min_p")?,
         presence_penalty: body.read("presence_penalty")?,
         frequency_penalty: body.read("frequency_penalty")?,

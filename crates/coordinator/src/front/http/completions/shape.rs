@@ -38,7 +38,11 @@ impl Completion {
 
     /// Puts contents into a copy of the envelope.
     pub(super) fn with(&self, choices: Vec<Choice>, usage: Option<Usage>) -> Self {
-        Self { choices, usage, ..self.clone() }
+        Self {
+            choices,
+            usage,
+            ..self.clone()
+        }
     }
 }
 
@@ -54,7 +58,12 @@ pub(super) struct Choice {
 impl Choice {
     /// Makes a piece without contents.
     pub(super) fn empty(index: usize) -> Self {
-        Self { text: String::new(), index, logprobs: None, finish_reason: None }
+        Self {
+            text: String::new(),
+            index,
+            logprobs: None,
+            finish_reason: None,
+        }
     }
 
     /// Appends the next piece.

@@ -47,20 +47,34 @@ impl ChoiceText {
     pub(super) fn beginning(&mut self, index: usize) -> Option<Choice> {
         let prompt = self.echo.as_ref().filter(|_| !self.prompt_logprobs)?;
         let bytes = self.tokenizer.decode(prompt);
-        Some(Choice { text: self.text(&bytes), ..Choice::empty(index) })
+        Some(Choice {
+            text: self.text(&bytes),
+            ..Choice::empty(index)
+        })
     }
 
     /// Takes the next event; a sign of life is no piece.
     pub(super) fn take(&mut self, index: usize, said: Said<Chunk>) -> Option<Choice> {
         let empty = Choice::empty(index);
         Some(match said {
-            Said::Prompt { first_position, logprobs } => {
+            Said::Prompt {
+                first_position,
+                logprobs,
+            } => {
                 let (text, logprobs) = self.prompt(first_position, logprobs);
-                Choice { text, logprobs: Some(logprobs), ..empty }
+                Choice {
+                    text,
+                    logprobs: Some(logprobs),
+                    ..empty
+                }
             }
             Said::Piece(chunk) => {
                 let (text, logprobs) = self.output(chunk);
-                Choice { text, logprobs, ..empty }
+                Choice {
+                    text,
+                    logprobs,
+                    ..empty
+                }
             }
             Said::Idle { .. } => return None,
             Said::Finished(ending) => {
@@ -71,21 +85,24 @@ impl ChoiceText {
                     FinishReason::Cancelled => "cancelled",
                     _ => "stop",
                 };
-                Choice { text, finish_reason: Some(finish_reason), ..empty }
+                Choice {
+                    text,
+                    finish_reason: Some(finish_reason),
+                    ..empty
+                }
             }
         })
     }
 
-    fn prompt(
-        &mut self,
-        first: u32,
-        logprobs: Vec<Option<TokenLogprob>>,
-    ) -> (String, Logprobs) {
+    fn prompt(&mut self, first: u32, logprobs: Vec<Option<TokenLogprob>>) -> (String, Logprobs) {
         let mut text = String::new();
         let mut shown = Logprobs::default();
         let tokenizer = Arc::clone(&self.tokenizer);
         for (position, logprob) in (first as usize..).zip(logprobs) {
-            let token = self.echo.as_ref().and_then(|prompt| prompt.get(position).copied());
+            let token = self
+                .echo
+                .as_ref()
+                .and_then(|prompt| prompt.get(position).copied());
             let token = token.expect("logprobs of the prompt are asked for with echo only");
             self.push_logprob(token, logprob, &mut shown);
             text.push_str(&self.text(tokenizer.token_bytes(token).unwrap_or_default()));
@@ -103,7 +120,11 @@ impl ChoiceText {
         for SampledToken { token, logprob } in chunk.tokens {
             self.push_logprob(token, logprob, &mut shown);
             // The last tokens have less text than bytes, where a stop cut them off.
-            let length = self.tokenizer.token_bytes(token).map_or(0, <[u8]>::len).min(rest.len());
+            let length = self
+                .tokenizer
+                .token_bytes(token)
+                .map_or(0, <[u8]>::len)
+                .min(rest.len());
             let (own, after) = rest.split_at(length);
             text.push_str(&self.text(own));
             rest = after;
@@ -127,7 +148,9 @@ impl ChoiceText {
             Top(top)
         });
         shown.text_offset.push(self.chars);
-        shown.token_logprobs.push(logprob.map(|found| found.logprob.max(LEAST_LOGPROB)));
+        shown
+            .token_logprobs
+            .push(logprob.map(|found| found.logprob.max(LEAST_LOGPROB)));
         shown.tokens.push(name);
         shown.top_logprobs.push(top);
     }

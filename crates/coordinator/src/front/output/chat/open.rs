@@ -43,11 +43,13 @@ impl OpenMessage {
     ) -> Self {
         let is_call = header.role == Role::Assistant && header.recipient.is_some();
         let tool_call_id = match is_call {
-            true => format!("call_{:016x}", convert::hash64(&format!("{}/{index}", show.id))),
+            true => format!(
+                "call_{:016x}",
+                convert::hash64(&format!("{}/{index}", show.id))
+            ),
             false => String::new(),
         };
-        let is_for_user =
-            header.recipient.is_none() && header.channel != Some(Channel::Analysis);
+        let is_for_user = header.recipient.is_none() && header.channel != Some(Channel::Analysis);
         Self {
             index,
             header,
@@ -122,14 +124,20 @@ impl OpenMessage {
         let (_, end) = *self.held.get(count.checked_sub(1)?)?;
         let text = self.text[self.taken..end].to_owned();
         self.taken = end;
-        let mut delta = v1::TextDelta { message_index: self.index, text, ..Default::default() };
+        let mut delta = v1::TextDelta {
+            message_index: self.index,
+            text,
+            ..Default::default()
+        };
         for sampled in self.held.drain(..count).flat_map(|(tokens, _)| tokens) {
             if self.show_token_ids {
                 delta.token_ids.push(sampled.token.0);
             }
             if sampled.logprob.is_some() {
                 let (token, logprob) = (sampled.token, sampled.logprob);
-                delta.logprobs.push(reply::token_logprob(&self.tokenizer, token, logprob));
+                delta
+                    .logprobs
+                    .push(reply::token_logprob(&self.tokenizer, token, logprob));
             }
         }
         Some((count as u64, delta))

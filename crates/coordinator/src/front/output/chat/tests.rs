@@ -30,7 +30,11 @@ fn ends(sequences: &[&str]) -> Ends {
 
 /// Runs tokens through; returns the events, and how many of them are canonical.
 fn run(tokens: &[TokenId], stops: &[&str], final_only: bool) -> (Vec<Event>, u64, ChatOutput) {
-    let show = Show { id: "g".into(), final_only, token_ids: true };
+    let show = Show {
+        id: "g".into(),
+        final_only,
+        token_ids: true,
+    };
     let mut output = ChatOutput::new(harmony(), ends(stops), show);
     let (mut events, mut count) = (Vec::new(), 0);
     let mut drain = |output: &mut ChatOutput| {
@@ -40,7 +44,10 @@ fn run(tokens: &[TokenId], stops: &[&str], final_only: bool) -> (Vec<Event>, u64
         }
     };
     for &token in tokens {
-        let stops = output.push(SampledToken { token, logprob: None });
+        let stops = output.push(SampledToken {
+            token,
+            logprob: None,
+        });
         drain(&mut output);
         if stops {
             break;
@@ -62,7 +69,10 @@ fn done(events: &[Event]) -> Vec<proto::v1::Message> {
 }
 
 fn texts(events: &[Event]) -> Vec<String> {
-    done(events).into_iter().map(|message| message.text).collect()
+    done(events)
+        .into_iter()
+        .map(|message| message.text)
+        .collect()
 }
 
 const ANSWER: &str = "<|channel|>analysis<|message|>Think. STOP not.<|end|>\
@@ -105,7 +115,10 @@ fn text_that_may_become_a_stop_sequence_is_held() {
 #[test]
 fn counts_reasoning() {
     let (_, _, output) = run(&tokens(ANSWER), &[], false);
-    assert_eq!(output.reasoning_tokens() as usize, tokens("Think. STOP not.").len());
+    assert_eq!(
+        output.reasoning_tokens() as usize,
+        tokens("Think. STOP not.").len()
+    );
 }
 
 #[test]
@@ -135,8 +148,11 @@ fn a_delta_names_the_tokens_of_its_text() {
 
 #[test]
 fn a_token_that_merely_stopped_the_generation_is_no_text() {
-    let (events, _, _) =
-        run(&tokens("<|channel|>final<|message|>Hi<|endoftext|>"), &[], false);
+    let (events, _, _) = run(
+        &tokens("<|channel|>final<|message|>Hi<|endoftext|>"),
+        &[],
+        false,
+    );
     assert_eq!(texts(&events), ["Hi"]);
 }
 
@@ -144,7 +160,9 @@ fn a_token_that_merely_stopped_the_generation_is_no_text() {
 fn a_call_has_an_id_and_its_recipient() {
     let call = "<|channel|>commentary to=functions.f <|constrain|>json<|message|>{}<|call|>";
     let (events, _, output) = run(&tokens(call), &[], false);
-    let Event::MessageStarted(started) = &events[0] else { panic!("{events:?}") };
+    let Event::MessageStarted(started) = &events[0] else {
+        panic!("{events:?}")
+    };
     assert_eq!(started.recipient, "functions.f");
     assert_eq!(started.role(), Role::Assistant);
     assert_eq!(started.channel(), Channel::Commentary);
@@ -162,11 +180,23 @@ fn a_cut_message_is_closed_with_what_it_has() {
 #[test]
 fn malformed_output_becomes_text_and_a_warning() {
     let (events, _, _) = run(&tokens("just text, no header<|return|>"), &[], false);
-    assert!(texts(&events).concat().contains("text, no header"), "{events:?}");
-    assert!(events.iter().any(|event| matches!(event, Event::Warning(_))));
-    let (events, _, _) = run(&tokens("<|channel|>whisper<|message|>psst<|end|>"), &[], false);
+    assert!(
+        texts(&events).concat().contains("text, no header"),
+        "{events:?}"
+    );
+    assert!(
+        events
+            .iter()
+            .any(|event| matches!(event, Event::Warning(_)))
+    );
+    let (events, _, _) = run(
+        &tokens("<|channel|>whisper<|message|>psst<|end|>"),
+        &[],
+        false,
+    );
     assert_eq!(texts(&events), ["psst"]);
-    let warned = |event: &Event| matches!(event, Event::Warning(w) if w.reason == "UNKNOWN_CHANNEL");
+    let warned =
+        |event: &Event| matches!(event, Event::Warning(w) if w.reason == "UNKNOWN_CHANNEL");
     assert!(events.iter().any(warned));
 }
 

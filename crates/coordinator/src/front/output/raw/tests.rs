@@ -21,12 +21,19 @@ fn ends(sequences: &[&str], tokens: &[TokenId]) -> Ends {
 
 /// Returns the tokens of the single bytes of a text.
 fn bytes_of(tokenizer: &Tokenizer, bytes: &[u8]) -> Vec<TokenId> {
-    let single = |byte: u8| (0..300).map(TokenId).find(|&t| tokenizer.token_bytes(t) == Some(&[byte]));
+    let single = |byte: u8| {
+        (0..300)
+            .map(TokenId)
+            .find(|&t| tokenizer.token_bytes(t) == Some(&[byte]))
+    };
     bytes.iter().map(|&byte| single(byte).unwrap()).collect()
 }
 
 fn sampled(token: TokenId) -> SampledToken {
-    SampledToken { token, logprob: None }
+    SampledToken {
+        token,
+        logprob: None,
+    }
 }
 
 /// Pushes tokens one by one; returns what came out after each, and at the end.
@@ -54,7 +61,10 @@ fn holds_a_token_until_its_character_is_whole() {
     let tokenizer = tiny_tokenizer();
     let tokens = bytes_of(&tokenizer, "a\u{1f496}b".as_bytes());
     let chunks = run(&tokenizer, ends(&[], &[]), false, &tokens);
-    assert_eq!(texts(&chunks), ["a".as_bytes(), "\u{1f496}".as_bytes(), b"b"]);
+    assert_eq!(
+        texts(&chunks),
+        ["a".as_bytes(), "\u{1f496}".as_bytes(), b"b"]
+    );
     assert_eq!(chunks[1].tokens.len(), 4);
 }
 
@@ -107,8 +117,15 @@ fn delivers_all_at_the_end_in_bounded_chunks() {
     let tokenizer = tiny_tokenizer();
     let tokens = bytes_of(&tokenizer, "\u{e9}".repeat(300).as_bytes());
     let chunks = run(&tokenizer, ends(&[], &[]), true, &tokens);
-    assert_eq!(chunks.iter().map(|c| c.tokens.len()).collect::<Vec<_>>(), [512, 88]);
-    assert!(chunks.iter().all(|chunk| std::str::from_utf8(&chunk.text).is_ok()));
+    assert_eq!(
+        chunks.iter().map(|c| c.tokens.len()).collect::<Vec<_>>(),
+        [512, 88]
+    );
+    assert!(
+        chunks
+            .iter()
+            .all(|chunk| std::str::from_utf8(&chunk.text).is_ok())
+    );
 }
 
 #[test]
