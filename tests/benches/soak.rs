@@ -96,14 +96,12 @@ fn main() -> Result<(), String> {
         .filter_map(|word| word.parse::<u64>().ok());
     let seconds = numbers.next().unwrap_or(60);
     let kill_every = numbers.next().map(Duration::from_secs);
-    let arguments = vec!["--kv-memory".into(), "256MiB".into()];
     let model = Some(MODEL.into());
     let start = Instant::now();
     let cluster = Cluster::start(&Setup {
         model,
-        workers: 3,
-        ranks_per_worker: 1,
-        arguments,
+        kv_memory: "256MiB",
+        ..Setup::tiny(3)
     });
     println!(
         "{MODEL}, 3 workers: ready after {:.1} s",

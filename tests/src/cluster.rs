@@ -25,6 +25,8 @@ pub struct Setup {
     pub workers: usize,
     /// `--ranks-per-worker`.
     pub ranks_per_worker: usize,
+    /// `--kv-memory`.
+    pub kv_memory: &'static str,
     /// Further arguments.
     pub arguments: Vec<String>,
 }
@@ -38,6 +40,7 @@ impl Setup {
             model,
             workers,
             ranks_per_worker: 1,
+            kv_memory: "16MiB",
             arguments: Vec::new(),
         }
     }

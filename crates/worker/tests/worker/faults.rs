@@ -88,7 +88,11 @@ async fn the_end_of_a_run_frees_ranks_that_wait() {
     // The lead leaves. Ranks that still waited for b would not take the next order.
     drop(group);
     let (mut group, kept_kv) = prepare(&mut members, fence(1, 2)).await;
-    assert_eq!(kept_kv, [true, true, false], "b has not been told anything yet");
+    assert_eq!(
+        kept_kv,
+        [true, true, false],
+        "b has not been told anything yet"
+    );
     advance(&mut group, 1, &mut Sequence::several(3), true).await;
 }
 
