@@ -15,7 +15,6 @@ fn python() -> Option<std::ffi::OsString> {
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "a skipped test says so")]
 fn a_python_client_made_from_the_proto_files_works() {
     let Some(python) = python() else {
         eprintln!("SKIPPED: run 'cargo xtask test --only cluster', which brings Python's gRPC");

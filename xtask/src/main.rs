@@ -8,8 +8,8 @@
 mod command;
 mod demo;
 mod lint;
+mod parts;
 mod python;
-mod tests;
 
 use std::process::ExitCode;
 
@@ -27,9 +27,9 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match arguments.as_slice() {
         ["demo"] => demo::run(),
-        ["test"] => tests::run(&tests::Part::ALL),
-        ["test", "--only", name] => match tests::Part::parse(name) {
-            Some(part) => tests::run(&[part]),
+        ["test"] => parts::run(&parts::Part::ALL),
+        ["test", "--only", name] => match parts::Part::parse(name) {
+            Some(part) => parts::run(&[part]),
             None => Err(format!(
                 "no part is called '{name}': lint, unit, golden or cluster"
             )),

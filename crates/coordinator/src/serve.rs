@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use proto::internal::lead_service_client::LeadServiceClient;
 use spec::{Sampling, TokenId};
 use tokenizer::Tokenizer;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use proto::internal::lead_service_client::LeadServiceClient;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Endpoint, Server};
 
@@ -82,8 +82,10 @@ pub struct Running {
 
 /// How the front treats its clients: a heartbeat keeps proxies from closing a quiet stream, and a
 /// client that takes nothing for a minute is not coming back.
-const FRONT: FrontConfig =
-    FrontConfig { heartbeat: Duration::from_secs(10), client_stall: Duration::from_secs(60) };
+const FRONT: FrontConfig = FrontConfig {
+    heartbeat: Duration::from_secs(10),
+    client_stall: Duration::from_secs(60),
+};
 
 /// How long connections may take to close once every stream has ended.
 const CLOSE: Duration = Duration::from_secs(3);
@@ -103,7 +105,10 @@ impl Running {
         self.drained.cancel();
         self.lead_shutdown.cancel();
         self.tasks.close();
-        if tokio::time::timeout(CLOSE, self.tasks.wait()).await.is_err() {
+        if tokio::time::timeout(CLOSE, self.tasks.wait())
+            .await
+            .is_err()
+        {
             tracing::warn!("connections were still open at the end");
         }
         failed.map_or(Ok(()), Err)
@@ -130,10 +135,13 @@ pub fn start(
     let lead = Lead::start(config.lead, &tasks, lead_shutdown.clone(), done.clone());
     let lead = lead.map_err(Error::Config)?;
 
-    let internal = listeners.internal.local_addr().map_err(|error| Error::Server {
-        server: "internal",
-        why: error.to_string(),
-    })?;
+    let internal = listeners
+        .internal
+        .local_addr()
+        .map_err(|error| Error::Server {
+            server: "internal",
+            why: error.to_string(),
+        })?;
     let channel = Endpoint::from_shared(format!("http://{internal}"))
         .map_err(|error| Error::Config(error.to_string()))?
         .tcp_nodelay(true)
@@ -165,17 +173,33 @@ pub fn start(
             TcpIncoming::from(listeners.internal).with_nodelay(Some(true)),
             done.cancelled_owned(),
         );
-    let grpc = servers.clone().add_routes(front.grpc()).serve_with_incoming_shutdown(
-        TcpIncoming::from(listeners.grpc).with_nodelay(Some(true)),
-        drained.clone().cancelled_owned(),
-    );
+    let grpc = servers
+        .clone()
+        .add_routes(front.grpc())
+        .serve_with_incoming_shutdown(
+            TcpIncoming::from(listeners.grpc).with_nodelay(Some(true)),
+            drained.clone().cancelled_owned(),
+        );
     let http = axum::serve(listeners.http, front.http())
         .with_graceful_shutdown(drained.clone().cancelled_owned());
 
-    watch(&tasks, &failing, "internal", async { internal.await.map_err(|e| e.to_string()) });
-    watch(&tasks, &failing, "gRPC", async { grpc.await.map_err(|e| e.to_string()) });
-    watch(&tasks, &failing, "HTTP", async { http.await.map_err(|e| e.to_string()) });
-    Ok(Running { front, tasks, shutdown, drained, lead_shutdown, failures })
+    watch(&tasks, &failing, "internal", async {
+        internal.await.map_err(|e| e.to_string())
+    });
+    watch(&tasks, &failing, "gRPC", async {
+        grpc.await.map_err(|e| e.to_string())
+    });
+    watch(&tasks, &failing, "HTTP", async {
+        http.await.map_err(|e| e.to_string())
+    });
+    Ok(Running {
+        front,
+        tasks,
+        shutdown,
+        drained,
+        lead_shutdown,
+        failures,
+    })
 }
 
 /// Runs a server; a failure of its own ends the coordinator.

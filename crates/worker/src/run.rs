@@ -85,8 +85,10 @@ impl Run {
                 }
                 () = answers.closed() => return None,
                 request = requests.message() => match request {
-                    // The lead has left, politely or not.
-                    Ok(None) | Err(_) => return None,
+                    // The lead has left.
+                    Ok(None) => return None,
+                    // Its connection broke, and nobody hears this; or a message was too large.
+                    Err(status) => return Some(status),
                     Ok(Some(_)) if run.failed => {}
                     Ok(Some(request)) => if let Err(status) = run.accept(request).await {
                         return Some(status);

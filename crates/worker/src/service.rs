@@ -145,7 +145,7 @@ impl Worker {
         self.epochs().end(&alive);
         self.hub.abort(fence);
         if let Some(status) = ended {
-            tracing::warn!(epoch = %fence, reason = status.message(), "run ended");
+            tracing::info!(epoch = %fence, reason = status.message(), "run ended");
             answers.send(Err(status)).await.ok();
         }
     }

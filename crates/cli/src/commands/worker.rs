@@ -49,6 +49,6 @@ fn default_name(port: u16) -> String {
 /// The KV of all ranks may take no more than the machine has.
 fn machine_memory() -> Result<NonZeroU64, String> {
     let system = rustix::system::sysinfo();
-    let bytes = u64::from(system.totalram).saturating_mul(u64::from(system.mem_unit));
+    let bytes = system.totalram.saturating_mul(u64::from(system.mem_unit));
     NonZeroU64::new(bytes).ok_or_else(|| "the system says it has no memory".into())
 }

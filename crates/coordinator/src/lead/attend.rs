@@ -59,7 +59,9 @@ impl Attend {
         let seat = Seat(self.attending.clone());
         if self.attending.fetch_add(1, Ordering::Relaxed) >= limits::MAX_MEMBERS {
             let limit = limits::MAX_MEMBERS;
-            return Err(Status::resource_exhausted(format!("{limit} workers attend already")));
+            return Err(Status::resource_exhausted(format!(
+                "{limit} workers attend already"
+            )));
         }
         Ok(seat)
     }
@@ -71,10 +73,21 @@ impl Attend {
         evict: CancellationToken,
     ) -> Result<Term, Status> {
         let (reply, answer) = oneshot::channel();
-        let register = Register { registration, session, evict, reply };
+        let register = Register {
+            registration,
+            session,
+            evict,
+            reply,
+        };
         let gone = |_| Status::unavailable("the coordinator is ending");
-        self.messages.send(Message::Register(register)).await.map_err(|_| gone(()))?;
-        answer.await.map_err(|_| gone(()))?.map_err(|refused| refusal(&refused))
+        self.messages
+            .send(Message::Register(register))
+            .await
+            .map_err(|_| gone(()))?;
+        answer
+            .await
+            .map_err(|_| gone(()))?
+            .map_err(|refused| refusal(&refused))
     }
 }
 
@@ -114,7 +127,9 @@ impl ClusterService for Attend {
         let first = timeout(limits::LEASE, said.message()).await;
         let first = first.map_err(|_| Status::deadline_exceeded("no registration came"))??;
         let Some(Said::Registration(from)) = first.and_then(|first| first.message) else {
-            return Err(Status::invalid_argument("the first message must be a registration"));
+            return Err(Status::invalid_argument(
+                "the first message must be a registration",
+            ));
         };
         let registration = registration(from);
         let name = registration.name.clone();
@@ -147,7 +162,11 @@ async fn listen(
     term: Term,
 ) -> Status {
     loop {
-        if answers.send(Ok(wire::AttendResponse { term: term.0 })).await.is_err() {
+        if answers
+            .send(Ok(wire::AttendResponse { term: term.0 }))
+            .await
+            .is_err()
+        {
             return Status::cancelled("the worker closed its stream");
         }
         match timeout(limits::LEASE, said.message()).await {

@@ -18,12 +18,18 @@ pub(crate) struct Malformed {
 
 impl Malformed {
     pub(crate) fn missing(field: &'static str) -> Self {
-        Self { field, why: "is missing".into() }
+        Self {
+            field,
+            why: "is missing".into(),
+        }
     }
 }
 
 pub(crate) fn fence(fence: Fence) -> wire::Fence {
-    wire::Fence { term: fence.term.0, epoch: fence.epoch.0 }
+    wire::Fence {
+        term: fence.term.0,
+        epoch: fence.epoch.0,
+    }
 }
 
 pub(crate) fn kv_plan(plan: &KvPlan) -> wire::KvPlan {
@@ -68,7 +74,10 @@ fn line(line: &Line) -> wire::Line {
 
 fn block_run(run: &BlockRun) -> wire::BlockRun {
     let blocks = run.blocks.iter().map(|BlockId(block)| *block).collect();
-    wire::BlockRun { first: run.first, blocks }
+    wire::BlockRun {
+        first: run.first,
+        blocks,
+    }
 }
 
 pub(crate) fn sampling_to_wire(sampling: &Sampling) -> wire::Sampling {
@@ -82,7 +91,10 @@ pub(crate) fn sampling_to_wire(sampling: &Sampling) -> wire::Sampling {
         frequency_penalty: sampling.frequency_penalty,
         repetition_penalty: sampling.repetition_penalty,
         logit_bias: logit_bias
-            .map(|(token, bias)| wire::LogitBias { token: token.0, bias: *bias })
+            .map(|(token, bias)| wire::LogitBias {
+                token: token.0,
+                bias: *bias,
+            })
             .collect(),
         seed: sampling.seed,
         choice: sampling.choice,
@@ -96,8 +108,11 @@ pub(crate) fn sampling_from_wire(
     sampling: wire::Sampling,
     vocab_size: usize,
 ) -> Result<Arc<Sampling>, Malformed> {
-    let mut logit_bias: Vec<(TokenId, f32)> =
-        sampling.logit_bias.iter().map(|bias| (TokenId(bias.token), bias.bias)).collect();
+    let mut logit_bias: Vec<(TokenId, f32)> = sampling
+        .logit_bias
+        .iter()
+        .map(|bias| (TokenId(bias.token), bias.bias))
+        .collect();
     logit_bias.sort_by_key(|(token, _)| *token);
     let sampling = Sampling {
         temperature: sampling.temperature,
@@ -114,7 +129,10 @@ pub(crate) fn sampling_from_wire(
         prompt_logprobs: sampling.prompt_logprobs,
     };
     let checked = sampling.check(vocab_size);
-    checked.map_err(|error| Malformed { field: error.field, why: error.why })?;
+    checked.map_err(|error| Malformed {
+        field: error.field,
+        why: error.why,
+    })?;
     Ok(Arc::new(sampling))
 }
 
@@ -126,7 +144,10 @@ pub(crate) fn tokens(
 ) -> Result<Vec<TokenId>, Malformed> {
     let outside = ids.iter().position(|id| *id as usize >= vocab_size);
     if let Some(at) = outside {
-        let why = format!("entry {at} is {}, the vocabulary has {vocab_size} tokens", ids[at]);
+        let why = format!(
+            "entry {at} is {}, the vocabulary has {vocab_size} tokens",
+            ids[at]
+        );
         return Err(Malformed { field, why });
     }
     Ok(ids.iter().map(|id| TokenId(*id)).collect())
@@ -134,31 +155,53 @@ pub(crate) fn tokens(
 
 pub(crate) fn part_result(result: wire::PartResult) -> PartResult {
     let lines = result.lines.into_iter().map(line_result).collect();
-    PartResult { rank: Rank(result.rank), lines }
+    PartResult {
+        rank: Rank(result.rank),
+        lines,
+    }
 }
 
 fn line_result(result: wire::LineResult) -> LineResult {
     LineResult {
         ran: result.ran,
         tokens: result.tokens.into_iter().map(sampled_token).collect(),
-        prompt_logprobs: result.prompt_logprobs.into_iter().map(token_logprob).collect(),
+        prompt_logprobs: result
+            .prompt_logprobs
+            .into_iter()
+            .map(token_logprob)
+            .collect(),
     }
 }
 
 fn sampled_token(sampled: wire::SampledToken) -> SampledToken {
     let logprob = sampled.logprob.map(token_logprob);
-    SampledToken { token: TokenId(sampled.token), logprob }
+    SampledToken {
+        token: TokenId(sampled.token),
+        logprob,
+    }
 }
 
 fn token_logprob(logprob: wire::TokenLogprob) -> TokenLogprob {
-    let top = logprob.top.iter().map(|top| (TokenId(top.token), top.logprob)).collect();
+    let top = logprob
+        .top
+        .iter()
+        .map(|top| (TokenId(top.token), top.logprob))
+        .collect();
     let (token, rank) = (TokenId(logprob.token), logprob.rank);
-    TokenLogprob { token, logprob: logprob.logprob, rank, top }
+    TokenLogprob {
+        token,
+        logprob: logprob.logprob,
+        rank,
+        top,
+    }
 }
 
 pub(crate) fn sampled_token_to_wire(sampled: &SampledToken) -> wire::SampledToken {
     let logprob = sampled.logprob.as_ref().map(token_logprob_to_wire);
-    wire::SampledToken { token: sampled.token.0, logprob }
+    wire::SampledToken {
+        token: sampled.token.0,
+        logprob,
+    }
 }
 
 pub(crate) fn token_logprob_to_wire(logprob: &TokenLogprob) -> wire::TokenLogprob {

@@ -8,8 +8,8 @@ use proto::internal as wire;
 use proto::internal::lead_service_server::LeadService;
 use spec::SequenceId;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio_stream::wrappers::{ReceiverStream, UnboundedReceiverStream};
 use tokio_stream::Stream;
+use tokio_stream::wrappers::{ReceiverStream, UnboundedReceiverStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status};
@@ -74,13 +74,19 @@ impl Follow {
         let stop = request.stop.ok_or_else(|| missing("stop"))?;
         let tokens = convert::tokens("tokens", &request.tokens, self.vocab_size)?;
         if tokens.is_empty() {
-            return Err(Malformed { field: "tokens", why: "at least one is needed".into() });
+            return Err(Malformed {
+                field: "tokens",
+                why: "at least one is needed".into(),
+            });
         }
         // A token that is generated needs a position, too.
         if tokens.len() + stop.max_tokens.min(1) as usize > self.max_context {
             let (have, limit) = (tokens.len(), self.max_context);
             let why = format!("{have} tokens leave no room in a context of {limit}");
-            return Err(Malformed { field: "tokens", why });
+            return Err(Malformed {
+                field: "tokens",
+                why,
+            });
         }
         let stop_tokens = convert::tokens("stop_tokens", &stop.stop_tokens, self.vocab_size)?;
         let (events, stream) = mpsc::unbounded_channel();
@@ -115,11 +121,20 @@ impl LeadService for Follow {
         request: Request<wire::FollowRequest>,
     ) -> Result<Response<Self::FollowStream>, Status> {
         let ending = || unavailable("the coordinator is ending", limits::RETRY_AFTER);
-        let (submit, reply) = self.check(request.into_inner()).map_err(|error| invalid(&error))?;
-        self.messages.send(Message::Submit(submit)).await.map_err(|_| ending())?;
+        let (submit, reply) = self
+            .check(request.into_inner())
+            .map_err(|error| invalid(&error))?;
+        self.messages
+            .send(Message::Submit(submit))
+            .await
+            .map_err(|_| ending())?;
         let sequence = reply.answer.await.map_err(|_| ending())??;
         let events = UnboundedReceiverStream::new(reply.stream);
-        Ok(Response::new(EventStream { events, sequence, cancels: self.cancels.clone() }))
+        Ok(Response::new(EventStream {
+            events,
+            sequence,
+            cancels: self.cancels.clone(),
+        }))
     }
 
     async fn watch(

@@ -19,7 +19,9 @@ pub(crate) struct Followers {
 
 impl Followers {
     pub(crate) fn add(&mut self, sequence: SequenceId, events: Events, queue_position: usize) {
-        let accepted = wire::Accepted { queue_position: queue_position as u32 };
+        let accepted = wire::Accepted {
+            queue_position: queue_position as u32,
+        };
         send(&events, Sent::Accepted(accepted));
         self.live.insert(sequence, events);
     }
@@ -35,9 +37,14 @@ impl Followers {
     /// Passes an engine's event on. Whoever does not listen any more cancels by dropping its stream,
     /// so nothing has to be done here about a send that fails.
     pub(crate) fn tell(&mut self, event: &Event) {
-        let Some(events) = self.live.get(&event.sequence) else { return };
+        let Some(events) = self.live.get(&event.sequence) else {
+            return;
+        };
         if !event.prompt_logprobs.is_empty() {
-            let logprobs = event.prompt_logprobs.iter().map(convert::token_logprob_to_wire);
+            let logprobs = event
+                .prompt_logprobs
+                .iter()
+                .map(convert::token_logprob_to_wire);
             let prompt = wire::PromptLogprobs {
                 first_position: event.first_prompt_position,
                 logprobs: logprobs.collect(),
@@ -46,8 +53,10 @@ impl Followers {
         }
         if !event.tokens.is_empty() {
             let tokens = event.tokens.iter().map(convert::sampled_token_to_wire);
-            let tokens =
-                wire::Tokens { first_position: event.first_position, tokens: tokens.collect() };
+            let tokens = wire::Tokens {
+                first_position: event.first_position,
+                tokens: tokens.collect(),
+            };
             send(events, Sent::Tokens(tokens));
         }
         if let Some(finish) = event.finished {

@@ -53,7 +53,12 @@ pub(crate) fn plan_kv(
     if full_blocks < chunk {
         return Err(too_small(smallest));
     }
-    Ok(KvPlan { block_size: BLOCK_SIZE, full_blocks, window_blocks, num_slots })
+    Ok(KvPlan {
+        block_size: BLOCK_SIZE,
+        full_blocks,
+        window_blocks,
+        num_slots,
+    })
 }
 
 #[cfg(test)]
@@ -64,7 +69,12 @@ mod tests {
 
     fn geometry() -> Geometry {
         Geometry {
-            layers: vec![Attention::Sliding, Attention::Full, Attention::Sliding, Attention::Full],
+            layers: vec![
+                Attention::Sliding,
+                Attention::Full,
+                Attention::Sliding,
+                Attention::Full,
+            ],
             hidden: 2880,
             intermediate: 2880,
             num_experts: 32,
@@ -103,6 +113,9 @@ mod tests {
     #[test]
     fn says_how_much_one_sequence_needs() {
         let error = plan_kv(&geometry(), 1 << 20, 64, 256).unwrap_err();
-        assert!(error.contains("--kv-memory") && error.contains("1048576"), "{error}");
+        assert!(
+            error.contains("--kv-memory") && error.contains("1048576"),
+            "{error}"
+        );
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cluster::{Event, Refused, Registration};
 use proto::internal as wire;
-use spec::{Fence, SequenceId, Sampling, Term, TokenId};
+use spec::{Fence, Sampling, SequenceId, Term, TokenId};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -20,10 +20,7 @@ pub(crate) enum Message {
     /// A worker registers.
     Register(Register),
     /// A worker's stream ended. Not heard if a newer stream has the name.
-    Left {
-        name: String,
-        session: u64,
-    },
+    Left { name: String, session: u64 },
     /// A worker got ready, or could not.
     Group(Event),
     /// What a running worker says.

@@ -31,14 +31,27 @@ pub(crate) struct Stalled {
 
 impl ProgressWatch {
     pub(crate) fn new(num_ranks: usize, limit: Duration, now: Duration) -> Self {
-        let fresh = Seen { ticks: 0, moved: now, reported: now, waiting_for: None };
-        Self { limit, seen: vec![fresh; num_ranks] }
+        let fresh = Seen {
+            ticks: 0,
+            moved: now,
+            reported: now,
+            waiting_for: None,
+        };
+        Self {
+            limit,
+            seen: vec![fresh; num_ranks],
+        }
     }
 
     /// Starts the clock again: the ranks were idle and have just been given work.
     pub(crate) fn restart(&mut self, now: Duration) {
         for seen in &mut self.seen {
-            *seen = Seen { moved: now, reported: now, waiting_for: None, ..*seen };
+            *seen = Seen {
+                moved: now,
+                reported: now,
+                waiting_for: None,
+                ..*seen
+            };
         }
     }
 
@@ -50,15 +63,27 @@ impl ProgressWatch {
         waiting_for: Option<Rank>,
         now: Duration,
     ) {
-        let Some(seen) = self.seen.get_mut(rank.index()) else { return };
+        let Some(seen) = self.seen.get_mut(rank.index()) else {
+            return;
+        };
         let moved = if ticks == seen.ticks { seen.moved } else { now };
-        *seen = Seen { ticks, moved, reported: now, waiting_for };
+        *seen = Seen {
+            ticks,
+            moved,
+            reported: now,
+            waiting_for,
+        };
     }
 
     /// Takes in that a rank finished a step.
     pub(crate) fn finished(&mut self, rank: Rank, now: Duration) {
         if let Some(seen) = self.seen.get_mut(rank.index()) {
-            *seen = Seen { moved: now, reported: now, waiting_for: None, ..*seen };
+            *seen = Seen {
+                moved: now,
+                reported: now,
+                waiting_for: None,
+                ..*seen
+            };
         }
     }
 
@@ -66,23 +91,37 @@ impl ProgressWatch {
     /// and either it is silent, or it waits for nobody, or all of them wait.
     pub(crate) fn stalled(&self, now: Duration, owes: impl Fn(Rank) -> bool) -> Option<Stalled> {
         let late = |since: Duration| now.saturating_sub(since) > self.limit;
-        let all = || self.seen.iter().enumerate().map(|(rank, seen)| (Rank(rank as u32), seen));
+        let all = || {
+            self.seen
+                .iter()
+                .enumerate()
+                .map(|(rank, seen)| (Rank(rank as u32), seen))
+        };
         let ranks = || all().filter(|(rank, _)| owes(*rank));
         let limit = self.limit;
         if let Some((rank, _)) = ranks().find(|(_, seen)| late(seen.reported)) {
             let why = format!("rank {rank} has been silent for {limit:?}");
-            return Some(Stalled { to_blame: Some(rank), why });
+            return Some(Stalled {
+                to_blame: Some(rank),
+                why,
+            });
         }
         let stuck = |seen: &Seen| late(seen.moved) && seen.waiting_for.is_none();
         if let Some((rank, _)) = ranks().find(|(_, seen)| stuck(seen)) {
             let why = format!("rank {rank} has made no progress for {limit:?}");
-            return Some(Stalled { to_blame: Some(rank), why });
+            return Some(Stalled {
+                to_blame: Some(rank),
+                why,
+            });
         }
         if ranks().next().is_some() && ranks().all(|(_, seen)| late(seen.moved)) {
             let waits = ranks().filter_map(|(rank, seen)| Some((rank, seen.waiting_for?)));
             let waits: Vec<String> = waits.map(|(a, b)| format!("{a} for {b}")).collect();
             let why = format!("all ranks wait for each other: {}", waits.join(", "));
-            return Some(Stalled { to_blame: None, why });
+            return Some(Stalled {
+                to_blame: None,
+                why,
+            });
         }
         None
     }
@@ -105,7 +144,10 @@ mod tests {
             watch.report(Rank(0), 1, Some(Rank(2)), at(second));
             watch.report(Rank(1), 1, Some(Rank(2)), at(second));
         }
-        assert_eq!(watch.stalled(at(6), |_| true).unwrap().to_blame, Some(Rank(2)));
+        assert_eq!(
+            watch.stalled(at(6), |_| true).unwrap().to_blame,
+            Some(Rank(2))
+        );
     }
 
     #[test]
@@ -125,7 +167,10 @@ mod tests {
             watch.report(Rank(0), 3, None, at(second));
             watch.report(Rank(1), 3, Some(Rank(0)), at(second));
         }
-        assert_eq!(watch.stalled(at(7), |_| true).unwrap().to_blame, Some(Rank(0)));
+        assert_eq!(
+            watch.stalled(at(7), |_| true).unwrap().to_blame,
+            Some(Rank(0))
+        );
     }
 
     #[test]
@@ -144,7 +189,13 @@ mod tests {
     fn a_rank_that_has_answered_owes_no_report() {
         let watch = ProgressWatch::new(2, LIMIT, at(0));
         assert_eq!(watch.stalled(at(7), |_| false), None);
-        assert_eq!(watch.stalled(at(7), |rank| rank == Rank(1)).unwrap().to_blame, Some(Rank(1)));
+        assert_eq!(
+            watch
+                .stalled(at(7), |rank| rank == Rank(1))
+                .unwrap()
+                .to_blame,
+            Some(Rank(1))
+        );
     }
 
     #[test]

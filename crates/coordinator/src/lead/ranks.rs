@@ -69,9 +69,19 @@ impl Ranks {
                     () = end.cancelled() => {}
                 }
             });
-            workers.insert(member.name.clone(), Worker { ranks: ranks.clone(), parts });
+            workers.insert(
+                member.name.clone(),
+                Worker {
+                    ranks: ranks.clone(),
+                    parts,
+                },
+            );
         }
-        Self { fence: plan.fence, workers, _end: end.drop_guard() }
+        Self {
+            fence: plan.fence,
+            workers,
+            _end: end.drop_guard(),
+        }
     }
 
     /// Returns the epoch.
@@ -92,7 +102,10 @@ impl Ranks {
     /// its queue is full, which the engine's limit of steps in flight rules out.
     pub(crate) fn send(&self, step: &Step) -> Result<(), String> {
         for (name, worker) in &self.workers {
-            let parts = worker.ranks.iter().map(|rank| convert::part(&step.parts[rank.index()]));
+            let parts = worker
+                .ranks
+                .iter()
+                .map(|rank| convert::part(&step.parts[rank.index()]));
             let request = wire::RunRequest {
                 fence: Some(convert::fence(step.fence)),
                 step: step.number.0,
@@ -116,7 +129,12 @@ fn request(
         ranks: ranks.iter().map(|rank| rank.0).collect(),
     });
     let layers = (0..plan.placement.num_layers()).map(|layer| wire::LayerPlacement {
-        owners: plan.placement.owners(layer).iter().map(|rank| rank.0).collect(),
+        owners: plan
+            .placement
+            .owners(layer)
+            .iter()
+            .map(|rank| rank.0)
+            .collect(),
     });
     wire::PrepareRequest {
         fence: Some(convert::fence(plan.fence)),
@@ -141,11 +159,17 @@ impl WorkerTask {
         let mut client = match self.prepare().await {
             Ok((client, kept_kv)) => {
                 let name = name.clone();
-                self.tell(Message::Group(Event::Prepared { fence, name, kept_kv })).await;
+                self.tell(Message::Group(Event::Prepared {
+                    fence,
+                    name,
+                    kept_kv,
+                }))
+                .await;
                 client
             }
             Err(why) => {
-                self.tell(Message::Group(Event::PrepareFailed { fence, name, why })).await;
+                self.tell(Message::Group(Event::PrepareFailed { fence, name, why }))
+                    .await;
                 return;
             }
         };
@@ -157,7 +181,11 @@ impl WorkerTask {
     async fn prepare(&self) -> Result<(StepServiceClient<Channel>, Vec<bool>), String> {
         let channel = endpoint(&self.member.address)?.connect().await;
         let channel = channel.map_err(|error| {
-            format!("cannot connect to {}: {}", self.member.address, chain(&error))
+            format!(
+                "cannot connect to {}: {}",
+                self.member.address,
+                chain(&error)
+            )
         })?;
         let mut client = StepServiceClient::new(channel)
             .max_decoding_message_size(limits::MAX_INTERNAL_MESSAGE)

@@ -85,7 +85,10 @@ impl StepLoop {
             max_step_rows: setup.max_step_rows,
             vocab_size: setup.vocab_size,
             num_ranks,
-            connect: Connect { messages: setup.messages, tasks: setup.tasks },
+            connect: Connect {
+                messages: setup.messages,
+                tasks: setup.tasks,
+            },
             state: setup.state,
             shutdown: setup.shutdown,
             done: setup.done,
@@ -131,7 +134,10 @@ impl StepLoop {
                 break;
             }
         }
-        self.followers.fail_all(&unavailable("the coordinator is ending", limits::RETRY_AFTER));
+        self.followers.fail_all(&unavailable(
+            "the coordinator is ending",
+            limits::RETRY_AFTER,
+        ));
         self.done.cancel();
     }
 
@@ -161,11 +167,21 @@ impl StepLoop {
     }
 
     fn is_current(&self, fence: Fence) -> bool {
-        self.ranks.as_ref().is_some_and(|ranks| ranks.fence() == fence)
+        self.ranks
+            .as_ref()
+            .is_some_and(|ranks| ranks.fence() == fence)
     }
 
     fn submit(&mut self, submit: Submit) {
-        let Submit { tokens, sampling, max_tokens, stop_tokens, events, reply, .. } = submit;
+        let Submit {
+            tokens,
+            sampling,
+            max_tokens,
+            stop_tokens,
+            events,
+            reply,
+            ..
+        } = submit;
         if self.shutdown.is_cancelled() {
             let ending = unavailable("the coordinator is ending", limits::RETRY_AFTER);
             return drop(reply.send(Err(ending)));
@@ -182,7 +198,10 @@ impl StepLoop {
             prompt_len: tokens.len(),
             tokens,
             sampling,
-            stop: Stop { max_tokens, stop_tokens },
+            stop: Stop {
+                max_tokens,
+                stop_tokens,
+            },
             principal,
             cache_salt: salt.finish(),
         });
@@ -200,7 +219,12 @@ impl StepLoop {
     }
 
     fn register(&mut self, register: Register) {
-        let Register { registration, session, evict, reply } = register;
+        let Register {
+            registration,
+            session,
+            evict,
+            reply,
+        } = register;
         let (name, incarnation) = (registration.name.clone(), registration.incarnation);
         let (address, build) = (registration.address.clone(), registration.build.clone());
         let actions = match self.leader.register(registration, self.now()) {
@@ -211,7 +235,14 @@ impl StepLoop {
             }
         };
         tracing::info!(worker = %name, %address, %build, "worker registered");
-        self.sessions.insert(name, Session { number: session, incarnation, evict });
+        self.sessions.insert(
+            name,
+            Session {
+                number: session,
+                incarnation,
+                evict,
+            },
+        );
         let term = self.leader.status().fence.term;
         // If the worker is gone already, the end of its stream says so.
         drop(reply.send(Ok(term)));
@@ -219,7 +250,11 @@ impl StepLoop {
     }
 
     fn left(&mut self, name: String, session: u64) {
-        if self.sessions.get(&name).is_none_or(|current| current.number != session) {
+        if self
+            .sessions
+            .get(&name)
+            .is_none_or(|current| current.number != session)
+        {
             return;
         }
         if let Some(Session { incarnation, .. }) = self.sessions.remove(&name) {
@@ -264,8 +299,9 @@ impl StepLoop {
     fn serve(&mut self, fence: Fence, kept_kv: &[bool]) {
         tracing::info!(epoch = %fence, kept_kv = ?kept_kv, "serving");
         let ranks = kept_kv.iter().enumerate();
-        let homes: Vec<Option<Rank>> =
-            ranks.map(|(rank, kept)| kept.then_some(Rank(rank as u32))).collect();
+        let homes: Vec<Option<Rank>> = ranks
+            .map(|(rank, kept)| kept.then_some(Rank(rank as u32)))
+            .collect();
         let begun = self.engine.begin_epoch(fence, &homes);
         begun.expect("the leader's fences ascend, and each rank is its own home");
         self.progress = ProgressWatch::new(self.num_ranks, limits::PROGRESS_LIMIT, self.now());
@@ -273,7 +309,9 @@ impl StepLoop {
     }
 
     fn fail_step(&mut self, why: String, silent: Option<Rank>) {
-        let Some(fence) = self.ranks.as_ref().map(Ranks::fence) else { return };
+        let Some(fence) = self.ranks.as_ref().map(Ranks::fence) else {
+            return;
+        };
         self.tell_leader(Event::StepFailed { fence, why, silent });
     }
 
@@ -284,13 +322,17 @@ impl StepLoop {
             Said::Failed(failed) => {
                 let by = failed.blamed.map(|rank| format!(", blaming rank {rank}"));
                 let by = by.unwrap_or_default();
-                Err(format!("step {} failed on rank {}{by}: {}", failed.step, failed.rank, failed.reason))
+                Err(format!(
+                    "step {} failed on rank {}{by}: {}",
+                    failed.step, failed.rank, failed.reason
+                ))
             }
             Said::Progress(progress) => {
                 let now = self.now();
                 for rank in progress.ranks {
                     let waiting_for = rank.waiting_for.map(Rank);
-                    self.progress.report(Rank(rank.rank), rank.ticks, waiting_for, now);
+                    self.progress
+                        .report(Rank(rank.rank), rank.ticks, waiting_for, now);
                 }
                 Ok(())
             }
@@ -298,12 +340,22 @@ impl StepLoop {
     }
 
     fn done(&mut self, name: &str, done: wire::StepDone) -> Result<(), String> {
-        let own = self.ranks.as_ref().map(|ranks| ranks.of(name).to_vec()).unwrap_or_default();
-        let flying = self.flying.iter_mut().find(|flying| flying.number.0 == done.step);
-        let flying = flying.ok_or_else(|| format!("answered step {}, which is not due", done.step))?;
+        let own = self
+            .ranks
+            .as_ref()
+            .map(|ranks| ranks.of(name).to_vec())
+            .unwrap_or_default();
+        let flying = self
+            .flying
+            .iter_mut()
+            .find(|flying| flying.number.0 == done.step);
+        let flying =
+            flying.ok_or_else(|| format!("answered step {}, which is not due", done.step))?;
         let ranks: Vec<Rank> = done.parts.iter().map(|part| Rank(part.rank)).collect();
         if ranks != own {
-            return Err(format!("answered for the ranks {ranks:?}, it holds {own:?}"));
+            return Err(format!(
+                "answered for the ranks {ranks:?}, it holds {own:?}"
+            ));
         }
         for part in done.parts {
             let result = convert::part_result(part);
@@ -323,8 +375,14 @@ impl StepLoop {
 
     /// Gives the engine every step, in order, that all ranks have answered.
     fn complete(&mut self) -> Result<(), String> {
-        while self.flying.front().is_some_and(|step| step.results.iter().all(Option::is_some)) {
-            let Some(step) = self.flying.pop_front() else { break };
+        while self
+            .flying
+            .front()
+            .is_some_and(|step| step.results.iter().all(Option::is_some))
+        {
+            let Some(step) = self.flying.pop_front() else {
+                break;
+            };
             let results = step.results.into_iter().flatten().collect();
             let completed = self.engine.complete(step.number, results);
             let completed = completed.map_err(|error| error.to_string())?;
@@ -338,13 +396,21 @@ impl StepLoop {
     /// Sends steps for as long as the engine plans any.
     fn plan(&mut self) {
         while self.serving {
-            let Some(step) = self.engine.next_step() else { break };
+            let Some(step) = self.engine.next_step() else {
+                break;
+            };
             if self.flying.is_empty() {
                 self.progress.restart(self.now());
             }
             let results = vec![None; self.num_ranks];
-            self.flying.push_back(Flying { number: step.number, results });
-            let sent = self.ranks.as_ref().map_or(Ok(()), |ranks| ranks.send(&step));
+            self.flying.push_back(Flying {
+                number: step.number,
+                results,
+            });
+            let sent = self
+                .ranks
+                .as_ref()
+                .map_or(Ok(()), |ranks| ranks.send(&step));
             if let Err(name) = sent {
                 self.fail_step(format!("worker '{name}' takes no steps"), None);
             }
@@ -387,7 +453,10 @@ impl StepLoop {
 /// A sampled id indexes the vocabulary later, so it is checked where it enters.
 fn check_tokens(result: &PartResult, vocab_size: usize) -> Result<(), String> {
     let sampled = result.lines.iter().flat_map(|line| &line.tokens);
-    match sampled.map(|sampled| sampled.token).find(|token| token.index() >= vocab_size) {
+    match sampled
+        .map(|sampled| sampled.token)
+        .find(|token| token.index() >= vocab_size)
+    {
         None => Ok(()),
         Some(token) => Err(format!(
             "rank {} sampled token {token}, the vocabulary has {vocab_size}",
