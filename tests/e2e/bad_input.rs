@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use e2e::{Cluster, Setup, binary, get, post};
+use e2e::{Cluster, Setup, binary, free_address, get, post};
 use serde_json::{Value, json};
 
 #[test]
@@ -59,25 +59,24 @@ fn a_port_in_use_is_named() {
 
 #[test]
 fn a_model_that_is_not_there_is_named() {
-    let (code, said) = run(&[
+    let [grpc, http] = [free_address(), free_address()];
+    let arguments = [
         "up",
         "--model",
         "/no/such/model",
         "--grpc",
-        "127.0.0.1:0",
+        &grpc,
         "--http",
-        "127.0.0.1:0",
-    ]);
+        &http,
+    ];
+    let (code, said) = run(&arguments);
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("/no/such/model"), "{said}");
 }
 
 #[test]
 fn a_worker_with_another_model_is_refused_and_told_why() {
-    let internal = {
-        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        socket.local_addr().unwrap().to_string()
-    };
+    let internal = free_address();
     let mut coordinator = Command::new(binary())
         .args([
             "coordinator",

@@ -5,4 +5,5 @@ mod bad_input;
 mod commands;
 mod equality;
 mod faults;
+mod order;
 mod python;

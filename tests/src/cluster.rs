@@ -55,13 +55,17 @@ pub struct Cluster {
     log: TempDir,
 }
 
-/// Finds a port that nobody uses; another process may take it before we do, so callers try again.
-fn free_port() -> u16 {
+/// Finds an address that nobody listens on. Another process may take it before the caller does;
+/// the system hands ports out in turn, so that takes thousands of sockets in between.
+///
+/// # Panics
+///
+/// If the machine has no free port.
+#[must_use]
+pub fn free_address() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("the machine has free ports");
-    listener
-        .local_addr()
-        .expect("a bound socket has an address")
-        .port()
+    let address = listener.local_addr();
+    address.expect("a bound socket has an address").to_string()
 }
 
 impl Cluster {
@@ -72,17 +76,12 @@ impl Cluster {
     /// If it does not get ready; its log is in the message.
     #[must_use]
     pub fn start(setup: &Setup) -> Self {
-        let (grpc, http) = (free_port(), free_port());
+        let (grpc, http) = (free_address(), free_address());
         let log = TempDir::new().expect("a temporary folder can be made");
         let stderr = std::fs::File::create(log.path().join("log")).expect("a log can be written");
         let mut command = Command::new(binary());
-        command.args(["up", "--grpc", &format!("127.0.0.1:{grpc}")]);
-        command.args([
-            "--http",
-            &format!("127.0.0.1:{http}"),
-            "--kv-memory",
-            "16MiB",
-        ]);
+        command.args(["up", "--grpc", &grpc, "--http", &http]);
+        command.args(["--kv-memory", setup.kv_memory]);
         command.args([
             "--workers",
             &setup.workers.to_string(),
@@ -101,10 +100,7 @@ impl Cluster {
             .stderr(stderr)
             .spawn();
         let up = up.expect("the binary starts");
-        let (grpc, http) = (
-            format!("http://127.0.0.1:{grpc}"),
-            format!("http://127.0.0.1:{http}"),
-        );
+        let (grpc, http) = (format!("http://{grpc}"), format!("http://{http}"));
         let mut cluster = Self {
             up,
             grpc,

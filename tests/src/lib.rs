@@ -4,6 +4,6 @@ mod cluster;
 mod http;
 mod process;
 
-pub use cluster::{Cluster, Setup};
+pub use cluster::{Cluster, Setup, free_address};
 pub use http::{Answer, get, post, post_stream};
 pub use process::{binary, children_of, is_alive, signal, wait_until};

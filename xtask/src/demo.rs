@@ -1,25 +1,17 @@
 //! `cargo xtask demo`: builds the binary and lets it show itself.
 
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
 use crate::command::{self, cargo};
 
-/// Runs `conclave up --demo`; Ctrl-C goes to it, too, and ends it in order.
+/// Becomes `conclave up --demo`; Ctrl-C ends that in order.
 pub(crate) fn run() -> Result<(), String> {
     let build = ["build", "--release", "--locked", "--package", "cli"];
     println!("building conclave (the first time takes a few minutes) ...");
-    run_cargo(&build)?;
-    run_cargo(&[
-        "run",
-        "--release",
-        "--locked",
-        "--quiet",
-        "--package",
-        "cli",
-        "--",
-        "up",
-        "--demo",
-    ])
-}
-
-fn run_cargo(arguments: &[&str]) -> Result<(), String> {
-    command::run(cargo(arguments))
+    command::run(cargo(&build))?;
+    let binary = command::target().join("release/conclave");
+    let mut up = Command::new(&binary);
+    let error = up.args(["up", "--workers", "2", "--demo"]).exec();
+    Err(format!("{}: {error}", binary.display()))
 }

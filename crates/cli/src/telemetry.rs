@@ -16,7 +16,15 @@ pub(crate) enum LogFormat {
 
 /// Installs the subscriber. `CONCLAVE_LOG` filters, for instance `debug` or `coordinator=debug`.
 pub(crate) fn install(format: LogFormat) {
-    let filter = EnvFilter::try_from_env("CONCLAVE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let wanted = std::env::var_os("CONCLAVE_LOG").map(|value| value.to_string_lossy().into_owned());
+    let filter = match wanted.as_deref().map(EnvFilter::try_new) {
+        None => EnvFilter::new("info"),
+        Some(Ok(filter)) => filter,
+        Some(Err(error)) => {
+            eprintln!("CONCLAVE_LOG is not understood ({error}); logging at info");
+            EnvFilter::new("info")
+        }
+    };
     let ansi = std::io::stderr().is_terminal();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -159,7 +159,7 @@ impl Leader {
         let seats = Seats::new(config.num_ranks);
         let state = State::Gathering {
             not_before: Duration::ZERO,
-            why: "no worker has come yet".into(),
+            why: "waiting for workers".into(),
         };
         let term = Term(highest_term.0 + 1);
         Self {

@@ -29,7 +29,7 @@ impl Seats {
     }
 
     /// Seats `name` on `count` ranks: its own if it has as many, else the lowest that are free or
-    /// held by somebody who is not `live`. Returns false, and changes nothing, if there are too few.
+    /// held by somebody who is not `live`. Returns false, and takes none, if there are too few.
     pub(crate) fn seat(&mut self, name: &str, count: usize, live: impl Fn(&str) -> bool) -> bool {
         if self.of(name).len() == count {
             return true;
@@ -45,13 +45,14 @@ impl Seats {
             let fitting = seats.filter(|(_, holder)| open(holder) && holder.is_none() == empty);
             chosen.extend(fitting.map(|(rank, _)| rank).take(count - chosen.len()));
         }
-        if chosen.len() < count {
-            return false;
-        }
+        // Also of seats that are too few: who cannot have all it needs keeps none from others.
         for holder in &mut self.holders {
             if holder.as_deref() == Some(name) {
                 *holder = None;
             }
+        }
+        if chosen.len() < count {
+            return false;
         }
         for rank in chosen {
             self.holders[rank] = Some(name.into());

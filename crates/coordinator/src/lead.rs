@@ -5,6 +5,7 @@
 
 mod attend;
 mod convert;
+mod flight;
 mod follow;
 mod followers;
 mod kv;
@@ -19,6 +20,7 @@ use proto::internal::cluster_service_server::ClusterServiceServer;
 use proto::internal::lead_service_server::LeadServiceServer;
 use spec::{Fence, Geometry};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -54,7 +56,7 @@ pub(crate) struct Lead {
 }
 
 impl Lead {
-    /// Starts the step loop on `tasks`; it ends, once its sequences have, after `shutdown`, and then
+    /// Starts the step loop on `tasks` and returns how to wait for its end; it ends, once its sequences have, after `shutdown`, and then
     /// cancels `done`. Workers' streams stay until then.
     ///
     /// # Errors
@@ -65,7 +67,7 @@ impl Lead {
         tasks: &TaskTracker,
         shutdown: CancellationToken,
         done: CancellationToken,
-    ) -> Result<Self, String> {
+    ) -> Result<(Self, JoinHandle<Result<(), String>>), String> {
         let geometry = &config.geometry;
         let kv = kv::plan_kv(
             geometry,
@@ -108,8 +110,8 @@ impl Lead {
             shutdown,
             done: done.clone(),
         });
-        tasks.spawn(step_loop.run(inbox, cancelled));
-        Ok(Self {
+        let ended = tasks.spawn(step_loop.run(inbox, cancelled));
+        let lead = Self {
             attend: attend::Attend::new(messages.clone(), tasks.clone(), done.clone()),
             follow: follow::Follow {
                 messages,
@@ -121,7 +123,8 @@ impl Lead {
                 done,
             },
             max_context,
-        })
+        };
+        Ok((lead, ended))
     }
 
     /// Returns the most positions a sequence can have: the model's, or what KV memory allows.

@@ -21,8 +21,29 @@ pub(crate) const CONNECT: Duration = Duration::from_secs(2);
 /// How long a worker may prepare without reporting progress in loading.
 pub(crate) const PREPARE_SILENCE: Duration = Duration::from_secs(30);
 
-/// HTTP/2 keepalive between coordinator and workers: a vanished machine is noticed within two.
+/// HTTP/2 keepalive between coordinator and workers.
 pub(crate) const KEEPALIVE: Duration = Duration::from_secs(1);
+
+/// A worker that does not answer a keepalive for this long has vanished; a busy machine is slower
+/// than one second at times.
+pub(crate) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// HTTP/2 keepalive towards clients, which may be far away or asleep for a moment.
+pub(crate) const CLIENT_KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// See [`CLIENT_KEEPALIVE`].
+pub(crate) const CLIENT_KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Bytes of one sequence's events on their way from lead to front. The connection's window is as
+/// large as HTTP/2 allows, so that a client that does not read holds up nobody else.
+pub(crate) const FOLLOW_WINDOW: u32 = 256 << 10;
+
+/// See [`FOLLOW_WINDOW`].
+pub(crate) const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
+
+/// Failures of steps in a row, none completed in between, after which the sequences of the failing
+/// step are ended: one of them cannot be computed, and the others would wait for ever.
+pub(crate) const MAX_BARREN: usize = 5;
 
 /// Messages waiting for the step loop. Each sender waits when it is full, so that nothing is lost.
 pub(crate) const LOOP_QUEUE: usize = 4096;

@@ -56,8 +56,8 @@ pub enum Error {
     /// The configuration cannot work.
     #[error("{0}")]
     Config(String),
-    /// A server failed.
-    #[error("the {server} server failed: {why}")]
+    /// The lead or a server failed.
+    #[error("the {server} failed: {why}")]
     Server {
         /// Which.
         server: &'static str,
@@ -101,7 +101,14 @@ impl Running {
             failure = self.failures.recv() => failure,
             () = self.shutdown.cancelled() => None,
         };
-        self.front.drain(limits::DRAIN).await;
+        // A client that does not read can hold its generation's end up for longer.
+        let drain = self.front.drain(limits::DRAIN);
+        if tokio::time::timeout(limits::DRAIN + CLOSE, drain)
+            .await
+            .is_err()
+        {
+            tracing::warn!("clients that do not read were left behind");
+        }
         self.drained.cancel();
         self.lead_shutdown.cancel();
         self.tasks.close();
@@ -133,7 +140,7 @@ pub fn start(
     let weights_fingerprint = config.lead.weights_fingerprint.clone();
     let vocab_size = config.lead.geometry.vocab_size as u32;
     let lead = Lead::start(config.lead, &tasks, lead_shutdown.clone(), done.clone());
-    let lead = lead.map_err(Error::Config)?;
+    let (lead, lead_ended) = lead.map_err(Error::Config)?;
 
     let internal = listeners
         .internal
@@ -145,6 +152,8 @@ pub fn start(
     let channel = Endpoint::from_shared(format!("http://{internal}"))
         .map_err(|error| Error::Config(error.to_string()))?
         .tcp_nodelay(true)
+        .initial_stream_window_size(limits::FOLLOW_WINDOW)
+        .initial_connection_window_size(limits::CONNECTION_WINDOW)
         .connect_lazy();
     let served = config.served;
     let model = Model {
@@ -161,20 +170,20 @@ pub fn start(
     let lead_client = LeadServiceClient::new(channel);
     let front = Front::start(FRONT, model, served.tokenizer, lead_client);
 
-    let servers = Server::builder()
+    let internal = Server::builder()
         .tcp_nodelay(true)
         .http2_keepalive_interval(Some(limits::KEEPALIVE))
-        .http2_keepalive_timeout(Some(limits::KEEPALIVE));
-    let internal = servers
-        .clone()
+        .http2_keepalive_timeout(Some(limits::KEEPALIVE_TIMEOUT))
         .add_service(lead.cluster_service())
         .add_service(lead.lead_service())
         .serve_with_incoming_shutdown(
             TcpIncoming::from(listeners.internal).with_nodelay(Some(true)),
             done.cancelled_owned(),
         );
-    let grpc = servers
-        .clone()
+    let grpc = Server::builder()
+        .tcp_nodelay(true)
+        .http2_keepalive_interval(Some(limits::CLIENT_KEEPALIVE))
+        .http2_keepalive_timeout(Some(limits::CLIENT_KEEPALIVE_TIMEOUT))
         .add_routes(front.grpc())
         .serve_with_incoming_shutdown(
             TcpIncoming::from(listeners.grpc).with_nodelay(Some(true)),
@@ -183,13 +192,16 @@ pub fn start(
     let http = axum::serve(listeners.http, front.http())
         .with_graceful_shutdown(drained.clone().cancelled_owned());
 
-    watch(&tasks, &failing, "internal", async {
+    watch(&tasks, &failing, "lead", async {
+        lead_ended.await.map_err(|error| error.to_string())?
+    });
+    watch(&tasks, &failing, "internal server", async {
         internal.await.map_err(|e| e.to_string())
     });
-    watch(&tasks, &failing, "gRPC", async {
+    watch(&tasks, &failing, "gRPC server", async {
         grpc.await.map_err(|e| e.to_string())
     });
-    watch(&tasks, &failing, "HTTP", async {
+    watch(&tasks, &failing, "HTTP server", async {
         http.await.map_err(|e| e.to_string())
     });
     Ok(Running {

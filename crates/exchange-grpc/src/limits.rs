@@ -22,8 +22,9 @@ pub const ENTER_LIMIT: Duration = Duration::from_secs(3);
 /// How long the streams of an epoch that has been left may take to end in order.
 pub(crate) const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
-/// How often an HTTP/2 connection is tested, also while it is idle. A process that dies is seen at
-/// once, as its sockets are reset; this is for a host or a network that goes silent.
+/// How often an HTTP/2 connection is tested; always, as a stream is open on it for the whole epoch. A
+/// process that dies is seen at once, as its sockets are reset; this is for a host or a network that
+/// goes silent.
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long the answer to such a test may take. Longer than a busy machine may keep a thread from

@@ -133,14 +133,21 @@ fn run_experts(
         let weights = experts
             .expert(expert)
             .expect("the placement was checked against the weights");
-        if pairs > 0 && pairs + range.len() > limit {
-            run(&slice);
-            slice.clear();
-            pairs = 0;
+        // An expert that most rows chose is cut, too.
+        for range in range
+            .clone()
+            .step_by(limit)
+            .map(|start| start..range.end.min(start + limit))
+        {
+            if pairs > 0 && pairs + range.len() > limit {
+                run(&slice);
+                slice.clear();
+                pairs = 0;
+            }
+            pairs += range.len();
+            let (rows, outputs) = (&grouped.rows[range.clone()], &grouped.outputs[range]);
+            slice.push(expert_work(&weights, rows, outputs));
         }
-        pairs += range.len();
-        let (rows, outputs) = (&grouped.rows[range.clone()], &grouped.outputs[range]);
-        slice.push(expert_work(&weights, rows, outputs));
     }
     if !slice.is_empty() {
         run(&slice);

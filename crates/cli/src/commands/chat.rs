@@ -6,6 +6,7 @@ use std::io::{BufRead, IsTerminal, Write};
 use proto::v1::chat_response::Event;
 use proto::v1::generation_service_client::GenerationServiceClient;
 use proto::v1::{Channel as HarmonyChannel, ChatRequest, Message, ReasoningEffort, Role};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tonic::transport::Channel;
 
@@ -48,6 +49,9 @@ pub(crate) async fn run(args: ChatArgs) -> Outcome {
     if std::io::stdin().is_terminal() {
         eprintln!("Ctrl-C cancels an answer, Ctrl-D ends.");
     }
+    // One listener from now on: the first takes the default away from Ctrl-C, for good.
+    let interrupt = signal(SignalKind::interrupt());
+    let mut interrupt = interrupt.map_err(|error| format!("cannot listen for Ctrl-C: {error}"))?;
     let mut questions = read_lines();
     let mut history: Vec<Message> = Vec::new();
     loop {
@@ -56,7 +60,7 @@ pub(crate) async fn run(args: ChatArgs) -> Outcome {
         }
         let question = tokio::select! {
             question = questions.recv() => question,
-            _ = tokio::signal::ctrl_c() => None,
+            _ = interrupt.recv() => None,
         };
         let Some(question) = question else { break };
         if question.trim().is_empty() {
@@ -65,9 +69,10 @@ pub(crate) async fn run(args: ChatArgs) -> Outcome {
         history.push(message(Role::User, question));
         let surplus = history.len().saturating_sub(MAX_HISTORY);
         history.drain(..surplus);
-        match answer(&mut client, &args, &history).await {
+        match answer(&mut client, request(&args, &history), &mut interrupt).await {
             Ok(messages) => history.extend(messages),
             Err(why) => {
+                println!("{}", Colours::of_terminal().plain);
                 eprintln!("error: {why}");
                 history.pop();
             }
@@ -119,11 +124,17 @@ fn request(args: &ChatArgs, history: &[Message]) -> ChatRequest {
 /// Streams one answer; returns its messages, for the next question. A cancelled answer has none.
 async fn answer(
     client: &mut GenerationServiceClient<Channel>,
-    args: &ChatArgs,
-    history: &[Message],
+    request: ChatRequest,
+    interrupt: &mut Signal,
 ) -> Result<Vec<Message>, String> {
     let colours = Colours::of_terminal();
-    let events = client.chat(request(args, history)).await;
+    let events = tokio::select! {
+        events = client.chat(request) => events,
+        _ = interrupt.recv() => {
+            eprintln!("[cancelled]");
+            return Ok(Vec::new());
+        }
+    };
     let mut events = events
         .map_err(|status| client::in_words(&status))?
         .into_inner();
@@ -131,7 +142,7 @@ async fn answer(
     loop {
         let event = tokio::select! {
             event = events.message() => event.map_err(|status| client::in_words(&status))?,
-            _ = tokio::signal::ctrl_c() => {
+            _ = interrupt.recv() => {
                 println!("{}", colours.plain);
                 eprintln!("[cancelled]");
                 return Ok(Vec::new());

@@ -18,8 +18,12 @@ pub(crate) async fn run(args: CoordinatorArgs) -> Outcome {
         internal: listen(args.internal, "--internal").await?,
     };
     let model_name = args.model.clone();
-    let opened = tokio::task::spawn_blocking(move || model::open(&model_name)).await;
-    let opened = opened.map_err(|error| format!("opening the model failed: {error}"))??;
+    let opening = tokio::task::spawn_blocking(move || model::open(&model_name));
+    let opened = tokio::select! {
+        opened = opening => opened.map_err(|error| format!("opening the model failed: {error}"))??,
+        // The thread that opens it is left behind; it changes nothing.
+        () = shutdown.cancelled() => return Ok(()),
+    };
     let config = config(&args, &opened)?;
     let (grpc, http) = (address(&listeners.grpc)?, address(&listeners.http)?);
     let internal = address(&listeners.internal)?;

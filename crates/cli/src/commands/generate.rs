@@ -52,7 +52,8 @@ pub(crate) async fn run(args: GenerateArgs) -> Outcome {
                 }
             }
             Some(Event::Finished(finished)) => {
-                println!();
+                // Whoever read us may have gone with the last token.
+                writeln!(out).ok();
                 eprintln!("{}", figures(&finished));
                 return Ok(());
             }

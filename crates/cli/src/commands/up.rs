@@ -143,6 +143,11 @@ async fn until_serving(grpc: SocketAddr) {
 }
 
 fn check_free(address: SocketAddr, flag: &str) -> Outcome {
+    if address.port() == 0 {
+        return Err(format!(
+            "{flag} {address}: choose a port, so that clients can be told of it"
+        ));
+    }
     match std::net::TcpListener::bind(address) {
         Ok(_) => Ok(()),
         Err(error) => Err(format!(

@@ -29,8 +29,10 @@ pub(crate) async fn run(args: WorkerArgs) -> Outcome {
         advertise: args.advertise,
         max_kv_bytes: machine_memory()?,
     };
-    let running = worker::start(config, listener, shutdown).await;
-    let running = running.map_err(in_words)?;
+    let running = tokio::select! {
+        running = worker::start(config, listener, shutdown.clone()) => running.map_err(in_words)?,
+        () = shutdown.cancelled() => return Ok(()),
+    };
     running.wait().await.map_err(in_words)
 }
 

@@ -135,22 +135,29 @@ impl ClusterService for Attend {
         let name = registration.name.clone();
         let session = self.sessions.fetch_add(1, Ordering::Relaxed);
         let evict = self.done.child_token();
-        let term = self.register(registration, session, evict.clone()).await?;
-
         let (answers, stream) = mpsc::channel(ANSWER_QUEUE);
-        let messages = self.messages.clone();
+        let (accepted, answer) = oneshot::channel();
+        let attend = self.clone();
+        // The handler may be dropped at any moment; this task is not, so a member that was taken in
+        // is always told to have left.
         self.tasks.spawn(async move {
-            let stay = listen(said, &answers, term);
+            let term = match attend.register(registration, session, evict.clone()).await {
+                Ok(term) => term,
+                Err(status) => return drop(accepted.send(Err(status))),
+            };
+            accepted.send(Ok(())).ok();
             let end = tokio::select! {
-                end = stay => end,
+                end = listen(said, &answers, term) => end,
                 () = evict.cancelled() => Status::unavailable("sent away by the lead"),
             };
             tracing::info!(worker = %name, reason = end.message(), "worker left");
-            // The loop is told even when the worker no longer listens; after done nobody is.
+            // The loop is told even when the worker no longer listens; once done, nobody is.
             drop(answers.try_send(Err(end)));
-            drop(messages.send(Message::Left { name, session }).await);
+            drop(attend.messages.send(Message::Left { name, session }).await);
             drop(seat);
         });
+        let ending = |_| Status::unavailable("the coordinator is ending");
+        answer.await.map_err(ending)??;
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 }

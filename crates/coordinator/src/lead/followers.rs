@@ -34,12 +34,12 @@ impl Followers {
         self.live.is_empty()
     }
 
-    /// Passes an engine's event on. Whoever does not listen any more cancels by dropping its stream,
-    /// so nothing has to be done here about a send that fails.
-    pub(crate) fn tell(&mut self, event: &Event) {
+    /// Passes an engine's event on; returns false if nobody listens any more.
+    pub(crate) fn tell(&mut self, event: &Event) -> bool {
         let Some(events) = self.live.get(&event.sequence) else {
-            return;
+            return false;
         };
+        let mut heard = true;
         if !event.prompt_logprobs.is_empty() {
             let logprobs = event
                 .prompt_logprobs
@@ -49,7 +49,7 @@ impl Followers {
                 first_position: event.first_prompt_position,
                 logprobs: logprobs.collect(),
             };
-            send(events, Sent::PromptLogprobs(prompt));
+            heard &= send(events, Sent::PromptLogprobs(prompt));
         }
         if !event.tokens.is_empty() {
             let tokens = event.tokens.iter().map(convert::sampled_token_to_wire);
@@ -57,7 +57,7 @@ impl Followers {
                 first_position: event.first_position,
                 tokens: tokens.collect(),
             };
-            send(events, Sent::Tokens(tokens));
+            heard &= send(events, Sent::Tokens(tokens));
         }
         if let Some(finish) = event.finished {
             let reason = match finish {
@@ -68,8 +68,19 @@ impl Followers {
                 reason: reason.into(),
                 cached_prompt_tokens: event.cached_prompt_tokens,
             };
-            send(events, Sent::Finished(finished));
+            heard &= send(events, Sent::Finished(finished));
             self.live.remove(&event.sequence);
+        }
+        if !heard {
+            self.live.remove(&event.sequence);
+        }
+        heard
+    }
+
+    /// Ends a stream with an error.
+    pub(crate) fn fail(&mut self, sequence: SequenceId, status: &Status) {
+        if let Some(events) = self.live.remove(&sequence) {
+            drop(events.send(Err(status.clone())));
         }
     }
 
@@ -81,6 +92,9 @@ impl Followers {
     }
 }
 
-fn send(events: &Events, event: Sent) {
-    drop(events.send(Ok(wire::FollowResponse { event: Some(event) })));
+/// Returns whether anybody listens.
+fn send(events: &Events, event: Sent) -> bool {
+    events
+        .send(Ok(wire::FollowResponse { event: Some(event) }))
+        .is_ok()
 }

@@ -8,6 +8,9 @@ pub(crate) const BLOCK_SIZE: usize = 16;
 /// Bytes of one KV element: exact numerics keep `f32`.
 const ELEMENT: usize = 4;
 
+/// Most sequences of a rank that anybody has a use for; also what a worker accepts.
+const MAX_SLOTS: usize = 65_536;
+
 /// Window blocks a sequence may keep in the prefix cache beside its window.
 const CACHED_WINDOWS: usize = 1;
 
@@ -34,7 +37,9 @@ pub(crate) fn plan_kv(
     let windows = |slots: usize| slots * window * (1 + CACHED_WINDOWS) + chunk;
     let fitting = |slots: &usize| windows(*slots) * window_block <= budget / 2;
     // The engine gives every sequence that decodes its row in every step.
-    let num_slots = (1..=max_sequences.min(max_step_rows)).rev().find(fitting);
+    let num_slots = (1..=max_sequences.min(max_step_rows).min(MAX_SLOTS))
+        .rev()
+        .find(fitting);
     let too_small = |needed: usize| {
         format!(
             "a KV budget of {budget} bytes a rank is too small: one sequence needs {needed} bytes; \

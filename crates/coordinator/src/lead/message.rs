@@ -29,6 +29,12 @@ pub(crate) enum Message {
         name: String,
         said: wire::RunResponse,
     },
+    /// A worker refuses the plan itself: no other attempt will do.
+    Hopeless {
+        fence: Fence,
+        name: String,
+        why: String,
+    },
     /// A worker's stream of steps broke.
     Broken {
         fence: Fence,

@@ -66,7 +66,9 @@ impl ProgressWatch {
         let Some(seen) = self.seen.get_mut(rank.index()) else {
             return;
         };
-        let moved = if ticks == seen.ticks { seen.moved } else { now };
+        // Whom it waits for changes when a frame comes, before the next tick.
+        let same = ticks == seen.ticks && waiting_for == seen.waiting_for;
+        let moved = if same { seen.moved } else { now };
         *seen = Seen {
             ticks,
             moved,

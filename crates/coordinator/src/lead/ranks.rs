@@ -10,7 +10,7 @@ use proto::internal::prepare_response::State;
 use proto::internal::step_service_client::StepServiceClient;
 use spec::{Fence, KvPlan, Rank, Step};
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -146,6 +146,30 @@ fn request(
     }
 }
 
+/// Why a worker did not get ready.
+struct NotReady {
+    why: String,
+    /// It refuses the plan itself, so the same plan would be refused again.
+    forever: bool,
+}
+
+impl NotReady {
+    fn later(why: String) -> Self {
+        Self {
+            why,
+            forever: false,
+        }
+    }
+
+    fn of(status: &Status) -> Self {
+        let forever = status.code() == Code::InvalidArgument;
+        Self {
+            why: in_words(status),
+            forever,
+        }
+    }
+}
+
 struct WorkerTask {
     fence: Fence,
     member: Registration,
@@ -167,10 +191,15 @@ impl WorkerTask {
                 .await;
                 client
             }
-            Err(why) => {
-                self.tell(Message::Group(Event::PrepareFailed { fence, name, why }))
-                    .await;
-                return;
+            Err(NotReady { why, forever: true }) => {
+                return self.tell(Message::Hopeless { fence, name, why }).await;
+            }
+            Err(NotReady {
+                why,
+                forever: false,
+            }) => {
+                let failed = Event::PrepareFailed { fence, name, why };
+                return self.tell(Message::Group(failed)).await;
             }
         };
         let why = self.listen(&mut client, queue).await;
@@ -178,33 +207,36 @@ impl WorkerTask {
     }
 
     /// Connects and waits until the worker is ready.
-    async fn prepare(&self) -> Result<(StepServiceClient<Channel>, Vec<bool>), String> {
-        let channel = endpoint(&self.member.address)?.connect().await;
+    async fn prepare(&self) -> Result<(StepServiceClient<Channel>, Vec<bool>), NotReady> {
+        let address = &self.member.address;
+        let channel = endpoint(address).map_err(NotReady::later)?.connect().await;
         let channel = channel.map_err(|error| {
-            format!(
-                "cannot connect to {}: {}",
-                self.member.address,
-                chain(&error)
-            )
+            NotReady::later(format!("cannot connect to {address}: {}", chain(&error)))
         })?;
         let mut client = StepServiceClient::new(channel)
             .max_decoding_message_size(limits::MAX_INTERNAL_MESSAGE)
             .max_encoding_message_size(limits::MAX_INTERNAL_MESSAGE);
-        let states = client.prepare(self.request.clone()).await;
-        let mut states = states.map_err(|status| in_words(&status))?.into_inner();
+        let mut deadline = Instant::now() + limits::PREPARE_SILENCE;
+        let silent = |_| NotReady::later("it loads nothing more".into());
+        let states = timeout_at(deadline, client.prepare(self.request.clone())).await;
+        let states = states
+            .map_err(silent)?
+            .map_err(|status| NotReady::of(&status))?;
+        let (mut states, mut loaded) = (states.into_inner(), 0);
         loop {
-            let state = timeout(limits::PREPARE_SILENCE, states.message()).await;
-            let silent = |_| format!("no word for {:?} while it loads", limits::PREPARE_SILENCE);
-            let state = state.map_err(silent)?.map_err(|status| in_words(&status))?;
+            let state = timeout_at(deadline, states.message()).await;
+            let state = state
+                .map_err(silent)?
+                .map_err(|status| NotReady::of(&status))?;
             match state.and_then(|response| response.state) {
                 Some(State::Ready(ready)) => return Ok((client, ready.kept_kv)),
-                Some(State::Loading(progress)) => tracing::debug!(
-                    worker = %self.member.name,
-                    done = progress.bytes_done,
-                    total = progress.bytes_total,
-                    "loading"
-                ),
-                None => return Err("it stopped answering before it was ready".into()),
+                // Only bytes count as progress: a disk that hangs is reported on, too.
+                Some(State::Loading(progress)) if progress.bytes_done > loaded => {
+                    loaded = progress.bytes_done;
+                    deadline = Instant::now() + limits::PREPARE_SILENCE;
+                }
+                Some(State::Loading(_)) => {}
+                None => return Err(NotReady::later("it stopped answering too early".into())),
             }
         }
     }
@@ -246,7 +278,7 @@ fn endpoint(address: &str) -> Result<Endpoint, String> {
         .connect_timeout(limits::CONNECT)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(limits::KEEPALIVE)
-        .keep_alive_timeout(limits::KEEPALIVE)
+        .keep_alive_timeout(limits::KEEPALIVE_TIMEOUT)
         .keep_alive_while_idle(true))
 }
 

@@ -3,7 +3,7 @@
 //! It goes round: hear what happened, do what the leader says, send the steps the engine plans, and
 //! give the engine the results once all ranks have answered.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
@@ -11,13 +11,14 @@ use cluster::{Action, Event, Leader, LeaderConfig};
 use engine::{Engine, Refused, Stop};
 use proto::internal as wire;
 use proto::internal::run_response::Message as Said;
-use spec::{Fence, PartResult, Rank, SequenceId, StepNumber, Term};
+use spec::{Fence, PartResult, Rank, SequenceId, Term};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::Status;
 
 use super::convert;
+use super::flight::Flight;
 use super::follow::unavailable;
 use super::followers::Followers;
 use super::message::{Message, Register, Submit};
@@ -46,12 +47,6 @@ struct Session {
     evict: CancellationToken,
 }
 
-/// A step that has been sent.
-struct Flying {
-    number: StepNumber,
-    results: Vec<Option<PartResult>>,
-}
-
 /// The loop's state.
 pub(crate) struct StepLoop {
     leader: Leader,
@@ -68,7 +63,11 @@ pub(crate) struct StepLoop {
     /// The workers of the epoch that is prepared or serves.
     ranks: Option<Ranks>,
     serving: bool,
-    flying: VecDeque<Flying>,
+    flight: Flight,
+    /// Failures of steps since one was completed.
+    barren: usize,
+    /// Why the loop cannot go on.
+    hopeless: Option<String>,
     progress: ProgressWatch,
     followers: Followers,
     principals: BTreeMap<String, u32>,
@@ -96,7 +95,9 @@ impl StepLoop {
             sessions: BTreeMap::new(),
             ranks: None,
             serving: false,
-            flying: VecDeque::new(),
+            flight: Flight::default(),
+            barren: 0,
+            hopeless: None,
             progress,
             followers: Followers::default(),
             principals: BTreeMap::new(),
@@ -105,11 +106,17 @@ impl StepLoop {
     }
 
     /// Runs until shutdown, and then until the sequences have ended or the drain time is over.
+    ///
+    /// # Errors
+    ///
+    /// In words, if a worker refuses the very plan: then no cluster can serve with it.
     pub(crate) async fn run(
         mut self,
         mut inbox: mpsc::Receiver<Message>,
         mut cancels: mpsc::UnboundedReceiver<SequenceId>,
-    ) {
+    ) -> Result<(), String> {
+        // However this ends, by a panic too, the internal server goes with it.
+        let _done = self.done.clone().drop_guard();
         let mut tick = tokio::time::interval(limits::TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let shutdown = self.shutdown.clone();
@@ -130,15 +137,14 @@ impl StepLoop {
             self.plan();
             self.publish();
             let over = drained_by.is_some_and(|by| Instant::now() >= by);
-            if drained_by.is_some() && (over || self.followers.is_empty()) {
+            let drained = drained_by.is_some() && (over || self.followers.is_empty());
+            if drained || self.hopeless.is_some() {
                 break;
             }
         }
-        self.followers.fail_all(&unavailable(
-            "the coordinator is ending",
-            limits::RETRY_AFTER,
-        ));
-        self.done.cancel();
+        let ending = unavailable("the coordinator is ending", limits::RETRY_AFTER);
+        self.followers.fail_all(&ending);
+        self.hopeless.map_or(Ok(()), Err)
     }
 
     fn now(&self) -> Duration {
@@ -152,10 +158,18 @@ impl StepLoop {
             Message::Left { name, session } => self.left(name, session),
             Message::Group(event) => self.tell_leader(event),
             Message::Worker { fence, name, said } => {
+                // A failure that blames a rank is about a death, not about what was computed.
+                let blames = matches!(&said.message, Some(Said::Failed(f)) if f.blamed.is_some());
                 if self.is_current(fence)
                     && let Err(why) = self.hear_worker(&name, said)
                 {
+                    self.barren += usize::from(!blames);
                     self.fail_step(format!("worker '{name}': {why}"), None);
+                }
+            }
+            Message::Hopeless { fence, name, why } => {
+                if self.is_current(fence) {
+                    self.hopeless = Some(format!("worker '{name}' refuses the plan: {why}"));
                 }
             }
             Message::Broken { fence, name, why } => {
@@ -282,7 +296,10 @@ impl StepLoop {
                 Action::Stop { fence, why } => {
                     tracing::warn!(epoch = %fence, reason = %why, "epoch ended");
                     self.engine.void();
-                    self.flying.clear();
+                    let failed = self.flight.ground();
+                    if self.barren >= limits::MAX_BARREN {
+                        self.end_sequences(&failed, &why);
+                    }
                     self.serving = false;
                     self.ranks = None;
                 }
@@ -345,12 +362,6 @@ impl StepLoop {
             .as_ref()
             .map(|ranks| ranks.of(name).to_vec())
             .unwrap_or_default();
-        let flying = self
-            .flying
-            .iter_mut()
-            .find(|flying| flying.number.0 == done.step);
-        let flying =
-            flying.ok_or_else(|| format!("answered step {}, which is not due", done.step))?;
         let ranks: Vec<Rank> = done.parts.iter().map(|part| Rank(part.rank)).collect();
         if ranks != own {
             return Err(format!(
@@ -360,11 +371,7 @@ impl StepLoop {
         for part in done.parts {
             let result = convert::part_result(part);
             check_tokens(&result, self.vocab_size)?;
-            let place = &mut flying.results[result.rank.index()];
-            if place.is_some() {
-                return Err(format!("answered step {} twice", done.step));
-            }
-            *place = Some(result);
+            self.flight.arrive(done.step, result)?;
         }
         let now = self.now();
         for rank in own {
@@ -375,22 +382,31 @@ impl StepLoop {
 
     /// Gives the engine every step, in order, that all ranks have answered.
     fn complete(&mut self) -> Result<(), String> {
-        while self
-            .flying
-            .front()
-            .is_some_and(|step| step.results.iter().all(Option::is_some))
-        {
-            let Some(step) = self.flying.pop_front() else {
-                break;
-            };
-            let results = step.results.into_iter().flatten().collect();
-            let completed = self.engine.complete(step.number, results);
+        while let Some((number, results)) = self.flight.landed() {
+            let completed = self.engine.complete(number, results);
             let completed = completed.map_err(|error| error.to_string())?;
+            self.barren = 0;
             for event in &completed.events {
-                self.followers.tell(event);
+                if !self.followers.tell(event) {
+                    self.engine.cancel(event.sequence);
+                }
             }
         }
         Ok(())
+    }
+
+    /// Ends sequences of a step that failed again and again.
+    fn end_sequences(&mut self, sequences: &BTreeSet<SequenceId>, why: &str) {
+        tracing::error!(
+            ?sequences,
+            reason = why,
+            "ending sequences that cannot be computed"
+        );
+        self.barren = 0;
+        for sequence in sequences {
+            self.followers.fail(*sequence, &Status::internal(why));
+            self.engine.cancel(*sequence);
+        }
     }
 
     /// Sends steps for as long as the engine plans any.
@@ -399,14 +415,10 @@ impl StepLoop {
             let Some(step) = self.engine.next_step() else {
                 break;
             };
-            if self.flying.is_empty() {
+            if self.flight.is_empty() {
                 self.progress.restart(self.now());
             }
-            let results = vec![None; self.num_ranks];
-            self.flying.push_back(Flying {
-                number: step.number,
-                results,
-            });
+            self.flight.depart(&step);
             let sent = self
                 .ranks
                 .as_ref()
@@ -418,8 +430,8 @@ impl StepLoop {
     }
 
     fn tick(&mut self) {
-        if let Some(first) = self.flying.front() {
-            let owes = |rank: Rank| first.results[rank.index()].is_none();
+        if !self.flight.is_empty() {
+            let owes = |rank: Rank| self.flight.owes(rank);
             if let Some(stalled) = self.progress.stalled(self.now(), owes) {
                 self.fail_step(stalled.why, stalled.to_blame);
             }

@@ -11,7 +11,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::generate::{end, request};
 use crate::http;
-use crate::stage::{Cue, Stage, accept, ids, soon, tokens};
+use crate::stage::{Cue, Stage, accept, byte_ids, ids, play, soon, tokens};
 
 /// Accepts, says two tokens, and then nothing more.
 fn stuck(request: &proto::internal::FollowRequest) -> Result<Vec<Cue>, Status> {
@@ -359,4 +359,37 @@ async fn a_client_that_stops_reading_is_let_go() {
         .into_inner();
     assert_eq!(stage.hung_up().await, "slow");
     drop(stream);
+}
+
+#[tokio::test]
+async fn a_met_stop_sequence_frees_the_lead_before_the_client_has_read() {
+    let mut output = byte_ids(&[b'a'; 20_000]);
+    output.extend(byte_ids(b"STOP"));
+    let mut stage = Stage::new(move |request| {
+        let mut request = request.clone();
+        request.stop.as_mut().unwrap().max_tokens = u32::MAX;
+        Ok(play(&request, &output))
+    })
+    .await;
+    // Far more than the queues and windows hold, and all of it after the stop sequence.
+    let everything = v1::GenerateRequest {
+        logprobs: Some(v1::LogprobParams {
+            output: true,
+            top: 20,
+            prompt: false,
+        }),
+        stop: Some(v1::StopParams {
+            stop_sequences: vec!["STOP".into()],
+            ..Default::default()
+        }),
+        stream: Some(v1::StreamParams {
+            delivery: v1::Delivery::FinalOnly.into(),
+            ..Default::default()
+        }),
+        ..named("s")
+    };
+    let stream = stage.client().generate(everything).await.unwrap();
+    assert_eq!(stage.hung_up().await, "s");
+    let rest: Vec<_> = soon(stream.into_inner().map(Result::unwrap).collect()).await;
+    assert_eq!(end(&rest).matched_stop_sequence, "STOP");
 }

@@ -41,6 +41,24 @@ fn the_next_epoch_works_after_an_abort_and_the_old_stays_aborted() {
 }
 
 #[test]
+fn entering_the_next_epoch_aborts_the_one_before() {
+    let (processes, mut old) = pair();
+    thread::scope(|scope| {
+        let [first, _] = &mut old;
+        let waiting = scope.spawn(|| dispatch(first, FENCE, 1));
+        until("waiting", || {
+            processes[0].hub.waiting_for(Rank(0)) == Some(Rank(1))
+        });
+        enter(&processes, &[&[0], &[1]], NEXT);
+        let error = waiting.join().unwrap().unwrap_err();
+        assert!(
+            matches!(error, ExchangeError::Aborted { peer: Rank(1), .. }),
+            "{error}"
+        );
+    });
+}
+
+#[test]
 fn ranks_may_change_places_from_epoch_to_epoch() {
     let (processes, mut first) = pair();
     round(&mut first, FENCE, 1);
@@ -96,8 +114,9 @@ fn a_peer_that_leaves_in_order_is_not_lost() {
             processes[0].hub.waiting_for(Rank(0)) == Some(Rank(1))
         });
         processes[1].hub.leave();
-        // Its server ends in order too, so every stream has ended.
+        // Both servers end in order, so the streams of both directions have ended.
         processes[1].shut_down();
+        processes[0].shut_down();
         // The lead tells the survivor, which has blamed nobody until then.
         assert_eq!(processes[0].hub.waiting_for(Rank(0)), Some(Rank(1)));
         processes[0].hub.abort(FENCE);

@@ -1,6 +1,7 @@
 //! Keeps one child process alive, and ends it.
 
 use std::collections::VecDeque;
+use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -22,13 +23,18 @@ const WINDOW: Duration = Duration::from_secs(60);
 const FIRST_REST: Duration = Duration::from_millis(100);
 
 /// How long a child may take to end after SIGTERM: a coordinator lets its streams end for 10 s.
-const GRACE: Duration = Duration::from_secs(15);
+const GRACE: Duration = Duration::from_secs(20);
+
+/// The number of the signal that asks a process to end.
+const SIGTERM: i32 = Signal::TERM.as_raw();
 
 /// A process to keep alive.
 #[derive(Debug)]
 pub(super) struct Child {
     name: String,
     program: std::path::PathBuf,
+    /// Says on its standard output where it listens; others print nothing.
+    is_coordinator: bool,
     arguments: Vec<String>,
 }
 
@@ -50,6 +56,7 @@ impl Child {
         Ok(Self {
             name: name.into(),
             program,
+            is_coordinator: command == "coordinator",
             arguments: all,
         })
     }
@@ -67,7 +74,11 @@ impl Child {
             .args(&self.arguments)
             // Its end is the child's sign that we are gone; nothing is ever written.
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
+            .stdout(if self.is_coordinator {
+                Stdio::piped()
+            } else {
+                Stdio::null()
+            })
             // Ctrl-C reaches a whole process group; the children end when we say so, in order.
             .process_group(0)
             .kill_on_drop(true)
@@ -87,11 +98,14 @@ struct Running {
 }
 
 impl Running {
-    /// Reads the line in which a coordinator says where its internal service listens.
+    /// Reads the line in which a coordinator says where its internal service listens. What it
+    /// prints later is read, too, and forgotten, so that it never waits for us.
     async fn internal_address(&mut self) -> Option<String> {
         let mut lines = BufReader::new(self.process.stdout.take()?).lines();
         let line = lines.next_line().await.ok()??;
-        line.split_whitespace()
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        let mut words = line.split_whitespace();
+        words
             .find_map(|word| word.strip_prefix("internal="))
             .map(str::to_owned)
     }
@@ -107,7 +121,8 @@ impl Running {
             kill_process(pid, Signal::TERM).ok();
         }
         match tokio::time::timeout(GRACE, self.process.wait()).await {
-            Ok(Ok(status)) if status.success() => Ok(()),
+            // A child that had not yet begun to listen for SIGTERM has simply ended by it.
+            Ok(Ok(status)) if status.success() || status.signal() == Some(SIGTERM) => Ok(()),
             Ok(Ok(status)) => Err(format!("{name} ended with {status}")),
             Ok(Err(error)) => Err(format!("cannot wait for {name}: {error}")),
             Err(_) => {
@@ -135,14 +150,26 @@ pub(super) async fn keep(
     let mut deaths: VecDeque<Instant> = VecDeque::new();
     loop {
         let mut running = child.start()?;
-        if let Some(listens) = listens.take() {
-            let Some(address) = running.internal_address().await else {
-                let status = running.process.wait().await;
-                return Err(died(&child.name, status.ok()));
+        if child.is_coordinator {
+            let address = tokio::select! {
+                address = running.internal_address() => address,
+                () = end.cancelled() => return running.end(&child.name).await,
             };
-            // After a restart its workers must find it where it was.
-            child.set("--internal", &address);
-            drop(listens.send(address));
+            match (address, listens.take()) {
+                (Some(address), first) => {
+                    // After a restart its workers must find it where it was.
+                    child.set("--internal", &address);
+                    if let Some(first) = first {
+                        drop(first.send(address));
+                    }
+                }
+                (None, Some(_)) => {
+                    let status = running.process.wait().await;
+                    return Err(died(&child.name, status.ok()));
+                }
+                // A restart that failed is one death more.
+                (None, None) => {}
+            }
         }
         let status = tokio::select! {
             status = running.process.wait() => status.ok(),
