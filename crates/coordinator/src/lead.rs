@@ -26,7 +26,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::limits;
 
-/// What a lead needs to know. Checked by [`Lead::start`].
+/// What a lead needs to know; checked when it starts.
 #[derive(Clone, Debug)]
 pub struct LeadConfig {
     /// The model's shape.

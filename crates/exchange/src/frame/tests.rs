@@ -1,3 +1,5 @@
+//! What a frame refuses, and that it brings back what it was made of.
+
 use proptest::prelude::*;
 
 use super::*;

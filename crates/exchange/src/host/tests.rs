@@ -1,3 +1,5 @@
+//! What an exchange does with the calls and frames it gets.
+
 use spec::{StepNumber, Term};
 
 use super::*;

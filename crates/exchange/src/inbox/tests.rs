@@ -1,3 +1,5 @@
+//! What an inbox takes, refuses and wakes up for.
+
 use std::sync::Arc;
 use std::thread;
 

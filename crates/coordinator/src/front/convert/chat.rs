@@ -1,15 +1,18 @@
 //! A chat request's conversation: checked, and laid out as Harmony's messages.
 
+mod message;
+
 use std::collections::{HashMap, HashSet};
 
 use proto::v1;
 use spec::TokenId;
 use tokenizer::harmony::{
-    Channel, DeveloperContent, Effort, Function, Harmony, Message, Namespace, PastReasoning, Role,
-    Schema, SystemContent,
+    DeveloperContent, Effort, Function, Harmony, Message, Namespace, PastReasoning, Role, Schema,
+    SystemContent,
 };
 
-use super::{Common, known, short_text};
+use self::message::Given;
+use super::{Common, known};
 use crate::front::error::Error;
 use crate::front::limits;
 
@@ -224,112 +227,4 @@ fn functions(tools: Vec<v1::FunctionTool>) -> Result<Vec<Function>, Error> {
         })
     };
     tools.into_iter().enumerate().map(check).collect()
-}
-
-/// A message as it came, and its place.
-struct Given {
-    index: usize,
-    message: v1::Message,
-}
-
-impl Given {
-    /// Checks it; `calls` has the recipients of the calls before it, by id.
-    fn check(self, calls: &mut HashMap<String, String>) -> Result<Message, Error> {
-        let field = |name: &str| format!("messages[{}].{name}", self.index);
-        let v1::Message {
-            role,
-            name,
-            channel,
-            recipient,
-            content_type,
-            text,
-            tool_call_id,
-        } = self.message;
-        let short = [
-            ("name", &name),
-            ("recipient", &recipient),
-            ("content_type", &content_type),
-            ("tool_call_id", &tool_call_id),
-        ];
-        for (part, text) in short {
-            short_text(text, &field(part))?;
-            // A header is words: a blank, a line end or a control token would make others of it.
-            let constrain = text
-                .strip_prefix("<|constrain|>")
-                .filter(|_| part == "content_type");
-            if constrain
-                .unwrap_or(text)
-                .contains(|c: char| c.is_whitespace() || c == '<')
-            {
-                return Err(Error::field(
-                    field(part),
-                    "must hold neither blanks nor '<'",
-                ));
-            }
-        }
-        let role = match known::<v1::Role>(role, &field("role"))? {
-            v1::Role::Unspecified => return Err(Error::field(field("role"), "must be given")),
-            v1::Role::System => Role::System,
-            v1::Role::Developer => Role::Developer,
-            v1::Role::User => Role::User,
-            v1::Role::Assistant => Role::Assistant,
-            v1::Role::Tool => Role::Tool,
-        };
-        let channel = match known::<v1::Channel>(channel, &field("channel"))? {
-            v1::Channel::Unspecified => None,
-            v1::Channel::Analysis => Some(Channel::Analysis),
-            v1::Channel::Commentary => Some(Channel::Commentary),
-            v1::Channel::Final => Some(Channel::Final),
-        };
-        let is_spoken = matches!(role, Role::Assistant | Role::Tool);
-        let unfit = [
-            ("channel", channel.is_some()),
-            ("recipient", !recipient.is_empty()),
-            ("content_type", !content_type.is_empty()),
-            ("tool_call_id", !tool_call_id.is_empty()),
-        ];
-        if let Some((part, _)) = unfit.iter().find(|(_, is_set)| *is_set && !is_spoken) {
-            return Err(Error::field(
-                field(part),
-                "is for assistant and tool messages only",
-            ));
-        }
-        if role == Role::Assistant && !tool_call_id.is_empty() {
-            if recipient.is_empty() {
-                return Err(Error::field(field("tool_call_id"), "needs a recipient"));
-            }
-            calls.insert(tool_call_id.clone(), recipient.clone());
-        }
-        let mut message = Message::text(role, text);
-        message.channel = channel;
-        message.recipient = some(recipient);
-        message.content_type = some(content_type);
-        message.name = match (role, some(name)) {
-            (Role::Tool, None) => Some(calls.get(&tool_call_id).cloned().ok_or_else(|| {
-                Error::field(
-                    field("name"),
-                    "a tool's message needs its name or the id of its call",
-                )
-            })?),
-            (Role::Tool, name) => {
-                if !tool_call_id.is_empty() && !calls.contains_key(&tool_call_id) {
-                    return Err(Error::field(field("tool_call_id"), "names no earlier call"));
-                }
-                name
-            }
-            (_, name) => name,
-        };
-        if role == Role::Tool {
-            // The form the model was trained with: to the assistant, on commentary.
-            message
-                .recipient
-                .get_or_insert_with(|| Role::Assistant.as_str().to_owned());
-            message.channel.get_or_insert(Channel::Commentary);
-        }
-        Ok(message)
-    }
-}
-
-fn some(text: String) -> Option<String> {
-    (!text.is_empty()).then_some(text)
 }
