@@ -1,15 +1,17 @@
 //! Many clients for minutes on a model of real width, if asked for with workers being killed:
 //!
-//! `cargo build --release -p cli && cargo bench -p e2e --bench soak -- [SECONDS] [KILL_EVERY]`
+//! `cargo build --release -p cli && cargo bench -p e2e --bench soak -- [MODEL] [SECONDS] [KILL_EVERY]`
 //!
 //! Every greedy answer must be the one that was given alone. Prints throughput, latencies and the
-//! workers' resident memory; ends with an error if an answer failed or differed.
+//! workers' resident memory; ends with an error if an answer failed or differed, or if a worker
+//! holds more than its share of the weights, its KV budget and [`SLACK`].
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use checkpoint::{Checkpoint, ModelName, Report};
 use e2e::{Cluster, Setup, post, signal};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -18,6 +20,12 @@ const MODEL: &str = "synth:20b,layers=4,vocab=32768,seed=1";
 const CLIENTS: usize = 16;
 const PROMPTS: usize = 24;
 const MAX_TOKENS: usize = 32;
+const WORKERS: usize = 3;
+/// KV budget of a rank.
+const KV_MEMORY: &str = "256MiB";
+const KV_BYTES: u64 = 256 << 20;
+/// Bytes that a worker may hold beside its weights and its KV.
+const SLACK: u64 = 400_000_000;
 
 fn body(prompt: usize) -> Value {
     let len = 8 + prompt * 7;
@@ -39,16 +47,24 @@ fn ask(cluster: &Cluster, prompt: usize) -> Result<String, String> {
 }
 
 /// Resident bytes of a process, by kind: (private, file).
-fn resident(pid: u32) -> (u64, u64) {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+fn resident(pid: u32) -> Result<(u64, u64), String> {
+    let path = format!("/proc/{pid}/status");
+    let status = std::fs::read_to_string(&path).map_err(|e| format!("{path}: {e}"))?;
     let field = |name: &str| {
-        let line = status.lines().find(|line| line.starts_with(name))?;
-        Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
+        let line = status.lines().find(|line| line.starts_with(name));
+        let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+        kib.map(|kib| kib * 1024)
+            .ok_or_else(|| format!("{path} has no {name}"))
     };
-    (
-        field("RssAnon:").unwrap_or(0),
-        field("RssFile:").unwrap_or(0),
-    )
+    Ok((field("RssAnon:")?, field("RssFile:")?))
+}
+
+/// Bytes that a worker of one rank may hold.
+fn allowed(model: &str) -> Result<u64, String> {
+    let name = model.parse::<ModelName>().map_err(|e| e.to_string())?;
+    let checkpoint = Checkpoint::named(&name).map_err(|e| e.to_string())?;
+    let report = Report::new(&checkpoint, &[WORKERS]).map_err(|e| e.to_string())?;
+    Ok(report.groups[0].most + KV_BYTES + SLACK)
 }
 
 fn percentile(sorted: &[f64], share: f64) -> f64 {
@@ -91,20 +107,23 @@ fn client(cluster: &Cluster, expected: &[String], first: usize, end: Instant, ta
 }
 
 fn main() -> Result<(), String> {
-    let mut numbers = std::env::args()
-        .skip(1)
-        .filter_map(|word| word.parse::<u64>().ok());
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let mut numbers = words.iter().filter_map(|word| word.parse::<u64>().ok());
     let seconds = numbers.next().unwrap_or(60);
     let kill_every = numbers.next().map(Duration::from_secs);
-    let model = Some(MODEL.into());
+    let named = words
+        .iter()
+        .find(|word| word.parse::<u64>().is_err() && !word.starts_with('-'));
+    let model = named.map_or(MODEL, String::as_str);
+    let allowed = allowed(model)?;
     let start = Instant::now();
     let cluster = Cluster::start(&Setup {
-        model,
-        kv_memory: "256MiB",
-        ..Setup::tiny(3)
+        model: Some(model.into()),
+        kv_memory: KV_MEMORY,
+        ..Setup::tiny(WORKERS)
     });
     println!(
-        "{MODEL}, 3 workers: ready after {:.1} s",
+        "{model}, {WORKERS} workers: ready after {:.1} s",
         start.elapsed().as_secs_f64()
     );
 
@@ -137,12 +156,12 @@ fn main() -> Result<(), String> {
             }
         }
     });
-    report(&cluster, tally, seconds)
+    report(&cluster, tally, seconds, allowed)
 }
 
-fn report(cluster: &Cluster, tally: Tally, seconds: u64) -> Result<(), String> {
+fn report(cluster: &Cluster, tally: Tally, seconds: u64, allowed: u64) -> Result<(), String> {
     let mut answers = tally.answers.into_inner().expect("no client panics");
-    let faults = tally.faults.into_inner().expect("no client panics");
+    let mut faults = tally.faults.into_inner().expect("no client panics");
     answers.sort_by(f64::total_cmp);
     let rate = (answers.len() * MAX_TOKENS) as f64 / seconds as f64;
     println!(
@@ -155,12 +174,16 @@ fn report(cluster: &Cluster, tally: Tally, seconds: u64) -> Result<(), String> {
         percentile(&answers, 0.99),
     );
     for worker in cluster.workers() {
-        let (private, file) = resident(worker);
+        let (private, file) = resident(worker)?;
         println!(
-            "worker {worker}: resident {} MB private, {} MB of files",
-            private >> 20,
-            file >> 20
+            "worker {worker}: resident {} MB private, {} MB of files; allowed {} MB",
+            private / 1_000_000,
+            file / 1_000_000,
+            allowed / 1_000_000,
         );
+        if private + file > allowed {
+            faults.push(format!("worker {worker} holds too much"));
+        }
     }
     if faults.is_empty() {
         Ok(())

@@ -1,9 +1,13 @@
 //! Bad input gets an error that names what and where, and the cluster lives on.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use e2e::{Cluster, Setup, binary, free_address, get, post};
 use serde_json::{Value, json};
+
+/// Longest that a command with a fault may run.
+const LIMIT: Duration = Duration::from_secs(120);
 
 #[test]
 fn every_bad_field_is_named_and_the_cluster_lives_on() {
@@ -41,11 +45,27 @@ fn every_bad_field_is_named_and_the_cluster_lives_on() {
 
 /// Runs the binary to its end and returns its exit code and standard error.
 fn run(arguments: &[&str]) -> (Option<i32>, String) {
-    let output = Command::new(binary()).args(arguments).output().unwrap();
-    (
-        output.status.code(),
-        String::from_utf8_lossy(&output.stderr).into_owned(),
-    )
+    let mut process = Command::new(binary())
+        .args(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let start = Instant::now();
+    let ended = loop {
+        match process.try_wait().unwrap() {
+            Some(_) => break true,
+            None if start.elapsed() > LIMIT => break false,
+            None => std::thread::park_timeout(Duration::from_millis(20)),
+        }
+    };
+    if !ended {
+        process.kill().unwrap();
+    }
+    let output = process.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(ended, "{arguments:?} goes on after {LIMIT:?}: {said}");
+    (output.status.code(), said)
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod commands;
+mod damage;
 mod equality;
 mod faults;
 mod order;

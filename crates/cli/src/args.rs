@@ -9,6 +9,34 @@ use clap::{Parser, Subcommand};
 use crate::size::parse_bytes;
 use crate::telemetry::LogFormat;
 
+const UP_EXAMPLES: &str = "\
+Examples:
+  conclave up
+  conclave up --model /models/gpt-oss-20b --workers 2
+  conclave up --model synth:mini,layers=4,seed=1 --workers 3 --ranks-per-worker 2";
+const COORDINATOR_EXAMPLES: &str = "\
+Examples:
+  conclave coordinator --model /models/gpt-oss-20b --ranks 4 --internal 10.0.0.1:7101";
+const WORKER_EXAMPLES: &str = "\
+Examples:
+  conclave worker --model /models/gpt-oss-20b --coordinator http://10.0.0.1:7101 --listen 10.0.0.2:7200";
+const GENERATE_EXAMPLES: &str = "\
+Examples:
+  conclave generate 'Once upon a time' --max-tokens 64
+  conclave generate - --temperature 0 < prompt.txt";
+const CHAT_EXAMPLES: &str = "\
+Examples:
+  conclave chat --reasoning low
+  conclave chat --server http://10.0.0.1:7100 --instructions 'Answer in French.'";
+const INSPECT_EXAMPLES: &str = "\
+Examples:
+  conclave inspect /models/gpt-oss-120b --ranks 8
+  conclave inspect /models/gpt-oss-20b --checksum";
+const SYNTH_EXAMPLES: &str = "\
+Examples:
+  conclave synth /tmp/tiny
+  conclave synth /tmp/wide --preset 20b --layers 4 --vocab 32768 --seed 1";
+
 /// Serves OpenAI's open-weight gpt-oss models from a cluster.
 ///
 /// The shortest way in: `conclave up` starts a whole cluster on this machine with a tiny synthetic
@@ -76,6 +104,7 @@ pub(crate) struct ServeArgs {
 
 /// Arguments of `conclave up`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = UP_EXAMPLES)]
 pub(crate) struct UpArgs {
     /// Folder of a checkpoint in the published layout, or `synth:PRESET,layers=4,seed=1` for random
     /// weights in memory. Without it, a tiny synthetic model in the cache folder.
@@ -102,6 +131,7 @@ pub(crate) struct UpArgs {
 
 /// Arguments of `conclave coordinator`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = COORDINATOR_EXAMPLES)]
 pub(crate) struct CoordinatorArgs {
     /// Folder of a checkpoint, or `synth:…`; the same that the workers serve.
     #[arg(long, value_name = "DIR|synth:…")]
@@ -121,6 +151,7 @@ pub(crate) struct CoordinatorArgs {
 
 /// Arguments of `conclave worker`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = WORKER_EXAMPLES)]
 pub(crate) struct WorkerArgs {
     /// Folder of a checkpoint, or `synth:…`; the same that the coordinator serves.
     #[arg(long, value_name = "DIR|synth:…")]
@@ -183,6 +214,7 @@ pub(crate) struct SamplingArgs {
 
 /// Arguments of `conclave generate`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = GENERATE_EXAMPLES)]
 pub(crate) struct GenerateArgs {
     /// The text to continue; `-` reads it from the standard input.
     pub(crate) prompt: String,
@@ -197,6 +229,7 @@ pub(crate) struct GenerateArgs {
 
 /// Arguments of `conclave chat`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = CHAT_EXAMPLES)]
 pub(crate) struct ChatArgs {
     #[command(flatten)]
     pub(crate) server: ServerArgs,
@@ -212,6 +245,7 @@ pub(crate) struct ChatArgs {
 
 /// Arguments of `conclave inspect`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = INSPECT_EXAMPLES)]
 pub(crate) struct InspectArgs {
     /// Folder of a checkpoint, or `synth:…`.
     pub(crate) model: String,
@@ -225,6 +259,7 @@ pub(crate) struct InspectArgs {
 
 /// Arguments of `conclave synth`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = SYNTH_EXAMPLES)]
 pub(crate) struct SynthArgs {
     /// Folder to write; must not exist, or be empty.
     pub(crate) out: PathBuf,

@@ -8,6 +8,7 @@
 mod args;
 mod client;
 mod commands;
+mod memory;
 mod model;
 mod signals;
 mod size;
@@ -18,6 +19,11 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::args::{Args, Command};
+
+/// Buffers are made and dropped at each layer of each step, which glibc is slow at: it gives their
+/// pages back to the system and asks for them again.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Failure, in words for a person; the causes are in the text.
 type Outcome = Result<(), String>;

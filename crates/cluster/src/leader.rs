@@ -149,6 +149,8 @@ pub struct Leader {
     epoch: Epoch,
     members: BTreeMap<String, Registration>,
     seats: Seats,
+    /// Who held each rank when steps last ran: name and incarnation. Only their KV can be kept.
+    served: Vec<Option<(String, u64)>>,
     state: State,
 }
 
@@ -157,6 +159,7 @@ impl Leader {
     #[must_use]
     pub fn new(config: LeaderConfig, highest_term: Term) -> Self {
         let seats = Seats::new(config.num_ranks);
+        let served = vec![None; config.num_ranks];
         let state = State::Gathering {
             not_before: Duration::ZERO,
             why: "waiting for workers".into(),
@@ -168,6 +171,7 @@ impl Leader {
             epoch: Epoch(0),
             members: BTreeMap::new(),
             seats,
+            served,
             state,
         }
     }
@@ -315,9 +319,13 @@ impl Leader {
         }
         let mut kept = vec![false; self.config.num_ranks];
         for (name, flags) in ready.iter() {
+            let incarnation = self.members.get(name).map(|member| member.incarnation);
+            let holder = incarnation.map(|incarnation| (name.clone(), incarnation));
             // A worker that answers for too few ranks is taken to have lost the others' KV.
+            let flags = flags.iter().copied().chain(std::iter::repeat(false));
             for (rank, flag) in self.seats.of(name).into_iter().zip(flags) {
-                kept[rank.index()] = *flag;
+                let served = std::mem::replace(&mut self.served[rank.index()], holder.clone());
+                kept[rank.index()] = flag && served == holder;
             }
         }
         self.state = State::Serving { fence: at };

@@ -13,6 +13,10 @@ use spec::{
     Fence, KvPlan, LineResult, PartResult, SampledToken, Sampling, SequenceId, Step, TokenId,
 };
 
+/// The allocator of the `conclave` binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const NUM_RANKS: usize = 8;
 const STEPS: usize = 2_000;
 

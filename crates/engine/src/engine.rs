@@ -10,7 +10,7 @@ use std::collections::{BTreeSet, VecDeque};
 use spec::{Fence, Rank, SequenceId, Slot, StepNumber};
 
 use crate::config::{ConfigError, EngineConfig};
-use crate::outcome::{Load, RankLoad, Report};
+use crate::outcome::{Admitted, Load, RankLoad, Report};
 use crate::queue::Waiting;
 use crate::rank::RankState;
 use crate::sequence::{Sequence, Told};
@@ -36,6 +36,7 @@ pub struct Engine {
     /// Counts plans for a sequence, see `Place::attempt`.
     attempts: u64,
     report: Report,
+    admitted: Vec<Admitted>,
 }
 
 /// What the engine remembers of a step in flight.
@@ -86,6 +87,7 @@ impl Engine {
             clock: 0,
             attempts: 0,
             report: Report::default(),
+            admitted: Vec::new(),
         })
     }
 
@@ -128,6 +130,12 @@ impl Engine {
         let key = self.sequences.insert(sequence);
         self.waiting.insert(key, &self.sequences[key]);
         Ok(())
+    }
+
+    /// Returns the sequences that left the queue for the first time since the last call. To be
+    /// called after each [`Self::next_step`].
+    pub fn take_admitted(&mut self) -> Vec<Admitted> {
+        std::mem::take(&mut self.admitted)
     }
 
     /// Ends a sequence; no event of it comes any more. Returns whether there was one.

@@ -27,5 +27,7 @@ mod submit;
 
 pub use config::{ConfigError, EngineConfig, MAX_IN_FLIGHT};
 pub use engine::Engine;
-pub use outcome::{BadResult, Completed, Event, Finish, Load, PoolLoad, RankLoad, Report};
+pub use outcome::{
+    Admitted, BadResult, Completed, Event, Finish, Load, PoolLoad, RankLoad, Report,
+};
 pub use submit::{Refused, Stop, Submit};

@@ -24,10 +24,17 @@ pub struct Event {
     pub first_prompt_position: u32,
     /// Logprobs of prompt tokens, where asked for. Each position from 1 is emitted once.
     pub prompt_logprobs: Vec<TokenLogprob>,
-    /// Tokens of the prompt that the prefix cache held when the sequence was first admitted.
-    pub cached_prompt_tokens: u32,
     /// Set with the last event of a sequence; the engine has then forgotten it.
     pub finished: Option<Finish>,
+}
+
+/// A sequence left the queue for the first time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Admitted {
+    /// The sequence.
+    pub sequence: SequenceId,
+    /// Tokens of its prompt that the prefix cache held.
+    pub cached_prompt_tokens: u32,
 }
 
 /// How a sequence ended.

@@ -23,8 +23,6 @@ pub(crate) struct Sequence {
     pub(crate) arrival: u64,
     /// Order of first admission; a higher one is younger.
     pub(crate) age: Option<u64>,
-    /// Tokens of the prompt that the prefix cache held at the first admission.
-    pub(crate) cached: usize,
     /// Prompt and committed output.
     pub(crate) tokens: Vec<TokenId>,
     pub(crate) prompt_len: usize,
@@ -91,7 +89,6 @@ impl Sequence {
             principal: submit.principal,
             arrival,
             age: None,
-            cached: 0,
             reported: if resumed { submit.prompt_len - 1 } else { 0 },
             tokens: submit.tokens,
             prompt_len: submit.prompt_len,

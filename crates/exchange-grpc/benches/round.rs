@@ -12,6 +12,10 @@ use spec::{Fence, Rank, StepNumber};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 
+/// The allocator of the `conclave` binary.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const HIDDEN: usize = 2880;
 const EXPERTS: u32 = 128;
 const K: usize = 4;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use exchange::Inbox;
+use model::ModelError;
 use proto::internal as wire;
 use spec::{Geometry, PartResult, Rank, StepNumber};
 use tokio::sync::mpsc;
@@ -153,7 +154,11 @@ impl Run {
                 self.pending.clear();
                 let reason = chain(&error);
                 tracing::warn!(%rank, %step, reason, "step failed");
-                convert::failed(step, rank, reason, blamed(&error, rank))
+                let sequence = match error {
+                    ModelError::NotFinite { sequence, .. } => Some(sequence),
+                    _ => None,
+                };
+                convert::failed(step, rank, reason, blamed(&error, rank), sequence)
             }
             Ok(result) => match self.place(rank, step, result) {
                 Some(parts) => convert::step_done(step, parts),

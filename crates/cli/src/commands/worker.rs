@@ -1,13 +1,13 @@
 //! `conclave worker`: one or more ranks that hold experts and compute.
 
-use std::num::{NonZeroU32, NonZeroU64};
+use std::num::NonZeroU32;
 
 use tokio::net::TcpListener;
 use worker::{Config, Numerics};
 
 use crate::args::WorkerArgs;
 use crate::in_words;
-use crate::{Outcome, model, signals};
+use crate::{Outcome, memory, model, signals};
 
 /// Registers with the coordinator and computes until told to end.
 pub(crate) async fn run(args: WorkerArgs) -> Outcome {
@@ -27,7 +27,7 @@ pub(crate) async fn run(args: WorkerArgs) -> Outcome {
         numerics: Numerics::Exact,
         coordinator: args.coordinator,
         advertise: args.advertise,
-        max_kv_bytes: machine_memory()?,
+        max_kv_bytes: memory::usable()?,
     };
     let running = tokio::select! {
         running = worker::start(config, listener, shutdown.clone()) => running.map_err(in_words)?,
@@ -46,11 +46,4 @@ fn default_name(port: u16) -> String {
     let uname = rustix::system::uname();
     let host = uname.nodename().to_string_lossy();
     format!("{host}:{port}")
-}
-
-/// The KV of all ranks may take no more than the machine has.
-fn machine_memory() -> Result<NonZeroU64, String> {
-    let system = rustix::system::sysinfo();
-    let bytes = system.totalram.saturating_mul(u64::from(system.mem_unit));
-    NonZeroU64::new(bytes).ok_or_else(|| "the system says it has no memory".into())
 }

@@ -109,6 +109,31 @@ fn a_worker_that_leaves_ends_the_epoch_and_is_waited_for() {
 }
 
 #[test]
+fn another_holder_of_a_rank_is_not_believed_to_have_its_kv() {
+    let (mut leader, _) = serving();
+    let left = Event::Left {
+        name: "a".into(),
+        incarnation: 7,
+    };
+    leader.on(left, NOW);
+    let back = Registration {
+        incarnation: 8,
+        ..worker("a", 1)
+    };
+    let next = fence_of(&leader.register(back, LATER).unwrap());
+    leader.on(prepared(next, "a", true), LATER);
+    let actions = leader.on(prepared(next, "b", true), LATER);
+    let kept_kv = vec![false, true];
+    assert_eq!(
+        actions,
+        [Action::Serve {
+            fence: next,
+            kept_kv
+        }]
+    );
+}
+
+#[test]
 fn what_an_older_epoch_says_is_not_heard() {
     let (mut leader, old) = serving();
     let why = String::from("reset");

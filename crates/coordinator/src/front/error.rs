@@ -93,9 +93,10 @@ impl Error {
             };
         }
         match status.code() {
-            Code::ResourceExhausted | Code::Unavailable | Code::InvalidArgument => {
-                Self::Lead(Box::new(status))
-            }
+            Code::ResourceExhausted
+            | Code::Unavailable
+            | Code::InvalidArgument
+            | Code::DataLoss => Self::Lead(Box::new(status)),
             Code::Cancelled => Self::LeadGone {
                 why: status.message().to_owned(),
             },
@@ -145,6 +146,7 @@ impl Error {
             Self::Lead(status) => match status.code() {
                 Code::ResourceExhausted => "QUEUE_FULL",
                 Code::InvalidArgument => "REFUSED_BY_LEAD",
+                Code::DataLoss => "CANNOT_BE_COMPUTED",
                 _ => "GROUP_INCOMPLETE",
             },
             Self::LeadGone { .. } => "LEAD_GONE",

@@ -46,6 +46,10 @@ pub(super) struct Ending {
     pub(super) token: Option<TokenId>,
     /// Tokens used.
     pub(super) usage: Usage,
+    /// From the request's arrival to the beginning of its prompt's computation.
+    pub(super) queued: Option<Duration>,
+    /// From there to its first token.
+    pub(super) prefill: Option<Duration>,
     /// From the request's arrival to its first token.
     pub(super) to_first_token: Option<Duration>,
     /// From the request's arrival to the end.
@@ -70,6 +74,7 @@ pub(super) struct Generation {
     events: Option<Streaming<internal::FollowResponse>>,
     expected: Expected,
     clock: Clock,
+    running: Option<Instant>,
     first_token: Option<Instant>,
     /// When something was last sent to the client.
     last_sent: Instant,
@@ -129,6 +134,7 @@ impl Generation {
             events: Some(events),
             expected,
             clock,
+            running: None,
             first_token: None,
             last_sent: Instant::now(),
             queue_position,
@@ -147,39 +153,50 @@ impl Generation {
     /// Dropping the future loses nothing.
     pub(super) async fn next(&mut self) -> Result<Event, Error> {
         let heartbeat = self.last_sent + self.shared.config.heartbeat;
-        let Some(events) = self.events.as_mut() else {
-            return Ok(Event::Cancelled);
-        };
-        let message = tokio::select! {
-            biased;
-            error = interruption(&self.shared, &self.ticket, self.clock) => {
-                return match error {
-                    Error::Cancelled => Ok(Event::Cancelled),
-                    error => Err(self.fail(error)),
-                };
+        loop {
+            let Some(events) = self.events.as_mut() else {
+                return Ok(Event::Cancelled);
+            };
+            let message = tokio::select! {
+                biased;
+                error = interruption(&self.shared, &self.ticket, self.clock) => {
+                    return match error {
+                        Error::Cancelled => Ok(Event::Cancelled),
+                        error => Err(self.fail(error)),
+                    };
+                }
+                message = events.message() => message,
+                () = tokio::time::sleep_until(heartbeat) => return Ok(Event::Idle),
+            };
+            let event = match message {
+                Ok(Some(message)) => self.take(message.event),
+                Ok(None) => Err(Error::LeadGone {
+                    why: "its stream ended too soon".into(),
+                }),
+                Err(status) => Err(Error::from_lead(status)),
+            };
+            if let Some(event) = event.map_err(|error| self.fail(error))? {
+                return Ok(event);
             }
-            message = events.message() => message,
-            () = tokio::time::sleep_until(heartbeat) => return Ok(Event::Idle),
-        };
-        let event = match message {
-            Ok(Some(message)) => self.take(message.event),
-            Ok(None) => Err(Error::LeadGone {
-                why: "its stream ended too soon".into(),
-            }),
-            Err(status) => Err(Error::from_lead(status)),
-        };
-        event.map_err(|error| self.fail(error))
+        }
     }
 
-    /// Checks an event of the lead and converts it.
-    fn take(&mut self, event: Option<follow_response::Event>) -> Result<Event, Error> {
+    /// Checks an event of the lead and converts it; `None` if it is no news for the client.
+    fn take(&mut self, event: Option<follow_response::Event>) -> Result<Option<Event>, Error> {
         match event {
+            Some(follow_response::Event::Running(running)) => {
+                self.running.get_or_insert_with(Instant::now);
+                self.note(|standing| {
+                    standing.state = GenerationState::Prefilling;
+                    standing.usage.cached_prompt_tokens = running.cached_prompt_tokens;
+                });
+                Ok(None)
+            }
             Some(follow_response::Event::PromptLogprobs(prompt)) => {
                 let logprobs: Vec<_> = prompt.logprobs.into_iter().map(token_logprob).collect();
                 self.expected
                     .take_prompt(prompt.first_position, &logprobs)?;
-                self.note(|standing| standing.state = GenerationState::Prefilling);
-                Ok(Event::Prompt(logprobs))
+                Ok(Some(Event::Prompt(logprobs)))
             }
             Some(follow_response::Event::Tokens(tokens)) => {
                 self.expected
@@ -190,22 +207,16 @@ impl Generation {
                     logprob: token.logprob.map(token_logprob),
                 };
                 self.note(|standing| standing.state = GenerationState::Decoding);
-                Ok(Event::Tokens(
-                    tokens.tokens.into_iter().map(sampled).collect(),
-                ))
+                let tokens = tokens.tokens.into_iter().map(sampled).collect();
+                Ok(Some(Event::Tokens(tokens)))
             }
-            Some(follow_response::Event::Finished(finished)) => {
-                self.note(|standing| {
-                    standing.usage.cached_prompt_tokens = finished.cached_prompt_tokens;
-                });
-                match finished.reason() {
-                    SequenceEnd::Stop => Ok(Event::End { by_token: true }),
-                    SequenceEnd::Length => Ok(Event::End { by_token: false }),
-                    SequenceEnd::Unspecified => Err(Error::LeadProtocol {
-                        why: "an end without a reason",
-                    }),
-                }
-            }
+            Some(follow_response::Event::Finished(finished)) => match finished.reason() {
+                SequenceEnd::Stop => Ok(Some(Event::End { by_token: true })),
+                SequenceEnd::Length => Ok(Some(Event::End { by_token: false })),
+                SequenceEnd::Unspecified => Err(Error::LeadProtocol {
+                    why: "an end without a reason",
+                }),
+            },
             Some(follow_response::Event::Accepted(_)) => Err(Error::LeadProtocol {
                 why: "a second acceptance",
             }),
@@ -263,6 +274,11 @@ impl Generation {
             stop_sequence,
             token,
             usage: self.standing().usage,
+            queued: self.running.map(|at| at - self.clock.arrived),
+            prefill: self
+                .running
+                .zip(self.first_token)
+                .map(|(running, first)| first - running),
             to_first_token: self.first_token.map(|at| at - self.clock.arrived),
             total: self.clock.arrived.elapsed(),
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use engine::{Event, Finish};
+use engine::{Admitted, Event, Finish};
 use proto::internal as wire;
 use proto::internal::follow_response::Event as Sent;
 use spec::SequenceId;
@@ -32,6 +32,16 @@ impl Followers {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.live.is_empty()
+    }
+
+    /// Says that a sequence left the queue. If nobody listens any more its next event shows that.
+    pub(crate) fn tell_running(&self, admitted: Admitted) {
+        if let Some(events) = self.live.get(&admitted.sequence) {
+            let running = wire::Running {
+                cached_prompt_tokens: admitted.cached_prompt_tokens,
+            };
+            send(events, Sent::Running(running));
+        }
     }
 
     /// Passes an engine's event on; returns false if nobody listens any more.
@@ -66,7 +76,6 @@ impl Followers {
             };
             let finished = wire::SequenceFinished {
                 reason: reason.into(),
-                cached_prompt_tokens: event.cached_prompt_tokens,
             };
             heard &= send(events, Sent::Finished(finished));
             self.live.remove(&event.sequence);

@@ -158,12 +158,9 @@ impl StepLoop {
             Message::Left { name, session } => self.left(name, session),
             Message::Group(event) => self.tell_leader(event),
             Message::Worker { fence, name, said } => {
-                // A failure that blames a rank is about a death, not about what was computed.
-                let blames = matches!(&said.message, Some(Said::Failed(f)) if f.blamed.is_some());
                 if self.is_current(fence)
                     && let Err(why) = self.hear_worker(&name, said)
                 {
-                    self.barren += usize::from(!blames);
                     self.fail_step(format!("worker '{name}': {why}"), None);
                 }
             }
@@ -334,9 +331,19 @@ impl StepLoop {
 
     /// Takes in what a worker says of its steps.
     fn hear_worker(&mut self, name: &str, said: wire::RunResponse) -> Result<(), String> {
-        match said.message.ok_or("sent an empty message")? {
-            Said::Done(done) => self.done(name, done),
+        let Some(message) = said.message else {
+            self.barren += 1;
+            return Err("sent an empty message".into());
+        };
+        match message {
+            Said::Done(done) => self.done(name, done).inspect_err(|_| self.barren += 1),
             Said::Failed(failed) => {
+                if let Some(sequence) = failed.sequence.map(SequenceId) {
+                    self.end_sequence(sequence, &failed.reason);
+                } else if failed.blamed.is_none() {
+                    // A failure that blames a rank is about a death, not about what was computed.
+                    self.barren += 1;
+                }
                 let by = failed.blamed.map(|rank| format!(", blaming rank {rank}"));
                 let by = by.unwrap_or_default();
                 Err(format!(
@@ -404,9 +411,14 @@ impl StepLoop {
         );
         self.barren = 0;
         for sequence in sequences {
-            self.followers.fail(*sequence, &Status::internal(why));
-            self.engine.cancel(*sequence);
+            self.end_sequence(*sequence, why);
         }
+    }
+
+    /// Ends a sequence that cannot be computed.
+    fn end_sequence(&mut self, sequence: SequenceId, why: &str) {
+        self.followers.fail(sequence, &Status::data_loss(why));
+        self.engine.cancel(sequence);
     }
 
     /// Sends steps for as long as the engine plans any.
@@ -415,6 +427,9 @@ impl StepLoop {
             let Some(step) = self.engine.next_step() else {
                 break;
             };
+            for admitted in self.engine.take_admitted() {
+                self.followers.tell_running(admitted);
+            }
             if self.flight.is_empty() {
                 self.progress.restart(self.now());
             }

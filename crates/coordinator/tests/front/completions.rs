@@ -1,9 +1,10 @@
 //! `POST /v1/completions` in OpenAI's shape.
 
+use proto::internal::follow_response::Event;
 use serde_json::{Value, json};
 
 use crate::http::{self, complete};
-use crate::stage::{CONTEXT, Stage, VOCAB, always, byte_ids, ids, play, special};
+use crate::stage::{CONTEXT, Cue, Stage, VOCAB, always, byte_ids, ids, play, special};
 
 #[tokio::test]
 async fn completes_a_text() {
@@ -189,10 +190,10 @@ async fn offsets_count_characters_and_partial_tokens_are_spelled_in_bytes() {
 async fn an_impossible_token_has_a_finite_logprob() {
     let stage = Stage::new(|request| {
         let mut cues = play(request, &ids("a"));
-        if let crate::stage::Cue::Say(proto::internal::follow_response::Event::Tokens(tokens)) =
-            &mut cues[1]
-        {
-            tokens.tokens[0].logprob.as_mut().unwrap().logprob = f32::NEG_INFINITY;
+        for cue in &mut cues {
+            if let Cue::Say(Event::Tokens(tokens)) = cue {
+                tokens.tokens[0].logprob.as_mut().unwrap().logprob = f32::NEG_INFINITY;
+            }
         }
         Ok(cues)
     })

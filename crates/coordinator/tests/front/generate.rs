@@ -67,7 +67,9 @@ async fn streams_tokens_with_their_text_and_ends_at_the_end_token() {
     let usage = end.usage.unwrap();
     assert_eq!(usage.output_tokens as usize, output.len());
     assert_eq!(usage.cached_prompt_tokens, 1);
-    assert!(end.timings.unwrap().time_to_first_token.is_some());
+    let timings = end.timings.unwrap();
+    assert!(timings.queued.is_some() && timings.prefill.is_some());
+    assert!(timings.time_to_first_token.is_some());
 
     let followed = stage.followed().await;
     assert_eq!(followed.tokens, ids("hello"));

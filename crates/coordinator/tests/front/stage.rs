@@ -261,6 +261,13 @@ pub(crate) fn accept() -> Cue {
     Cue::Say(Event::Accepted(internal::Accepted { queue_position: 3 }))
 }
 
+/// Leaves the queue; the cache held one token.
+pub(crate) fn running() -> Cue {
+    Cue::Say(Event::Running(internal::Running {
+        cached_prompt_tokens: 1,
+    }))
+}
+
 /// Tokens from this position on, in one message.
 pub(crate) fn tokens(first_position: usize, ids: &[u32]) -> Cue {
     let tokens = ids.iter().map(|&token| internal::SampledToken {
@@ -276,14 +283,13 @@ pub(crate) fn tokens(first_position: usize, ids: &[u32]) -> Cue {
 pub(crate) fn finished(reason: internal::SequenceEnd) -> Cue {
     Cue::Say(Event::Finished(internal::SequenceFinished {
         reason: reason.into(),
-        cached_prompt_tokens: 1,
     }))
 }
 
 /// Accepts, generates these tokens one by one as far as the request lets it, and ends as a lead
 /// does: at a stop token or at the limit. Logprobs come where they are asked for.
 pub(crate) fn play(request: &FollowRequest, output: &[u32]) -> Vec<Cue> {
-    let mut cues = vec![accept()];
+    let mut cues = vec![accept(), running()];
     let sampling = request.sampling.clone().unwrap();
     let stop = request.stop.clone().unwrap();
     let prompt = request.tokens.len();

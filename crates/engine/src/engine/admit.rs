@@ -5,7 +5,8 @@ use spec::StepNumber;
 use super::Engine;
 use super::plan::Draft;
 use crate::kv::{Hit, Room};
-use crate::sequence::{Place, Told};
+use crate::outcome::Admitted;
+use crate::sequence::{Place, Told, wire};
 use crate::sequences::Key;
 
 /// How many rows of prompt a running sequence weighs when ranks are compared: it will take one row
@@ -140,7 +141,10 @@ impl Engine {
         let computed = hit.blocks * block_size;
         let tokens = sequence.tokens.len();
         if sequence.age.is_none() {
-            sequence.cached = computed.min(sequence.prompt_len);
+            self.admitted.push(Admitted {
+                sequence: sequence.id,
+                cached_prompt_tokens: wire(computed.min(sequence.prompt_len)),
+            });
             self.waiting.admitted(sequence.principal);
             self.waiting.charge(sequence.principal, tokens - computed);
         }

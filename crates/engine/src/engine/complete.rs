@@ -83,7 +83,7 @@ impl Engine {
             place.rewind(line.told_before, self.attempts);
             return None;
         }
-        let (id, cached_prompt_tokens) = (sequence.id, wire(sequence.cached));
+        let id = sequence.id;
         let (first_position, num_tokens) = (wire(sequence.tokens.len()), result.tokens.len());
         let tokens = result.tokens.iter().map(|sampled| sampled.token);
         sequence.tokens.extend(tokens);
@@ -102,7 +102,6 @@ impl Engine {
             tokens: result.tokens,
             first_prompt_position: wire(line.start + 1),
             prompt_logprobs: result.prompt_logprobs,
-            cached_prompt_tokens,
             finished,
         })
     }

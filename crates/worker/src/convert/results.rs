@@ -1,7 +1,7 @@
 //! What a worker answers, as wire messages.
 
 use proto::internal as wire;
-use spec::{LineResult, PartResult, Rank, SampledToken, StepNumber, TokenLogprob};
+use spec::{LineResult, PartResult, Rank, SampledToken, SequenceId, StepNumber, TokenLogprob};
 use wire::prepare_response::State;
 use wire::run_response::Message;
 
@@ -38,6 +38,7 @@ pub(crate) fn failed(
     rank: Rank,
     reason: String,
     blamed: Option<Rank>,
+    sequence: Option<SequenceId>,
 ) -> wire::RunResponse {
     let blamed = blamed.map(|rank| rank.0);
     response(Message::Failed(wire::StepFailed {
@@ -45,6 +46,7 @@ pub(crate) fn failed(
         rank: rank.0,
         reason,
         blamed,
+        sequence: sequence.map(|sequence| sequence.0),
     }))
 }
 

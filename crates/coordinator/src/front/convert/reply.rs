@@ -42,8 +42,8 @@ pub(in crate::front) fn finished(ending: Ending) -> v1::Finished {
         matched_token_id: ending.token.map(|token| token.0),
         usage: Some(ending.usage),
         timings: Some(v1::Timings {
-            queued: None,
-            prefill: None,
+            queued: ending.queued.map(duration),
+            prefill: ending.prefill.map(duration),
             time_to_first_token: ending.to_first_token.map(duration),
             total: Some(duration(ending.total)),
             resumed_on_other_node: 0,
