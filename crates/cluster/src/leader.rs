@@ -8,123 +8,18 @@ use std::time::Duration;
 
 use spec::{Epoch, Fence, Placement, Rank, Term};
 
+use crate::event::{Action, EpochPlan, Event, LeaderConfig, Status};
 use crate::member::{Refused, Registration};
 use crate::seats::Seats;
 
 /// Rest between two attempts at an epoch, so that a failing worker is not asked without pause.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// What the leader knows of its group before anybody comes.
-#[derive(Clone, Debug)]
-pub struct LeaderConfig {
-    /// Ranks that make the group complete.
-    pub num_ranks: usize,
-    /// Layers of the model.
-    pub num_layers: usize,
-    /// Experts of a layer.
-    pub num_experts: usize,
-    /// Fingerprint of the weights that are served.
-    pub weights: String,
-    /// Wire version this build speaks.
-    pub wire: u32,
-}
+/// Failures to get ready in a row after which others are seated before a member, if there are any.
+const MAX_FAILURES: u32 = 3;
 
-/// Something that happened.
-#[derive(Clone, Debug)]
-pub enum Event {
-    /// A member's stream ended.
-    Left {
-        /// The member.
-        name: String,
-        /// Which start of it.
-        incarnation: u64,
-    },
-    /// A member is ready for an epoch.
-    Prepared {
-        /// The epoch.
-        fence: Fence,
-        /// The member.
-        name: String,
-        /// For each of its ranks, ascending, whether its KV is still there.
-        kept_kv: Vec<bool>,
-    },
-    /// A member could not get ready.
-    PrepareFailed {
-        /// The epoch.
-        fence: Fence,
-        /// The member.
-        name: String,
-        /// What it said.
-        why: String,
-    },
-    /// A step did not happen.
-    StepFailed {
-        /// The epoch.
-        fence: Fence,
-        /// What is known of it.
-        why: String,
-        /// A rank that made no progress while others waited for it; its member is sent away.
-        silent: Option<Rank>,
-    },
-    /// Time has passed.
-    Tick,
-}
-
-/// Something to do.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Action {
-    /// Ask every member of the plan to get ready.
-    Prepare(EpochPlan),
-    /// All are ready: serve. For each rank, whether its KV is still there.
-    Serve {
-        /// The epoch.
-        fence: Fence,
-        /// By rank.
-        kept_kv: Vec<bool>,
-    },
-    /// The epoch is over: its steps are void, its streams are closed.
-    Stop {
-        /// The epoch.
-        fence: Fence,
-        /// Why, in words.
-        why: String,
-    },
-    /// End a member's registration; it may register again.
-    Evict {
-        /// The member.
-        name: String,
-        /// Which start of it.
-        incarnation: u64,
-        /// Why, in words.
-        why: String,
-    },
-}
-
-/// An epoch to prepare.
-#[derive(Clone, Debug, PartialEq)]
-pub struct EpochPlan {
-    /// Its fence.
-    pub fence: Fence,
-    /// Members and their ranks, by name.
-    pub members: Vec<(Registration, Vec<Rank>)>,
-    /// Owners of the experts.
-    pub placement: Placement,
-}
-
-/// What can be told of the group.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Status {
-    /// Current or last epoch.
-    pub fence: Fence,
-    /// Whether steps can run.
-    pub serving: bool,
-    /// Ranks that registered members hold.
-    pub ranks_present: usize,
-    /// Members that left and have not come back.
-    pub missing: Vec<String>,
-    /// What is going on, in words.
-    pub text: String,
-}
+/// Absent workers that are remembered to have obeyed us.
+const MAX_ABSENT: usize = 1024;
 
 #[derive(Clone, Debug)]
 enum State {
@@ -151,6 +46,10 @@ pub struct Leader {
     seats: Seats,
     /// Who held each rank when steps last ran: name and incarnation. Only their KV can be kept.
     served: Vec<Option<(String, u64)>>,
+    /// How often in a row a live member could not get ready.
+    failures: BTreeMap<String, u32>,
+    /// Starts of workers that were part of an epoch of ours, by name.
+    planned: BTreeMap<String, u64>,
     state: State,
 }
 
@@ -172,6 +71,8 @@ impl Leader {
             members: BTreeMap::new(),
             seats,
             served,
+            failures: BTreeMap::new(),
+            planned: BTreeMap::new(),
             state,
         }
     }
@@ -189,8 +90,10 @@ impl Leader {
     ) -> Result<Vec<Action>, Refused> {
         registration.check()?;
         self.admit(&registration)?;
-        // A worker that obeyed a higher term would refuse ours.
-        if registration.term >= self.term {
+        // A worker that obeyed a higher term would refuse ours; if another lead had this very term,
+        // one fence would name two epochs. Who obeyed us comes back with our term.
+        let obeyed_us = self.planned.get(&registration.name) == Some(&registration.incarnation);
+        if registration.term > self.term || (registration.term == self.term && !obeyed_us) {
             self.term = Term(registration.term.0 + 1);
             self.epoch = Epoch(0);
         }
@@ -211,6 +114,7 @@ impl Leader {
                 if self.fence() != Some(fence) {
                     return Vec::new();
                 }
+                *self.failures.entry(name.clone()).or_default() += 1;
                 self.stop(format!("worker '{name}' could not get ready: {why}"), now)
             }
             Event::StepFailed { fence, why, silent } => {
@@ -298,6 +202,7 @@ impl Leader {
         }
         let seated = !self.seats.of(name).is_empty();
         self.members.remove(name);
+        self.failures.remove(name);
         if seated {
             self.stop(format!("worker '{name}' left"), now)
         } else {
@@ -313,6 +218,7 @@ impl Leader {
         if *fence != at || !names.contains(&name) {
             return Vec::new();
         }
+        self.failures.remove(&name);
         ready.insert(name, kept_kv);
         if ready.len() < names.len() {
             return Vec::new();
@@ -378,10 +284,7 @@ impl Leader {
             return Vec::new();
         };
         let not_before = *not_before;
-        for member in self.members.values() {
-            let live = |name: &str| self.members.contains_key(name);
-            self.seats.seat(&member.name, member.num_ranks, live);
-        }
+        self.seats.assign(&self.by_preference());
         if now < not_before || !self.seats.complete(|name| self.members.contains_key(name)) {
             return Vec::new();
         }
@@ -401,11 +304,33 @@ impl Leader {
             ..
         } = self.config;
         let placement = Placement::even(num_layers, num_experts, num_ranks);
+        let members = self.seated();
+        if self.planned.len() > MAX_ABSENT + self.members.len() {
+            self.planned
+                .retain(|name, _| self.members.contains_key(name));
+        }
+        let planned = members.iter().map(|(m, _)| (m.name.clone(), m.incarnation));
+        self.planned.extend(planned);
         vec![Action::Prepare(EpochPlan {
             fence,
-            members: self.seated(),
+            members,
             placement,
         })]
+    }
+
+    /// Lists the live members: those that get ready before those that do not, those with seats
+    /// before those without.
+    fn by_preference(&self) -> Vec<(String, usize)> {
+        let mut members: Vec<&Registration> = self.members.values().collect();
+        members.sort_by_key(|member| {
+            let failures = self.failures.get(&member.name).copied().unwrap_or(0);
+            let stands = self.seats.of(&member.name).is_empty();
+            (failures >= MAX_FAILURES, stands)
+        });
+        let ranks = members.into_iter();
+        ranks
+            .map(|member| (member.name.clone(), member.num_ranks))
+            .collect()
     }
 
     /// Lists the members that hold ranks.

@@ -3,9 +3,11 @@
 //! [`Leader`] is a pure state machine: it is told what happened and when, and answers what to do.
 //! It knows no socket, clock or store, so a thousand failures can be played through in a second.
 
+mod event;
 mod leader;
 mod member;
 mod seats;
 
-pub use leader::{Action, EpochPlan, Event, Leader, LeaderConfig, Status};
+pub use event::{Action, EpochPlan, Event, LeaderConfig, Status};
+pub use leader::Leader;
 pub use member::{Refused, Registration};

@@ -63,8 +63,8 @@ pub enum Refused {
 /// Most ranks one worker may hold.
 const MAX_RANKS: usize = 64;
 
-/// Longest name of a worker, in bytes.
-const MAX_NAME: usize = 253;
+/// Longest name of a worker, in bytes; workers refuse the plans of others with a longer one.
+const MAX_NAME: usize = 128;
 
 /// Longest address of a worker, in bytes.
 const MAX_ADDRESS: usize = 1024;
@@ -93,6 +93,11 @@ impl Registration {
             "address",
             format!("must have 1 to {MAX_ADDRESS} bytes"),
         )?;
+        demand(
+            is_address(&self.address),
+            "address",
+            format!("{:?} is not http://HOST:PORT", self.address),
+        )?;
         let ranks = (1..=MAX_RANKS).contains(&self.num_ranks);
         demand(
             ranks,
@@ -112,5 +117,56 @@ impl Registration {
             "wire_min",
             format!("{min} is above wire_max {max}"),
         )
+    }
+}
+
+/// Says whether an address is one that workers take: `http://HOST:PORT`.
+fn is_address(address: &str) -> bool {
+    let Some(authority) = address.strip_prefix("http://") else {
+        return false;
+    };
+    let authority = authority.strip_suffix('/').unwrap_or(authority);
+    let Some((host, port)) = authority.rsplit_once(':') else {
+        return false;
+    };
+    let port = port.parse::<u16>().is_ok_and(|port| port != 0);
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    let inner = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    let host = match inner {
+        Some(ip) => ip.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && host.chars().all(plain),
+    };
+    port && host
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_a_host_and_a_port_and_nothing_else() {
+        for good in [
+            "http://a.b-c_d:1",
+            "http://127.0.0.1:7200/",
+            "http://[::1]:7200",
+        ] {
+            assert!(is_address(good), "{good}");
+        }
+        for bad in [
+            "",
+            "a:1",
+            "https://a:1",
+            "http://a",
+            "http://:1",
+            "http://a:0",
+            "http://a:99999",
+            "http://a:1/x",
+            "http://u@a:1",
+            "http://::1:7200",
+        ] {
+            assert!(!is_address(bad), "{bad}");
+        }
     }
 }

@@ -28,36 +28,56 @@ impl Seats {
         self.holders.get(rank.index())?.as_deref()
     }
 
-    /// Seats `name` on `count` ranks: its own if it has as many, else the lowest that are free or
-    /// held by somebody who is not `live`. Returns false, and takes none, if there are too few.
-    pub(crate) fn seat(&mut self, name: &str, count: usize, live: impl Fn(&str) -> bool) -> bool {
-        if self.of(name).len() == count {
-            return true;
+    /// Seats live members, each on as many ranks as it has; `members` come in order of preference.
+    ///
+    /// If some of them fill the group exactly, these are seated, on the ranks they hold already
+    /// where they hold as many. Otherwise nobody loses a seat: newcomers take only what is empty, so
+    /// that an absent member finds its own when it returns.
+    pub(crate) fn assign(&mut self, members: &[(String, usize)]) {
+        for (name, count) in members {
+            // It came back with another number of ranks.
+            if self.of(name).len() != *count {
+                self.vacate(|holder| holder == name);
+            }
         }
-        let open = |holder: &Option<String>| match holder {
-            None => true,
-            Some(other) => other == name || !live(other),
+        let counts: Vec<usize> = members.iter().map(|(_, count)| *count).collect();
+        let Some(chosen) = exactly(&counts, self.holders.len()) else {
+            for (name, count) in members {
+                let empty = self.empty();
+                if self.of(name).is_empty() && empty.len() >= *count {
+                    self.give(name, &empty[..*count]);
+                }
+            }
+            return;
         };
-        // Empty seats first, so that an absent member finds its own when it returns.
-        let mut chosen: Vec<usize> = Vec::new();
-        for empty in [true, false] {
-            let seats = self.holders.iter().enumerate();
-            let fitting = seats.filter(|(_, holder)| open(holder) && holder.is_none() == empty);
-            chosen.extend(fitting.map(|(rank, _)| rank).take(count - chosen.len()));
+        let chosen: Vec<&(String, usize)> = chosen.iter().map(|index| &members[*index]).collect();
+        self.vacate(|holder| chosen.iter().all(|(name, _)| name != holder));
+        for (name, count) in chosen {
+            if self.of(name).is_empty() {
+                let empty = self.empty();
+                self.give(name, &empty[..*count]);
+            }
         }
-        // Also of seats that are too few: who cannot have all it needs keeps none from others.
+    }
+
+    fn vacate(&mut self, of: impl Fn(&str) -> bool) {
         for holder in &mut self.holders {
-            if holder.as_deref() == Some(name) {
+            if holder.as_deref().is_some_and(&of) {
                 *holder = None;
             }
         }
-        if chosen.len() < count {
-            return false;
+    }
+
+    fn empty(&self) -> Vec<usize> {
+        let holders = self.holders.iter().enumerate();
+        let empty = holders.filter(|(_, holder)| holder.is_none());
+        empty.map(|(rank, _)| rank).collect()
+    }
+
+    fn give(&mut self, name: &str, ranks: &[usize]) {
+        for rank in ranks {
+            self.holders[*rank] = Some(name.into());
         }
-        for rank in chosen {
-            self.holders[rank] = Some(name.into());
-        }
-        true
     }
 
     /// Returns whether every rank is held by somebody who is `live`.
@@ -77,28 +97,66 @@ impl Seats {
     }
 }
 
+/// Finds numbers that sum to `total`, the first ones where there is a choice; returns their indices.
+fn exactly(counts: &[usize], total: usize) -> Option<Vec<usize>> {
+    // For each sum that can be reached, the last number of the first way found.
+    let mut last: Vec<Option<usize>> = vec![None; total + 1];
+    for (index, &count) in counts.iter().enumerate() {
+        for sum in (count..=total).rev() {
+            if last[sum].is_none() && (sum == count || last[sum - count].is_some()) {
+                last[sum] = Some(index);
+            }
+        }
+    }
+    let (mut chosen, mut sum) = (Vec::new(), total);
+    while sum > 0 {
+        let index = last[sum]?;
+        chosen.push(index);
+        sum -= counts[index];
+    }
+    Some(chosen)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn members(all: &[(&str, usize)]) -> Vec<(String, usize)> {
+        let named = all.iter().map(|(name, count)| ((*name).to_owned(), *count));
+        named.collect()
+    }
+
     #[test]
     fn a_member_that_returns_finds_its_seats() {
         let mut seats = Seats::new(3);
-        for name in ["a", "b", "c"] {
-            assert!(seats.seat(name, 1, |_| true));
-        }
-        assert!(seats.seat("b", 1, |name| name != "b"));
-        assert_eq!(seats.of("b"), [Rank(1)]);
+        seats.assign(&members(&[("a", 1), ("b", 1), ("c", 1)]));
+        let before = seats.of("b");
+        seats.assign(&members(&[("a", 1), ("c", 1)]));
+        assert_eq!(seats.missing(|name| name != "b"), ["b"]);
+        seats.assign(&members(&[("c", 1), ("b", 1), ("a", 1)]));
+        assert_eq!(seats.of("b"), before);
     }
 
     #[test]
     fn a_newcomer_takes_the_seat_of_one_who_left() {
         let mut seats = Seats::new(2);
-        assert!(seats.seat("a", 1, |_| true));
-        assert!(seats.seat("b", 1, |_| true));
-        assert!(!seats.seat("c", 1, |_| true), "all seats are taken");
-        assert!(seats.seat("c", 1, |name| name != "a"));
-        assert_eq!(seats.of("c"), [Rank(0)]);
-        assert_eq!(seats.missing(|name| name != "a"), Vec::<String>::new());
+        seats.assign(&members(&[("a", 1), ("b", 1)]));
+        let (of_a, of_b) = (seats.of("a"), seats.of("b"));
+        seats.assign(&members(&[("a", 1), ("b", 1), ("c", 1)]));
+        assert!(seats.of("c").is_empty(), "all seats are taken");
+        seats.assign(&members(&[("b", 1), ("c", 1)]));
+        assert_eq!((seats.of("c"), seats.of("b")), (of_a, of_b));
+        assert!(seats.complete(|name| name != "a"));
+    }
+
+    #[test]
+    fn whoever_fills_the_group_is_seated_whatever_came_in_between() {
+        let mut seats = Seats::new(4);
+        seats.assign(&members(&[("a", 2), ("b", 2)]));
+        seats.assign(&members(&[("a", 2), ("c", 1)]));
+        seats.assign(&members(&[("a", 2), ("c", 1), ("b", 2)]));
+        assert!(seats.complete(|name| name != "c"));
+        seats.assign(&members(&[("c", 1), ("d", 3), ("a", 2)]));
+        assert!(seats.complete(|name| ["c", "d"].contains(&name)));
     }
 }

@@ -41,9 +41,17 @@ pub(crate) const FOLLOW_WINDOW: u32 = 256 << 10;
 /// See [`FOLLOW_WINDOW`].
 pub(crate) const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 
-/// Failures of steps in a row, none completed in between, after which the sequences of the failing
-/// step are ended: one of them cannot be computed, and the others would wait for ever.
+/// Failures of steps in a row that blame no rank, none completed in between, after which the
+/// sequences of the failing step are ended: one of them cannot be computed, and the others would
+/// wait for ever.
 pub(crate) const MAX_BARREN: usize = 5;
+
+/// Failures of steps in a row, of whatever kind, after which the blamed rank's worker is sent away,
+/// so that a spare gets its seat; after twice as many the step's sequences are ended.
+pub(crate) const MAX_FAILURES: usize = 6;
+
+/// A step loop that was not run for this long was itself stopped, and says nothing about ranks.
+pub(crate) const OWN_PAUSE: Duration = Duration::from_secs(1);
 
 /// Messages waiting for the step loop. Each sender waits when it is full, so that nothing is lost.
 pub(crate) const LOOP_QUEUE: usize = 4096;

@@ -43,6 +43,13 @@ impl Flight {
         });
     }
 
+    /// Says whether a step is the oldest in flight.
+    pub(crate) fn is_oldest(&self, step: u64) -> bool {
+        self.steps
+            .front()
+            .is_some_and(|oldest| oldest.number.0 == step)
+    }
+
     /// Takes in one rank's result.
     ///
     /// # Errors

@@ -7,6 +7,9 @@ use spec::Rank;
 /// What is known of one rank's progress.
 #[derive(Clone, Copy, Debug)]
 struct Seen {
+    /// Whether it has a step to compute. One that has none may still owe a result, which its worker
+    /// sends with those of its other ranks.
+    busy: bool,
     ticks: u64,
     moved: Duration,
     reported: Duration,
@@ -32,6 +35,7 @@ pub(crate) struct Stalled {
 impl ProgressWatch {
     pub(crate) fn new(num_ranks: usize, limit: Duration, now: Duration) -> Self {
         let fresh = Seen {
+            busy: true,
             ticks: 0,
             moved: now,
             reported: now,
@@ -47,6 +51,7 @@ impl ProgressWatch {
     pub(crate) fn restart(&mut self, now: Duration) {
         for seen in &mut self.seen {
             *seen = Seen {
+                busy: true,
                 moved: now,
                 reported: now,
                 waiting_for: None,
@@ -55,11 +60,11 @@ impl ProgressWatch {
         }
     }
 
-    /// Takes in a report.
+    /// Takes in a report; a rank that is at `step` 0 has none to compute.
     pub(crate) fn report(
         &mut self,
         rank: Rank,
-        ticks: u64,
+        (step, ticks): (u64, u64),
         waiting_for: Option<Rank>,
         now: Duration,
     ) {
@@ -70,6 +75,7 @@ impl ProgressWatch {
         let same = ticks == seen.ticks && waiting_for == seen.waiting_for;
         let moved = if same { seen.moved } else { now };
         *seen = Seen {
+            busy: step > 0,
             ticks,
             moved,
             reported: now,
@@ -90,7 +96,7 @@ impl ProgressWatch {
     }
 
     /// Says whether the step hangs: a rank that still `owes` a result has not moved for the limit,
-    /// and either it is silent, or it waits for nobody, or all of them wait.
+    /// and either it is silent, or it computes and waits for nobody, or none of them moves.
     pub(crate) fn stalled(&self, now: Duration, owes: impl Fn(Rank) -> bool) -> Option<Stalled> {
         let late = |since: Duration| now.saturating_sub(since) > self.limit;
         let all = || {
@@ -108,7 +114,7 @@ impl ProgressWatch {
                 why,
             });
         }
-        let stuck = |seen: &Seen| late(seen.moved) && seen.waiting_for.is_none();
+        let stuck = |seen: &Seen| seen.busy && late(seen.moved) && seen.waiting_for.is_none();
         if let Some((rank, _)) = ranks().find(|(_, seen)| stuck(seen)) {
             let why = format!("rank {rank} has made no progress for {limit:?}");
             return Some(Stalled {
@@ -119,7 +125,7 @@ impl ProgressWatch {
         if ranks().next().is_some() && ranks().all(|(_, seen)| late(seen.moved)) {
             let waits = ranks().filter_map(|(rank, seen)| Some((rank, seen.waiting_for?)));
             let waits: Vec<String> = waits.map(|(a, b)| format!("{a} for {b}")).collect();
-            let why = format!("all ranks wait for each other: {}", waits.join(", "));
+            let why = format!("no rank moves; those that wait: {}", waits.join(", "));
             return Some(Stalled {
                 to_blame: None,
                 why,
@@ -143,8 +149,8 @@ mod tests {
     fn the_silent_one_is_to_blame_and_not_those_who_wait_for_it() {
         let mut watch = ProgressWatch::new(3, LIMIT, at(0));
         for second in 1..=6 {
-            watch.report(Rank(0), 1, Some(Rank(2)), at(second));
-            watch.report(Rank(1), 1, Some(Rank(2)), at(second));
+            watch.report(Rank(0), (1, 1), Some(Rank(2)), at(second));
+            watch.report(Rank(1), (1, 1), Some(Rank(2)), at(second));
         }
         assert_eq!(
             watch.stalled(at(6), |_| true).unwrap().to_blame,
@@ -156,8 +162,8 @@ mod tests {
     fn a_long_step_with_progress_is_fine() {
         let mut watch = ProgressWatch::new(2, LIMIT, at(0));
         for second in 1..60 {
-            watch.report(Rank(0), second, None, at(second));
-            watch.report(Rank(1), 1, Some(Rank(0)), at(second));
+            watch.report(Rank(0), (1, second), None, at(second));
+            watch.report(Rank(1), (1, 1), Some(Rank(0)), at(second));
             assert_eq!(watch.stalled(at(second), |_| true), None);
         }
     }
@@ -166,8 +172,8 @@ mod tests {
     fn a_rank_that_reports_but_does_not_move_is_to_blame() {
         let mut watch = ProgressWatch::new(2, LIMIT, at(0));
         for second in 1..=6 {
-            watch.report(Rank(0), 3, None, at(second));
-            watch.report(Rank(1), 3, Some(Rank(0)), at(second));
+            watch.report(Rank(0), (1, 3), None, at(second));
+            watch.report(Rank(1), (1, 3), Some(Rank(0)), at(second));
         }
         assert_eq!(
             watch.stalled(at(7), |_| true).unwrap().to_blame,
@@ -179,8 +185,8 @@ mod tests {
     fn a_lost_frame_blames_nobody() {
         let mut watch = ProgressWatch::new(2, LIMIT, at(0));
         for second in 1..=7 {
-            watch.report(Rank(0), 3, Some(Rank(1)), at(second));
-            watch.report(Rank(1), 3, Some(Rank(0)), at(second));
+            watch.report(Rank(0), (1, 3), Some(Rank(1)), at(second));
+            watch.report(Rank(1), (1, 3), Some(Rank(0)), at(second));
         }
         let stalled = watch.stalled(at(7), |_| true).unwrap();
         assert_eq!(stalled.to_blame, None);
@@ -198,6 +204,22 @@ mod tests {
                 .to_blame,
             Some(Rank(1))
         );
+    }
+
+    #[test]
+    fn a_rank_that_is_done_before_its_neighbour_is_not_to_blame() {
+        let mut watch = ProgressWatch::new(2, LIMIT, at(0));
+        for second in 1..60 {
+            watch.report(Rank(0), (0, 9), None, at(second));
+            watch.report(Rank(1), (1, second), None, at(second));
+            assert_eq!(watch.stalled(at(second), |_| true), None);
+        }
+        for second in 60..66 {
+            watch.report(Rank(0), (0, 9), None, at(second));
+            watch.report(Rank(1), (0, 59), None, at(second));
+        }
+        let stalled = watch.stalled(at(66), |_| true).unwrap();
+        assert_eq!(stalled.to_blame, None, "the step was lost on its way");
     }
 
     #[test]

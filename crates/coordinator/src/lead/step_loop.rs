@@ -3,25 +3,25 @@
 //! It goes round: hear what happened, do what the leader says, send the steps the engine plans, and
 //! give the engine the results once all ranks have answered.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
+mod answers;
+mod submit;
+
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use cluster::{Action, Event, Leader, LeaderConfig};
-use engine::{Engine, Refused, Stop};
+use engine::Engine;
 use proto::internal as wire;
-use proto::internal::run_response::Message as Said;
-use spec::{Fence, PartResult, Rank, SequenceId, Term};
+use spec::{Fence, Rank, SequenceId, Term};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::Status;
 
-use super::convert;
+use self::answers::Failure;
 use super::flight::Flight;
 use super::follow::unavailable;
 use super::followers::Followers;
-use super::message::{Message, Register, Submit};
+use super::message::{Message, Register};
 use super::progress::ProgressWatch;
 use super::ranks::{Connect, Ranks};
 use crate::limits;
@@ -65,7 +65,15 @@ pub(crate) struct StepLoop {
     serving: bool,
     flight: Flight,
     /// Failures of steps since one was completed.
+    failures: usize,
+    /// Those among them that blame no rank.
     barren: usize,
+    /// A sequence that could not be computed as part of a step that others came before.
+    suspect: Option<SequenceId>,
+    /// Whether an epoch has served.
+    has_served: bool,
+    /// When the loop last looked for steps without progress.
+    ticked: Duration,
     /// Why the loop cannot go on.
     hopeless: Option<String>,
     progress: ProgressWatch,
@@ -96,7 +104,11 @@ impl StepLoop {
             ranks: None,
             serving: false,
             flight: Flight::default(),
+            failures: 0,
             barren: 0,
+            suspect: None,
+            has_served: false,
+            ticked: Duration::ZERO,
             hopeless: None,
             progress,
             followers: Followers::default(),
@@ -159,10 +171,16 @@ impl StepLoop {
             Message::Group(event) => self.tell_leader(event),
             Message::Worker { fence, name, said } => {
                 if self.is_current(fence)
-                    && let Err(why) = self.hear_worker(&name, said)
+                    && let Err(Failure { why, blamed }) = self.hear_worker(&name, said)
                 {
-                    self.fail_step(format!("worker '{name}': {why}"), None);
+                    let silent = blamed.filter(|_| self.failures >= limits::MAX_FAILURES);
+                    self.fail_step(format!("worker '{name}': {why}"), silent);
                 }
+            }
+            // Before anything was ever served the plan is at fault, later that one worker.
+            Message::Hopeless { fence, name, why } if self.has_served => {
+                let why = format!("it refuses the plan: {why}");
+                self.tell_leader(Event::PrepareFailed { fence, name, why });
             }
             Message::Hopeless { fence, name, why } => {
                 if self.is_current(fence) {
@@ -181,52 +199,6 @@ impl StepLoop {
         self.ranks
             .as_ref()
             .is_some_and(|ranks| ranks.fence() == fence)
-    }
-
-    fn submit(&mut self, submit: Submit) {
-        let Submit {
-            tokens,
-            sampling,
-            max_tokens,
-            stop_tokens,
-            events,
-            reply,
-            ..
-        } = submit;
-        if self.shutdown.is_cancelled() {
-            let ending = unavailable("the coordinator is ending", limits::RETRY_AFTER);
-            return drop(reply.send(Err(ending)));
-        }
-        self.last_sequence += 1;
-        let sequence = SequenceId(self.last_sequence);
-        let known = self.principals.len() as u32;
-        let principal = *self.principals.entry(submit.principal).or_insert(known);
-        let mut salt = DefaultHasher::new();
-        submit.cache_salt.hash(&mut salt);
-        let queue_position = self.engine.load().waiting;
-        let submitted = self.engine.submit(engine::Submit {
-            sequence,
-            prompt_len: tokens.len(),
-            tokens,
-            sampling,
-            stop: Stop {
-                max_tokens,
-                stop_tokens,
-            },
-            principal,
-            cache_salt: salt.finish(),
-        });
-        match submitted {
-            Ok(()) => {
-                self.followers.add(sequence, events, queue_position);
-                // If the front is gone already, its stream cancels the sequence.
-                if reply.send(Ok(sequence)).is_err() {
-                    self.followers.remove(sequence);
-                    self.engine.cancel(sequence);
-                }
-            }
-            Err(refused) => drop(reply.send(Err(refusal(&refused)))),
-        }
     }
 
     fn register(&mut self, register: Register) {
@@ -294,7 +266,8 @@ impl StepLoop {
                     tracing::warn!(epoch = %fence, reason = %why, "epoch ended");
                     self.engine.void();
                     let failed = self.flight.ground();
-                    if self.barren >= limits::MAX_BARREN {
+                    let enough = 2 * limits::MAX_FAILURES;
+                    if self.barren >= limits::MAX_BARREN || self.failures >= enough {
                         self.end_sequences(&failed, &why);
                     }
                     self.serving = false;
@@ -320,105 +293,15 @@ impl StepLoop {
         begun.expect("the leader's fences ascend, and each rank is its own home");
         self.progress = ProgressWatch::new(self.num_ranks, limits::PROGRESS_LIMIT, self.now());
         self.serving = true;
+        self.has_served = true;
     }
 
     fn fail_step(&mut self, why: String, silent: Option<Rank>) {
         let Some(fence) = self.ranks.as_ref().map(Ranks::fence) else {
             return;
         };
+        self.failures += 1;
         self.tell_leader(Event::StepFailed { fence, why, silent });
-    }
-
-    /// Takes in what a worker says of its steps.
-    fn hear_worker(&mut self, name: &str, said: wire::RunResponse) -> Result<(), String> {
-        let Some(message) = said.message else {
-            self.barren += 1;
-            return Err("sent an empty message".into());
-        };
-        match message {
-            Said::Done(done) => self.done(name, done).inspect_err(|_| self.barren += 1),
-            Said::Failed(failed) => {
-                if let Some(sequence) = failed.sequence.map(SequenceId) {
-                    self.end_sequence(sequence, &failed.reason);
-                } else if failed.blamed.is_none() {
-                    // A failure that blames a rank is about a death, not about what was computed.
-                    self.barren += 1;
-                }
-                let by = failed.blamed.map(|rank| format!(", blaming rank {rank}"));
-                let by = by.unwrap_or_default();
-                Err(format!(
-                    "step {} failed on rank {}{by}: {}",
-                    failed.step, failed.rank, failed.reason
-                ))
-            }
-            Said::Progress(progress) => {
-                let now = self.now();
-                for rank in progress.ranks {
-                    let waiting_for = rank.waiting_for.map(Rank);
-                    self.progress
-                        .report(Rank(rank.rank), rank.ticks, waiting_for, now);
-                }
-                Ok(())
-            }
-        }
-    }
-
-    fn done(&mut self, name: &str, done: wire::StepDone) -> Result<(), String> {
-        let own = self
-            .ranks
-            .as_ref()
-            .map(|ranks| ranks.of(name).to_vec())
-            .unwrap_or_default();
-        let ranks: Vec<Rank> = done.parts.iter().map(|part| Rank(part.rank)).collect();
-        if ranks != own {
-            return Err(format!(
-                "answered for the ranks {ranks:?}, it holds {own:?}"
-            ));
-        }
-        for part in done.parts {
-            let result = convert::part_result(part);
-            check_tokens(&result, self.vocab_size)?;
-            self.flight.arrive(done.step, result)?;
-        }
-        let now = self.now();
-        for rank in own {
-            self.progress.finished(rank, now);
-        }
-        self.complete()
-    }
-
-    /// Gives the engine every step, in order, that all ranks have answered.
-    fn complete(&mut self) -> Result<(), String> {
-        while let Some((number, results)) = self.flight.landed() {
-            let completed = self.engine.complete(number, results);
-            let completed = completed.map_err(|error| error.to_string())?;
-            self.barren = 0;
-            for event in &completed.events {
-                if !self.followers.tell(event) {
-                    self.engine.cancel(event.sequence);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Ends sequences of a step that failed again and again.
-    fn end_sequences(&mut self, sequences: &BTreeSet<SequenceId>, why: &str) {
-        tracing::error!(
-            ?sequences,
-            reason = why,
-            "ending sequences that cannot be computed"
-        );
-        self.barren = 0;
-        for sequence in sequences {
-            self.end_sequence(*sequence, why);
-        }
-    }
-
-    /// Ends a sequence that cannot be computed.
-    fn end_sequence(&mut self, sequence: SequenceId, why: &str) {
-        self.followers.fail(sequence, &Status::data_loss(why));
-        self.engine.cancel(sequence);
     }
 
     /// Sends steps for as long as the engine plans any.
@@ -445,9 +328,15 @@ impl StepLoop {
     }
 
     fn tick(&mut self) {
+        let now = self.now();
+        let pause = now.saturating_sub(std::mem::replace(&mut self.ticked, now));
+        if pause > limits::OWN_PAUSE {
+            // What the ranks said in the meantime is still in the queue.
+            self.progress.restart(now);
+        }
         if !self.flight.is_empty() {
             let owes = |rank: Rank| self.flight.owes(rank);
-            if let Some(stalled) = self.progress.stalled(self.now(), owes) {
+            if let Some(stalled) = self.progress.stalled(now, owes) {
                 self.fail_step(stalled.why, stalled.to_blame);
             }
         }
@@ -474,35 +363,5 @@ impl StepLoop {
             *old = state;
             changed
         });
-    }
-}
-
-/// A sampled id indexes the vocabulary later, so it is checked where it enters.
-fn check_tokens(result: &PartResult, vocab_size: usize) -> Result<(), String> {
-    let sampled = result.lines.iter().flat_map(|line| &line.tokens);
-    match sampled
-        .map(|sampled| sampled.token)
-        .find(|token| token.index() >= vocab_size)
-    {
-        None => Ok(()),
-        Some(token) => Err(format!(
-            "rank {} sampled token {token}, the vocabulary has {vocab_size}",
-            result.rank
-        )),
-    }
-}
-
-fn refusal(refused: &Refused) -> Status {
-    use tonic_types::{ErrorDetails, StatusExt};
-    let said = refused.to_string();
-    match refused {
-        Refused::QueueFull { .. } => {
-            let details = ErrorDetails::with_retry_info(Some(limits::RETRY_AFTER));
-            Status::with_error_details(tonic::Code::ResourceExhausted, said, details)
-        }
-        Refused::Duplicate { .. } | Refused::Finished { .. } => Status::internal(said),
-        Refused::Empty { .. } | Refused::TooLong { .. } | Refused::NeverFits { .. } => {
-            Status::invalid_argument(said)
-        }
     }
 }

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Outcome;
 
-/// A child that dies more often than this within [`WINDOW`] is given up.
+/// A child that dies as often as this within [`WINDOW`] is given up.
 const MAX_DEATHS: usize = 5;
 
 /// See [`MAX_DEATHS`].
@@ -178,7 +178,7 @@ pub(super) async fn keep(
         let now = Instant::now();
         deaths.retain(|death| now.duration_since(*death) < WINDOW);
         deaths.push_back(now);
-        if deaths.len() > MAX_DEATHS {
+        if deaths.len() >= MAX_DEATHS {
             let why = died(&child.name, status);
             return Err(format!(
                 "{why}, for the {}th time within {WINDOW:?}",

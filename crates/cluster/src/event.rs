@@ -1,0 +1,117 @@
+//! What the leader is told and what it asks for.
+
+use spec::{Fence, Placement, Rank};
+
+use crate::member::Registration;
+
+/// What the leader knows of its group before anybody comes.
+#[derive(Clone, Debug)]
+pub struct LeaderConfig {
+    /// Ranks that make the group complete.
+    pub num_ranks: usize,
+    /// Layers of the model.
+    pub num_layers: usize,
+    /// Experts of a layer.
+    pub num_experts: usize,
+    /// Fingerprint of the weights that are served.
+    pub weights: String,
+    /// Wire version this build speaks.
+    pub wire: u32,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A member's stream ended.
+    Left {
+        /// The member.
+        name: String,
+        /// Which start of it.
+        incarnation: u64,
+    },
+    /// A member is ready for an epoch.
+    Prepared {
+        /// The epoch.
+        fence: Fence,
+        /// The member.
+        name: String,
+        /// For each of its ranks, ascending, whether its KV is still there.
+        kept_kv: Vec<bool>,
+    },
+    /// A member could not get ready.
+    PrepareFailed {
+        /// The epoch.
+        fence: Fence,
+        /// The member.
+        name: String,
+        /// What it said.
+        why: String,
+    },
+    /// A step did not happen.
+    StepFailed {
+        /// The epoch.
+        fence: Fence,
+        /// What is known of it.
+        why: String,
+        /// A rank that made no progress while others waited for it; its member is sent away.
+        silent: Option<Rank>,
+    },
+    /// Time has passed.
+    Tick,
+}
+
+/// Something to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Ask every member of the plan to get ready.
+    Prepare(EpochPlan),
+    /// All are ready: serve. For each rank, whether its KV is still there.
+    Serve {
+        /// The epoch.
+        fence: Fence,
+        /// By rank.
+        kept_kv: Vec<bool>,
+    },
+    /// The epoch is over: its steps are void, its streams are closed.
+    Stop {
+        /// The epoch.
+        fence: Fence,
+        /// Why, in words.
+        why: String,
+    },
+    /// End a member's registration; it may register again.
+    Evict {
+        /// The member.
+        name: String,
+        /// Which start of it.
+        incarnation: u64,
+        /// Why, in words.
+        why: String,
+    },
+}
+
+/// An epoch to prepare.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EpochPlan {
+    /// Its fence.
+    pub fence: Fence,
+    /// Members and their ranks, by name.
+    pub members: Vec<(Registration, Vec<Rank>)>,
+    /// Owners of the experts.
+    pub placement: Placement,
+}
+
+/// What can be told of the group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Current or last epoch.
+    pub fence: Fence,
+    /// Whether steps can run.
+    pub serving: bool,
+    /// Ranks that registered members hold.
+    pub ranks_present: usize,
+    /// Members that left and have not come back.
+    pub missing: Vec<String>,
+    /// What is going on, in words.
+    pub text: String,
+}
