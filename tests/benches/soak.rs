@@ -4,7 +4,7 @@
 //!
 //! Every greedy answer must be the one that was given alone. Prints throughput, latencies and the
 //! workers' resident memory; ends with an error if an answer failed or differed, or if a worker
-//! holds more than its share of the weights, its KV budget and [`SLACK`].
+//! ever held more than its share of the weights, its KV budget and [`SLACK`].
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 use std::sync::Mutex;
@@ -27,16 +27,29 @@ const KV_BYTES: u64 = 256 << 20;
 /// Bytes that a worker may hold beside its weights and its KV.
 const SLACK: u64 = 400_000_000;
 
-fn body(prompt: usize) -> Value {
+/// A prompt of its own for each number, of tokens that the model has.
+fn body(prompt: usize, vocab_size: usize) -> Value {
     let len = 8 + prompt * 7;
     let tokens: Vec<usize> = (0..len)
-        .map(|i| (i * 7919 + prompt * 104_729) % 32_000)
+        .map(|i| (i * 7919 + prompt * 104_729) % vocab_size.min(32_000))
         .collect();
     json!({"prompt": tokens, "max_tokens": MAX_TOKENS, "temperature": 0, "ignore_eos": true})
 }
 
-fn ask(cluster: &Cluster, prompt: usize) -> Result<String, String> {
-    let answer = post(&cluster.url("/v1/completions"), &body(prompt));
+/// What is put under load.
+struct Subject {
+    cluster: Cluster,
+    vocab_size: usize,
+    /// Bytes that a worker of one rank may hold.
+    allowed: u64,
+}
+
+fn ask(subject: &Subject, prompt: usize) -> Result<String, String> {
+    let (url, body) = (
+        subject.cluster.url("/v1/completions"),
+        body(prompt, subject.vocab_size),
+    );
+    let answer = post(&url, &body);
     if answer.status != 200 {
         return Err(format!("status {}: {}", answer.status, answer.text));
     }
@@ -46,8 +59,17 @@ fn ask(cluster: &Cluster, prompt: usize) -> Result<String, String> {
         .to_owned())
 }
 
-/// Resident bytes of a process, by kind: (private, file).
-fn resident(pid: u32) -> Result<(u64, u64), String> {
+/// Resident bytes of a process.
+struct Resident {
+    /// Private memory.
+    private: u64,
+    /// Mapped files.
+    file: u64,
+    /// The most that both together ever were.
+    peak: u64,
+}
+
+fn resident(pid: u32) -> Result<Resident, String> {
     let path = format!("/proc/{pid}/status");
     let status = std::fs::read_to_string(&path).map_err(|e| format!("{path}: {e}"))?;
     let field = |name: &str| {
@@ -56,15 +78,33 @@ fn resident(pid: u32) -> Result<(u64, u64), String> {
         kib.map(|kib| kib * 1024)
             .ok_or_else(|| format!("{path} has no {name}"))
     };
-    Ok((field("RssAnon:")?, field("RssFile:")?))
+    Ok(Resident {
+        private: field("RssAnon:")?,
+        file: field("RssFile:")?,
+        peak: field("VmHWM:")?,
+    })
 }
 
-/// Bytes that a worker of one rank may hold.
-fn allowed(model: &str) -> Result<u64, String> {
+/// Starts the cluster and says how long that took.
+fn start(model: &str) -> Result<Subject, String> {
     let name = model.parse::<ModelName>().map_err(|e| e.to_string())?;
     let checkpoint = Checkpoint::named(&name).map_err(|e| e.to_string())?;
     let report = Report::new(&checkpoint, &[WORKERS]).map_err(|e| e.to_string())?;
-    Ok(report.groups[0].most + KV_BYTES + SLACK)
+    let start = Instant::now();
+    let cluster = Cluster::start(&Setup {
+        model: Some(model.into()),
+        kv_memory: KV_MEMORY,
+        ..Setup::tiny(WORKERS)
+    });
+    println!(
+        "{model}, {WORKERS} workers: ready after {:.1} s",
+        start.elapsed().as_secs_f64()
+    );
+    Ok(Subject {
+        cluster,
+        vocab_size: checkpoint.geometry().vocab_size,
+        allowed: report.groups[0].most + KV_BYTES + SLACK,
+    })
 }
 
 fn percentile(sorted: &[f64], share: f64) -> f64 {
@@ -81,13 +121,13 @@ struct Tally {
     kills: AtomicUsize,
 }
 
-fn client(cluster: &Cluster, expected: &[String], first: usize, end: Instant, tally: &Tally) {
+fn client(subject: &Subject, expected: &[String], first: usize, end: Instant, tally: &Tally) {
     for prompt in (0..PROMPTS).cycle().skip(first) {
         if Instant::now() >= end {
             return;
         }
         let start = Instant::now();
-        let fault = match ask(cluster, prompt) {
+        let fault = match ask(subject, prompt) {
             Ok(text) if text == expected[prompt] => None,
             Ok(text) => Some(format!(
                 "prompt {prompt}: {text:?} is not {:?}",
@@ -115,21 +155,10 @@ fn main() -> Result<(), String> {
         .iter()
         .find(|word| word.parse::<u64>().is_err() && !word.starts_with('-'));
     let model = named.map_or(MODEL, String::as_str);
-    let allowed = allowed(model)?;
-    let start = Instant::now();
-    let cluster = Cluster::start(&Setup {
-        model: Some(model.into()),
-        kv_memory: KV_MEMORY,
-        ..Setup::tiny(WORKERS)
-    });
-    println!(
-        "{model}, {WORKERS} workers: ready after {:.1} s",
-        start.elapsed().as_secs_f64()
-    );
-
+    let subject = start(model)?;
     let start = Instant::now();
     let expected: Vec<String> = (0..PROMPTS)
-        .map(|prompt| ask(&cluster, prompt))
+        .map(|prompt| ask(&subject, prompt))
         .collect::<Result<_, _>>()?;
     let alone = (PROMPTS * MAX_TOKENS) as f64 / start.elapsed().as_secs_f64();
     println!("one client: {alone:.1} tokens/s, prompts included");
@@ -142,13 +171,13 @@ fn main() -> Result<(), String> {
     let end = Instant::now() + Duration::from_secs(seconds);
     std::thread::scope(|scope| {
         for index in 0..CLIENTS {
-            let (cluster, expected, tally) = (&cluster, &expected, &tally);
-            scope.spawn(move || client(cluster, expected, index, end, tally));
+            let (subject, expected, tally) = (&subject, &expected, &tally);
+            scope.spawn(move || client(subject, expected, index, end, tally));
         }
         if let Some(every) = kill_every {
             while Instant::now() + every < end {
                 std::thread::park_timeout(every);
-                let workers = cluster.workers();
+                let workers = subject.cluster.workers();
                 let kill = tally.kills.fetch_add(1, Ordering::Relaxed);
                 if let Some(victim) = workers.get(kill % workers.len().max(1)) {
                     signal(*victim, Signal::KILL);
@@ -156,10 +185,10 @@ fn main() -> Result<(), String> {
             }
         }
     });
-    report(&cluster, tally, seconds, allowed)
+    report(&subject, tally, seconds)
 }
 
-fn report(cluster: &Cluster, tally: Tally, seconds: u64, allowed: u64) -> Result<(), String> {
+fn report(subject: &Subject, tally: Tally, seconds: u64) -> Result<(), String> {
     let mut answers = tally.answers.into_inner().expect("no client panics");
     let mut faults = tally.faults.into_inner().expect("no client panics");
     answers.sort_by(f64::total_cmp);
@@ -173,15 +202,20 @@ fn report(cluster: &Cluster, tally: Tally, seconds: u64, allowed: u64) -> Result
         percentile(&answers, 0.5),
         percentile(&answers, 0.99),
     );
-    for worker in cluster.workers() {
-        let (private, file) = resident(worker)?;
+    for worker in subject.cluster.workers() {
+        let Resident {
+            private,
+            file,
+            peak,
+        } = resident(worker)?;
         println!(
-            "worker {worker}: resident {} MB private, {} MB of files; allowed {} MB",
+            "worker {worker}: resident {} MB private, {} MB of files, at most {} MB; allowed {} MB",
             private / 1_000_000,
             file / 1_000_000,
-            allowed / 1_000_000,
+            peak / 1_000_000,
+            subject.allowed / 1_000_000,
         );
-        if private + file > allowed {
+        if peak.max(private + file) > subject.allowed {
             faults.push(format!("worker {worker} holds too much"));
         }
     }

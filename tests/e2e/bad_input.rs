@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use e2e::{Cluster, Setup, binary, free_address, get, post};
+use e2e::{Cluster, Killed, Setup, binary, free_address, get, post};
 use serde_json::{Value, json};
 
 /// Longest that a command with a fault may run.
@@ -78,6 +78,29 @@ fn a_port_in_use_is_named() {
 }
 
 #[test]
+fn what_every_worker_would_refuse_is_told_at_the_start() {
+    let cases = [
+        (
+            ["--ranks", "2", "--max-step-rows", "2000"],
+            "--max-step-rows 2000",
+        ),
+        (
+            ["--ranks", "2000", "--max-step-rows", "128"],
+            "--ranks 2000",
+        ),
+    ];
+    for (wrong, named) in cases {
+        let [grpc, http, internal] = [free_address(), free_address(), free_address()];
+        let mut arguments = vec!["coordinator", "--model", "synth:20b,layers=2,vocab=4096"];
+        arguments.extend(["--grpc", &grpc, "--http", &http, "--internal", &internal]);
+        arguments.extend(wrong);
+        let (code, said) = run(&arguments);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains(named), "{said}");
+    }
+}
+
+#[test]
 fn a_model_that_is_not_there_is_named() {
     let [grpc, http] = [free_address(), free_address()];
     let arguments = [
@@ -97,19 +120,19 @@ fn a_model_that_is_not_there_is_named() {
 #[test]
 fn a_worker_with_another_model_is_refused_and_told_why() {
     let internal = free_address();
-    let mut coordinator = Command::new(binary())
-        .args([
-            "coordinator",
-            "--model",
-            "synth:tiny,seed=1",
-            "--ranks",
-            "1",
-            "--internal",
-            &internal,
-        ])
-        .args(["--grpc", "127.0.0.1:0", "--http", "127.0.0.1:0"])
-        .spawn()
-        .unwrap();
+    let _coordinator = Killed::start(&[
+        "coordinator",
+        "--model",
+        "synth:tiny,seed=1",
+        "--ranks",
+        "1",
+        "--internal",
+        &internal,
+        "--grpc",
+        "127.0.0.1:0",
+        "--http",
+        "127.0.0.1:0",
+    ]);
     let coordinator_uri = format!("http://{internal}");
     let (code, said) = run(&[
         "worker",
@@ -117,9 +140,12 @@ fn a_worker_with_another_model_is_refused_and_told_why() {
         "synth:tiny,seed=2",
         "--coordinator",
         &coordinator_uri,
+        "--name",
+        "other",
     ]);
-    coordinator.kill().unwrap();
-    coordinator.wait().unwrap();
     assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("model"), "{said}");
+    // The refusal's own words: a worker names its model at its start, too.
+    for words in ["'other' has model", "this group has", "the same model"] {
+        assert!(said.contains(words), "not '{words}': {said}");
+    }
 }

@@ -38,7 +38,15 @@ fn any_number_of_ranks_and_processes_gives_the_same_bits() {
     let expected = logprobs(&alone);
     drop(alone);
     // (workers, ranks of each, rows a step): uneven shares, ranks in one process, small chunks.
-    for (workers, ranks_per_worker, rows) in [(2, 1, 128), (3, 1, 64), (2, 2, 64), (1, 8, 128)] {
+    let layouts = [
+        (2, 1, 128),
+        (3, 1, 64),
+        (4, 1, 128),
+        (8, 1, 64),
+        (2, 2, 64),
+        (1, 8, 128),
+    ];
+    for (workers, ranks_per_worker, rows) in layouts {
         let arguments = vec!["--max-step-rows".into(), rows.to_string()];
         let setup = Setup {
             ranks_per_worker,

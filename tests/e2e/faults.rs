@@ -1,66 +1,31 @@
 //! What dies, and what it costs.
 
-use std::time::Duration;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
-use e2e::{Cluster, Setup, children_of, get, is_alive, post, post_stream, signal, wait_until};
+use e2e::{Cluster, Setup, children_of, get, is_alive, post_within, signal, wait_until};
 use rustix::process::Signal;
-use serde_json::{Value, json};
 
-fn request(stream: bool) -> Value {
-    json!({
-        "prompt": "a story", "max_tokens": 200, "temperature": 0, "ignore_eos": true,
-        "stream": stream,
-    })
-}
+use crate::streams::{greedy, stream};
 
-/// Streams a long answer and calls `meanwhile` once, after 20 events; returns text and events.
-fn stream(cluster: &Cluster, meanwhile: impl FnOnce()) -> (String, usize) {
-    let (mut text, mut events, mut meanwhile) = (String::new(), 0, Some(meanwhile));
-    let mut is_done = false;
-    post_stream(&cluster.url("/v1/completions"), &request(true), |event| {
-        if event == "[DONE]" {
-            is_done = true;
-            return;
-        }
-        let event: Value = serde_json::from_str(event).unwrap();
-        assert!(event.get("error").is_none(), "{event}");
-        text.push_str(event["choices"][0]["text"].as_str().unwrap_or_default());
-        events += 1;
-        if events == 20
-            && let Some(meanwhile) = meanwhile.take()
-        {
-            meanwhile();
-        }
-    });
-    assert!(is_done, "the stream ends with [DONE]");
-    (text, events)
-}
+/// Most tokens of an answer that nobody waits for: minutes of work.
+const ENDLESS: usize = 100_000;
 
-#[test]
-fn a_killed_worker_costs_a_pause_and_nothing_else() {
-    let cluster = Cluster::start(&Setup::tiny(3));
-    let (expected, _) = stream(&cluster, || {});
-    for victim in [1, 0] {
-        let before = cluster.workers();
-        assert_eq!(before.len(), 3, "{before:?}");
-        let kill = || signal(before[victim], Signal::KILL);
-        let (text, _) = stream(&cluster, kill);
-        assert_eq!(text, expected, "after worker {victim} was killed");
-        assert!(
-            !cluster.workers().contains(&before[victim]),
-            "it was really killed"
-        );
-    }
-    assert_eq!(cluster.end(), Some(0));
-}
+/// Longest wait for what takes a second or two; a machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Longest that something may take which waits for nothing, and far less than streams are given.
+const AT_ONCE: Duration = Duration::from_secs(4);
 
 #[test]
 fn a_stopped_worker_is_sent_away_and_may_come_back() {
     let cluster = Cluster::start(&Setup::tiny(2));
-    let (expected, _) = stream(&cluster, || {});
+    let expected = stream(&cluster, &greedy(), 20, || {});
     let stopped = cluster.workers()[1];
     std::thread::scope(|scope| {
-        let answer = scope.spawn(|| stream(&cluster, || signal(stopped, Signal::STOP)).0);
+        let answer =
+            scope.spawn(|| stream(&cluster, &greedy(), 20, || signal(stopped, Signal::STOP)));
         let url = cluster.url("/readyz");
         wait_until("the group is incomplete", Duration::from_secs(30), || {
             get(&url).status == 503
@@ -96,7 +61,7 @@ fn the_children_of_a_killed_up_end_too() {
 fn a_worker_that_cannot_live_is_named() {
     let mut cluster = Cluster::start(&Setup::tiny(2));
     let limit = Duration::from_secs(30);
-    for _ in 0..6 {
+    for _ in 0..5 {
         let mut found = None;
         wait_until("the worker is there", limit, || {
             found = worker_named(&cluster, "worker-1");
@@ -107,7 +72,10 @@ fn a_worker_that_cannot_live_is_named() {
     }
     assert_eq!(cluster.wait_end(), Some(1));
     let log = cluster.log();
-    assert!(log.contains("worker-1 ended by itself"), "{log}");
+    assert!(
+        log.contains("worker-1 ended by itself") && log.contains("for the 5th time"),
+        "{log}"
+    );
 }
 
 /// Finds a worker by its `--name`.
@@ -116,27 +84,71 @@ fn worker_named(cluster: &Cluster, name: &str) -> Option<u32> {
     named.first().copied()
 }
 
+/// A cluster in which one sequence runs at a time, and may run for minutes.
+fn cluster_of_one_place() -> Cluster {
+    Cluster::start(&Setup {
+        kv_memory: "64MiB",
+        arguments: vec!["--max-sequences".into(), "1".into()],
+        ..Setup::tiny(1)
+    })
+}
+
+/// Asks for an endless stream and reads its beginning; it goes on while the socket is open.
+fn endless_stream(cluster: &Cluster) -> TcpStream {
+    let mut body = greedy();
+    body["max_tokens"] = ENDLESS.into();
+    body["stream"] = true.into();
+    let body = body.to_string();
+    let address = cluster.url("").replace("http://", "");
+    let mut socket = TcpStream::connect(address).unwrap();
+    let head = format!(
+        "POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n",
+        body.len()
+    );
+    socket
+        .write_all(format!("{head}{body}").as_bytes())
+        .unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut first = [0; 15];
+    socket.read_exact(&mut first).unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200 OK");
+    // An event, so that it runs and does not merely wait.
+    let mut lines = BufReader::new(&socket).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.starts_with("data: ")));
+    socket
+}
+
 #[test]
 fn a_client_that_goes_away_frees_its_place() {
-    let arguments = vec!["--max-sequences".into(), "1".into()];
-    let cluster = Cluster::start(&Setup {
-        arguments,
-        ..Setup::tiny(1)
-    });
+    let cluster = cluster_of_one_place();
     for _ in 0..3 {
-        // The connection is closed while the answer streams.
-        let body = request(true).to_string();
-        let address = cluster.url("").replace("http://", "");
-        let mut socket = std::net::TcpStream::connect(address).unwrap();
-        let head = format!(
-            "POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
-             content-length: {}\r\n\r\n",
-            body.len()
-        );
-        std::io::Write::write_all(&mut socket, format!("{head}{body}").as_bytes()).unwrap();
-        let mut first = [0; 64];
-        std::io::Read::read_exact(&mut socket, &mut first).unwrap();
+        drop(endless_stream(&cluster));
     }
-    let answer = post(&cluster.url("/v1/completions"), &request(false));
+    let url = cluster.url("/v1/completions");
+    let answer = post_within(&url, &greedy(), PATIENCE);
     assert_eq!(answer.status, 200, "{}", answer.text);
+}
+
+#[test]
+fn a_second_ctrl_c_ends_everything_at_once() {
+    let mut cluster = cluster_of_one_place();
+    let mut children = cluster.workers();
+    children.extend(children_of(cluster.id(), "coordinator"));
+    assert_eq!(children.len(), 2);
+    // Open for longer than the coordinator waits for it, which is ten seconds.
+    let stream = endless_stream(&cluster);
+    signal(cluster.id(), Signal::INT);
+    wait_until("the first is noticed", PATIENCE, || {
+        cluster.log().contains("ending ...")
+    });
+    assert!(is_alive(cluster.id()), "it waits for the stream");
+    let start = Instant::now();
+    signal(cluster.id(), Signal::INT);
+    assert_eq!(cluster.wait_end(), Some(130));
+    assert!(start.elapsed() < AT_ONCE, "{:?}", start.elapsed());
+    wait_until("the children end", PATIENCE, || {
+        !children.iter().copied().any(is_alive)
+    });
+    drop(stream);
 }

@@ -6,5 +6,7 @@ mod commands;
 mod damage;
 mod equality;
 mod faults;
+mod kills;
 mod order;
 mod python;
+mod streams;

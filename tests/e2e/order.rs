@@ -1,32 +1,15 @@
 //! Processes may start in any order, and come back.
 
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use e2e::{binary, free_address, get, post, wait_until};
+use e2e::{Killed, free_address, get, post, wait_until};
 use serde_json::json;
 
 const MODEL: &str = "synth:tiny,seed=7";
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// A process that is killed when the test ends, however it ends.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
-    }
-}
-
 fn start(arguments: &[&str]) -> Killed {
-    let mut command = Command::new(binary());
-    command
-        .args(arguments)
-        .args(["--model", MODEL])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    Killed(command.spawn().unwrap())
+    Killed::start(&[arguments, &["--model", MODEL]].concat())
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! A foreign client: Python's gRPC, with stubs made from `proto/` alone.
 
+use std::io::Write;
 use std::process::Command;
 
 use e2e::{Cluster, Setup};
@@ -17,7 +18,9 @@ fn python() -> Option<std::ffi::OsString> {
 #[test]
 fn a_python_client_made_from_the_proto_files_works() {
     let Some(python) = python() else {
-        eprintln!("SKIPPED: run 'cargo xtask test --only cluster', which brings Python's gRPC");
+        // Not `eprintln!`, which is shown of failed tests only.
+        let why = "run 'cargo xtask test --only cluster', which brings Python's gRPC";
+        writeln!(std::io::stderr(), "SKIPPED the Python client: {why}").unwrap();
         return;
     };
     let cluster = Cluster::start(&Setup::tiny(2));

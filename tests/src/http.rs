@@ -19,11 +19,11 @@ pub struct Answer {
     pub text: String,
 }
 
-fn agent() -> ureq::Agent {
+fn agent(patience: Duration) -> ureq::Agent {
     let config = ureq::Agent::config_builder();
     config
         .http_status_as_error(false)
-        .timeout_global(Some(PATIENCE))
+        .timeout_global(Some(patience))
         .build()
         .into()
 }
@@ -46,7 +46,7 @@ fn answer(response: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> An
 /// If nothing answers.
 #[must_use]
 pub fn get(url: &str) -> Answer {
-    answer(agent().get(url).call())
+    answer(agent(PATIENCE).get(url).call())
 }
 
 /// Posts JSON.
@@ -56,7 +56,17 @@ pub fn get(url: &str) -> Answer {
 /// If nothing answers.
 #[must_use]
 pub fn post(url: &str, body: &Value) -> Answer {
-    answer(agent().post(url).send_json(body))
+    post_within(url, body, PATIENCE)
+}
+
+/// Posts JSON and waits for the answer so long and no longer.
+///
+/// # Panics
+///
+/// If nothing answers in time.
+#[must_use]
+pub fn post_within(url: &str, body: &Value, limit: Duration) -> Answer {
+    answer(agent(limit).post(url).send_json(body))
 }
 
 /// Posts JSON and hands the data of each server-sent event to `each`, until the stream ends.
@@ -65,7 +75,7 @@ pub fn post(url: &str, body: &Value) -> Answer {
 ///
 /// If nothing answers, the answer is a refusal, or the stream breaks.
 pub fn post_stream(url: &str, body: &Value, mut each: impl FnMut(&str)) {
-    let mut response = agent()
+    let mut response = agent(PATIENCE)
         .post(url)
         .send_json(body)
         .expect("the server answers");

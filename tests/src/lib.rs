@@ -5,5 +5,5 @@ mod http;
 mod process;
 
 pub use cluster::{Cluster, Setup, free_address};
-pub use http::{Answer, get, post, post_stream};
-pub use process::{binary, children_of, is_alive, signal, wait_until};
+pub use http::{Answer, get, post, post_stream, post_within};
+pub use process::{Killed, binary, children_of, is_alive, signal, wait_until};

@@ -1,6 +1,7 @@
 //! Processes: our binary, its children, signals, and waiting for something to become true.
 
 use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
@@ -24,6 +25,32 @@ pub fn binary() -> PathBuf {
         binary.display()
     );
     binary
+}
+
+/// A process that is killed when dropped, however the test ends.
+#[derive(Debug)]
+pub struct Killed(Child);
+
+impl Killed {
+    /// Starts the binary under test with these arguments; what it prints is thrown away.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be started.
+    #[must_use]
+    pub fn start(arguments: &[&str]) -> Self {
+        let mut command = Command::new(binary());
+        command.args(arguments);
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        Self(child.expect("the binary starts"))
+    }
+}
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
 }
 
 /// Lists the children of a process whose command line has `word` in it.

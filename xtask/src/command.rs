@@ -1,7 +1,10 @@
 //! Runs other programs and says what went wrong with them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+
+/// Where cargo is told to build; it takes a relative path from the folder it was started in.
+const TARGET_VARIABLES: [&str; 2] = ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET_DIR"];
 
 /// Returns the repository's root, whatever folder the command was started in.
 pub(crate) fn root() -> PathBuf {
@@ -10,9 +13,21 @@ pub(crate) fn root() -> PathBuf {
     root
 }
 
-/// Returns the folder of build outputs, as cargo itself would choose it.
-pub(crate) fn target() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+/// Returns the folder of build outputs: the one that cargo has put this program into, by whatever
+/// flag, variable or file it was chosen.
+///
+/// # Errors
+///
+/// In words, if this program cannot be found.
+pub(crate) fn target() -> Result<PathBuf, String> {
+    let program = std::env::current_exe().map_err(|error| format!("cannot find xtask: {error}"))?;
+    target_of(&program).ok_or_else(|| format!("{program:?} does not lie in a target folder"))
+}
+
+/// TARGET of TARGET/PROFILE/xtask.
+fn target_of(program: &Path) -> Option<PathBuf> {
+    let target = program.parent()?.parent()?;
+    target.is_absolute().then(|| target.to_owned())
 }
 
 /// Returns a call of cargo, in the root.
@@ -20,10 +35,19 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.current_dir(root()).args(arguments);
+    for name in TARGET_VARIABLES {
+        if let Some(Ok(folder)) = std::env::var_os(name).map(std::path::absolute) {
+            command.env(name, folder);
+        }
+    }
     command
 }
 
 /// Runs a command to its end.
+///
+/// # Errors
+///
+/// In words, if it cannot be started or fails.
 pub(crate) fn run(mut command: Command) -> Result<(), String> {
     let shown = show(&command);
     let status = command
@@ -34,6 +58,14 @@ pub(crate) fn run(mut command: Command) -> Result<(), String> {
     } else {
         Err(format!("{shown}: {status}"))
     }
+}
+
+/// Runs a command to its end and returns what it printed, or nothing if it cannot be started or
+/// fails. What it has to say about that is not shown.
+pub(crate) fn output(mut command: Command) -> Option<String> {
+    let output = command.output().ok()?;
+    let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    output.status.success().then_some(printed)
 }
 
 /// Shows a command as one would type it.
@@ -47,4 +79,16 @@ pub(crate) fn show(command: &Command) -> String {
         .chain(arguments)
         .collect::<Vec<_>>()
         .join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_target_folder_is_where_cargo_has_put_the_program() {
+        let found = target_of(Path::new("/builds/conclave/debug/xtask"));
+        assert_eq!(found.unwrap(), Path::new("/builds/conclave"));
+        assert!(target_of(Path::new("debug/xtask")).is_none());
+    }
 }

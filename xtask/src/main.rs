@@ -10,14 +10,17 @@ mod demo;
 mod lint;
 mod parts;
 mod python;
+mod toolchain;
+mod version;
 
 use std::process::ExitCode;
 
 const HELP: &str = "\
 Usage: cargo xtask COMMAND
 
-  demo                 starts a cluster of two workers on this machine, shows a generation as it
-                       streams, and says where the API is; Ctrl-C ends it
+  demo [ARGUMENT...]   starts a cluster of two workers on this machine, shows a generation as it
+                       streams, and says where the API is; Ctrl-C ends it. Arguments are those of
+                       'conclave up', for instance --http 127.0.0.1:8001
   test                 runs everything: formatting, lints, docs, supply chain, all tests
   test --only PART     runs one part: lint, unit, golden or cluster
 ";
@@ -25,8 +28,26 @@ Usage: cargo xtask COMMAND
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let done = match arguments.as_slice() {
-        ["demo"] => demo::run(),
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("\nerror: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &[&str]) -> Result<(), String> {
+    match arguments {
+        [] | ["help" | "--help" | "-h"] => {
+            print!("{HELP}");
+            return Ok(());
+        }
+        ["demo" | "test", ..] => toolchain::check_version()?,
+        _ => {}
+    }
+    match arguments {
+        ["demo", rest @ ..] => demo::run(rest),
         ["test"] => parts::run(&parts::Part::ALL),
         ["test", "--only", name] => match parts::Part::parse(name) {
             Some(part) => parts::run(&[part]),
@@ -34,17 +55,6 @@ fn main() -> ExitCode {
                 "no part is called '{name}': lint, unit, golden or cluster"
             )),
         },
-        [] | ["help" | "--help" | "-h"] => {
-            print!("{HELP}");
-            Ok(())
-        }
         other => Err(format!("unknown command '{}'\n\n{HELP}", other.join(" "))),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(why) => {
-            eprintln!("\nerror: {why}");
-            ExitCode::FAILURE
-        }
     }
 }

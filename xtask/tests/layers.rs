@@ -37,7 +37,14 @@ const ALLOWED: [(&str, u32, &[&str]); 15] = [
     (
         "coordinator",
         3,
-        &["cluster", "engine", "proto", "spec", "tokenizer"],
+        &[
+            "cluster",
+            "engine",
+            "exchange",
+            "proto",
+            "spec",
+            "tokenizer",
+        ],
     ),
     (
         "cli",

@@ -11,7 +11,7 @@ mod rope;
 use std::path::Path;
 
 use serde_json::Value;
-use spec::{Attention, Geometry, TokenId};
+use spec::{Attention, Geometry, Sampling, TokenId};
 
 use crate::fault::{Fault, Faults, What};
 use crate::index::read_text;
@@ -42,16 +42,26 @@ pub struct ModelConfig {
 }
 
 /// Sampling settings of `generation_config.json`; the published files name none but `do_sample`.
+/// Each lies in the range that [`Sampling::check`] demands.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct SamplingDefaults {
     /// Whether to sample at all, or to take the likeliest token.
     pub do_sample: Option<bool>,
-    /// Divides the logits.
+    /// Divides the logits; 0 where the file says not to sample.
     pub temperature: Option<f32>,
     /// Probability mass that is kept.
     pub top_p: Option<f32>,
     /// Number of tokens that are kept.
     pub top_k: Option<u32>,
+}
+
+/// What could be read of a configuration; faults may have left it incomplete.
+#[derive(Debug, Default)]
+pub(crate) struct Collected {
+    /// The numbers, if all that shape tensors are sound.
+    pub(crate) geometry: Option<Geometry>,
+    /// Everything, if everything is sound.
+    pub(crate) config: Option<ModelConfig>,
 }
 
 impl ModelConfig {
@@ -62,7 +72,7 @@ impl ModelConfig {
     /// Everything that is wrong with either file.
     pub fn read(dir: &Path) -> Result<Self, Faults> {
         let mut faults = Vec::new();
-        let config = Self::collect(dir, &mut faults);
+        let config = Self::collect(dir, &mut faults).config;
         Faults::or(&dir.display().to_string(), faults, config)
     }
 
@@ -74,27 +84,31 @@ impl ModelConfig {
     pub fn parse(config: &[u8], generation: Option<&[u8]>) -> Result<Self, Faults> {
         let mut faults = Vec::new();
         let parsed = parse(config, generation, &mut faults);
-        Faults::or("configuration", faults, parsed)
+        Faults::or("configuration", faults, parsed.config)
     }
 
-    /// Reads a folder's configuration; `None` if a fault left it incomplete.
-    pub(crate) fn collect(dir: &Path, faults: &mut Vec<Fault>) -> Option<Self> {
+    /// Reads a folder's configuration as far as faults allow.
+    pub(crate) fn collect(dir: &Path, faults: &mut Vec<Fault>) -> Collected {
         let config = read_text(dir, CONFIG, faults);
         let generation = if dir.join(GENERATION).exists() {
             read_text(dir, GENERATION, faults)
         } else {
             None
         };
-        parse(&config?, generation.as_deref(), faults)
+        config.map_or_else(Collected::default, |config| {
+            parse(&config, generation.as_deref(), faults)
+        })
     }
 }
 
-fn parse(config: &[u8], generation: Option<&[u8]>, faults: &mut Vec<Fault>) -> Option<ModelConfig> {
+fn parse(config: &[u8], generation: Option<&[u8]>, faults: &mut Vec<Fault>) -> Collected {
     let before = faults.len();
-    let root = fields::object(CONFIG, config, faults)?;
+    let Some(root) = fields::object(CONFIG, config, faults) else {
+        return Collected::default();
+    };
     let mut fields = Fields::new(CONFIG, "", &root);
     refuse_other_models(&mut fields);
-    let geometry = geometry(&mut fields);
+    let (geometry, sizes_were_read) = geometry(&mut fields);
     let mut eos = fields.ids("eos_token_id").unwrap_or_default();
     let mut bos = fields.id("bos_token_id");
     let mut pad = fields.id("pad_token_id");
@@ -110,24 +124,54 @@ fn parse(config: &[u8], generation: Option<&[u8]>, faults: &mut Vec<Fault>) -> O
         eos = fields.ids("eos_token_id").unwrap_or(eos);
         bos = fields.id("bos_token_id").or(bos);
         pad = fields.id("pad_token_id").or(pad);
-        sampling = SamplingDefaults {
-            do_sample: fields.flag("do_sample"),
-            temperature: fields.real("temperature").map(|value| value as f32),
-            top_p: fields.real("top_p").map(|value| value as f32),
-            top_k: fields.size("top_k").map(|value| value as u32),
-        };
+        sampling = sampling_defaults(&mut fields);
         fields.check_ids(&eos, geometry.vocab_size);
         fields.check_ids(bos.as_slice(), geometry.vocab_size);
         fields.check_ids(pad.as_slice(), geometry.vocab_size);
         fields.finish(faults);
     }
-    (faults.len() == before).then_some(ModelConfig {
-        geometry,
-        bos,
-        pad,
-        eos,
-        sampling,
-    })
+    let has_shapes = sizes_were_read && geometry.size_faults().is_empty();
+    Collected {
+        geometry: has_shapes.then(|| geometry.clone()),
+        config: (faults.len() == before).then_some(ModelConfig {
+            geometry,
+            bos,
+            pad,
+            eos,
+            sampling,
+        }),
+    }
+}
+
+/// Reads how the authors sample; what no request could ask for is refused here too.
+fn sampling_defaults(fields: &mut Fields<'_>) -> SamplingDefaults {
+    let mut sampling = SamplingDefaults {
+        do_sample: fields.flag("do_sample"),
+        temperature: fields.real("temperature").map(|value| value as f32),
+        top_p: fields.real("top_p").map(|value| value as f32),
+        top_k: fields.size("top_k").map(|value| value as u32),
+    };
+    // One at a time, since a check tells the first fault only.
+    let each = [
+        sampling.temperature.map(|temperature| Sampling {
+            temperature,
+            ..Sampling::default()
+        }),
+        sampling.top_p.map(|top_p| Sampling {
+            top_p,
+            ..Sampling::default()
+        }),
+    ];
+    for alone in each.into_iter().flatten() {
+        // No setting that is read here speaks of tokens.
+        if let Err(error) = alone.check(0) {
+            fields.report(What::Sampling(error));
+        }
+    }
+    if sampling.do_sample == Some(false) {
+        sampling.temperature = Some(0.0);
+    }
+    sampling
 }
 
 /// Refuses configurations whose arithmetic is not gpt-oss's.
@@ -142,10 +186,12 @@ fn refuse_other_models(fields: &mut Fields<'_>) {
     }
 }
 
-/// Reads the geometry. A key that is missing or malformed is reported, and stands in as a value
-/// that no later check trips over, so that the list of faults holds no echoes.
-fn geometry(fields: &mut Fields<'_>) -> Geometry {
+/// Reads the geometry, and returns whether all that shapes tensors could be read. A key that is
+/// missing or malformed is reported, and stands in as a value that no later check trips over, so
+/// that the list of faults holds no echoes.
+fn geometry(fields: &mut Fields<'_>) -> (Geometry, bool) {
     const LARGEST: usize = (1 << 24) - 1;
+    let before = fields.num_faults();
     let num_layers = fields.need_size("num_hidden_layers").unwrap_or(1);
     if num_layers > MAX_LAYERS {
         let expected = format!("at most {MAX_LAYERS}");
@@ -154,8 +200,7 @@ fn geometry(fields: &mut Fields<'_>) -> Geometry {
     let per_token = fields.need_size_either("num_experts_per_tok", "experts_per_token");
     let num_kv_heads = fields.need_size("num_key_value_heads").unwrap_or(1);
     let num_heads = fields.need_size("num_attention_heads");
-    let swiglu_limit = fields.real("swiglu_limit").unwrap_or(DEFAULT_SWIGLU_LIMIT);
-    Geometry {
+    let mut geometry = Geometry {
         layers: layers(fields, num_layers.min(MAX_LAYERS)),
         hidden: fields.need_size("hidden_size").unwrap_or(32),
         intermediate: fields.need_size("intermediate_size").unwrap_or(32),
@@ -167,10 +212,17 @@ fn geometry(fields: &mut Fields<'_>) -> Geometry {
         vocab_size: fields.need_size("vocab_size").unwrap_or(LARGEST),
         sliding_window: fields.need_size("sliding_window").unwrap_or(1),
         max_positions: fields.need_size("max_position_embeddings").unwrap_or(1),
-        rope: rope::read(fields),
-        rms_norm_eps: fields.need_real("rms_norm_eps").unwrap_or(1.0) as f32,
-        swiglu_limit: swiglu_limit as f32,
-    }
+        rope: rope::unscaled(None),
+        rms_norm_eps: 1.0,
+        swiglu_limit: DEFAULT_SWIGLU_LIMIT as f32,
+    };
+    let sizes_were_read = fields.num_faults() == before;
+    geometry.rope = rope::read(fields);
+    let eps = fields.need_real("rms_norm_eps");
+    geometry.rms_norm_eps = eps.unwrap_or(1.0) as f32;
+    let limit = fields.real("swiglu_limit");
+    geometry.swiglu_limit = limit.unwrap_or(DEFAULT_SWIGLU_LIMIT) as f32;
+    (geometry, sizes_were_read)
 }
 
 /// Reads the kind of every layer; without `layer_types` they alternate, sliding first, as in the

@@ -1,7 +1,7 @@
 //! Why a checkpoint could not be read, written or loaded.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::fault::Faults;
 use crate::synth::SpecError;
@@ -29,7 +29,28 @@ pub enum Error {
     Write {
         /// The file or folder.
         path: PathBuf,
-        /// The system's reason; a full disk is told by its kind.
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// The disk became full, or a quota was used up, while a file was written.
+    #[error("the disk has no room left for {}; free some, or write to another disk", path.display())]
+    Full {
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// A file would become larger than the system allows.
+    #[error(
+        "{} may not become that large; raise the limit (ulimit -f), or write to another file system",
+        path.display()
+    )]
+    FileTooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
         #[source]
         source: io::Error,
     },
@@ -43,20 +64,54 @@ pub enum Error {
         /// Bytes now.
         found: u64,
     },
+    /// A name under which no folder can be written.
+    #[error("cannot write {}: {why}", path.display())]
+    Unsuitable {
+        /// The name.
+        path: PathBuf,
+        /// Why not, and what to do.
+        why: &'static str,
+    },
     /// The folder to write to holds something already.
-    #[error("{} exists already; say that it may be overwritten, or choose another name", path.display())]
+    #[error("{} exists already; name another folder, or allow overwriting (--overwrite)", path.display())]
     Exists {
         /// The folder.
         path: PathBuf,
     },
     /// The folder to overwrite holds something other than a checkpoint.
-    #[error("{} is not a checkpoint (it has no config.json) and is not overwritten", path.display())]
+    #[error(
+        "{} is not overwritten: it is no checkpoint (config.json with an index or a shard)",
+        path.display()
+    )]
     NotACheckpoint {
         /// The folder.
         path: PathBuf,
     },
+    /// The model was written, but the one it replaced could not be removed.
+    #[error("{} is written, but what it replaced is still in {}; delete that", path.display(), old.display())]
+    OldRemains {
+        /// The new model.
+        path: PathBuf,
+        /// The folder that holds the old one, or what is left of it.
+        old: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// What a killed process left behind could not be removed.
+    #[error("cannot remove {}, which a write that was killed left; delete it", path.display())]
+    Stale {
+        /// The folder.
+        path: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
     /// The disk has too little room for what is to be written.
-    #[error("{} needs {needed} bytes, but its disk has {free} free", path.display())]
+    #[error(
+        "{} needs {needed} bytes, but its disk has {free} free; free some, or write to another disk",
+        path.display()
+    )]
     NoSpace {
         /// The folder.
         path: PathBuf,
@@ -74,4 +129,18 @@ pub enum Error {
     /// The caller asked to stop.
     #[error("cancelled")]
     Cancelled,
+}
+
+impl Error {
+    /// The system refused to write `path`; what the operator can do depends on its reason.
+    pub(crate) fn write(path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Self::Full { path, source }
+            }
+            io::ErrorKind::FileTooLarge => Self::FileTooLarge { path, source },
+            _ => Self::Write { path, source },
+        }
+    }
 }

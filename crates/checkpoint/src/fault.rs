@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use spec::GeometryError;
+use spec::{GeometryError, SamplingError};
 
 use crate::tensors::Dtype;
 
@@ -87,6 +87,9 @@ pub enum What {
     /// The configuration describes a model that cannot be served.
     #[error("{0}")]
     Geometry(GeometryError),
+    /// A sampling setting is out of its range.
+    #[error("{0}")]
+    Sampling(SamplingError),
     /// A shard's size is not what its header adds up to.
     #[error("is {found} bytes long, but its header describes {expected}{}", truncated(*.expected, *.found))]
     FileSize {

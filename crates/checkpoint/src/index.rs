@@ -138,7 +138,7 @@ impl Index {
         match names {
             Ok(mut names) => {
                 names.sort();
-                names.retain(|name| name.ends_with(EXTENSION) && !self.shards.contains(name));
+                names.retain(|name| is_shard(name) && !self.shards.contains(name));
                 // Without an index every file would be extra, and only the index is to blame.
                 if !self.shards.is_empty() {
                     faults.extend(names.iter().map(|name| Fault::file(name, What::FileExtra)));
@@ -149,7 +149,12 @@ impl Index {
     }
 }
 
+/// Returns whether a file's name is that of a file of weights.
+pub(crate) fn is_shard(name: &str) -> bool {
+    name.ends_with(EXTENSION)
+}
+
 /// Returns whether a shard's name stays inside the folder.
 fn is_plain(name: &str) -> bool {
-    name.ends_with(EXTENSION) && !name.contains(['/', '\\', '\0'])
+    is_shard(name) && !name.contains(['/', '\\', '\0'])
 }

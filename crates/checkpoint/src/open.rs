@@ -23,16 +23,18 @@ pub(crate) fn open(dir: &Path) -> Result<Checkpoint, Faults> {
         let fault = Fault::file(".", What::Unreadable { why });
         return Faults::or(&place, vec![fault], None);
     }
-    let config = ModelConfig::collect(dir, &mut faults);
+    let collected = ModelConfig::collect(dir, &mut faults);
     let index = Index::read(dir, &mut faults);
     let opened = index.shards.iter();
     let (shards, headers): (Vec<Option<Shard>>, Vec<Option<Header>>) = opened
         .map(|name| open_shard(dir, name, &mut faults).unzip())
         .unzip();
     let found = Found::new(&index, &headers, &mut faults);
-    let checkpoint = config.and_then(|config| {
-        let expected = tensors::expected(&config.geometry);
-        let places = found.check(&expected, &mut faults)?;
+    // Also where something else is wrong with the configuration, so that all is told at once.
+    let places = collected
+        .geometry
+        .and_then(|geometry| found.check(&tensors::expected(&geometry), &mut faults));
+    let checkpoint = collected.config.zip(places).and_then(|(config, places)| {
         let files = Files {
             dir: dir.to_owned(),
             shards: shards.into_iter().collect::<Option<_>>()?,

@@ -65,28 +65,26 @@ pub fn verify(
 
 /// Lists the files of the folder itself.
 fn list(dir: &Path) -> Result<Vec<FileSum>, Error> {
-    let listed = || {
-        let mut files = Vec::new();
-        for entry in fs::read_dir(dir)? {
-            let path = entry?.path();
-            // Through links, as downloads are often laid out with them.
-            let metadata = fs::metadata(&path)?;
-            if metadata.is_file() {
-                let name = path.file_name().unwrap_or_default();
-                files.push(FileSum {
-                    name: name.to_string_lossy().into_owned(),
-                    num_bytes: metadata.len(),
-                    sha256: None,
-                });
-            }
-        }
-        files.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(files)
-    };
-    listed().map_err(|source| Error::Read {
-        path: dir.to_owned(),
+    let failed = |path: &Path, source| Error::Read {
+        path: path.to_owned(),
         source,
-    })
+    };
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir).map_err(|error| failed(dir, error))? {
+        let path = entry.map_err(|error| failed(dir, error))?.path();
+        // Through links, as downloads are often laid out with them.
+        let metadata = fs::metadata(&path).map_err(|error| failed(&path, error))?;
+        if metadata.is_file() {
+            let name = path.file_name().unwrap_or_default();
+            files.push(FileSum {
+                name: name.to_string_lossy().into_owned(),
+                num_bytes: metadata.len(),
+                sha256: None,
+            });
+        }
+    }
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(files)
 }
 
 /// Reads a file from start to end: its sum, and the faults of its values.

@@ -249,9 +249,9 @@ pub(crate) struct ChatArgs {
 pub(crate) struct InspectArgs {
     /// Folder of a checkpoint, or `synth:…`.
     pub(crate) model: String,
-    /// Shows the bytes of each rank for this many ranks.
-    #[arg(long, default_value = "1", value_name = "N")]
-    pub(crate) ranks: NonZeroUsize,
+    /// Shows the bytes of each rank for this many ranks, at most 4096.
+    #[arg(long, default_value = "1", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub(crate) ranks: u32,
     /// Reads every byte: checks values, and prints the SHA-256 of each file.
     #[arg(long)]
     pub(crate) checksum: bool,
@@ -261,8 +261,11 @@ pub(crate) struct InspectArgs {
 #[derive(Debug, clap::Args)]
 #[command(after_help = SYNTH_EXAMPLES)]
 pub(crate) struct SynthArgs {
-    /// Folder to write; must not exist, or be empty.
+    /// Folder to write; must not exist, or be empty, unless it may be overwritten.
     pub(crate) out: PathBuf,
+    /// Replace the checkpoint that the folder holds, at once when the new one is whole.
+    #[arg(long)]
+    pub(crate) overwrite: bool,
     /// Geometry to start from.
     #[arg(long, default_value = "tiny", value_parser = ["tiny", "mini", "20b", "120b"])]
     pub(crate) preset: String,

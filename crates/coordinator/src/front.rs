@@ -39,6 +39,7 @@ use proto::v1::tokenizer_service_server::TokenizerServiceServer;
 use spec::TokenId;
 use tokenizer::Tokenizer;
 use tokenizer::harmony::Harmony;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
@@ -46,6 +47,7 @@ use tonic::transport::Channel;
 
 pub use model::Model;
 
+use error::Error;
 use health::Health;
 use registry::Registry;
 use request::Request;
@@ -57,6 +59,8 @@ pub struct FrontConfig {
     pub heartbeat: Duration,
     /// A client that reads nothing for this long while something waits for it is let go.
     pub client_stall: Duration,
+    /// How long an HTTP client may take to send a request's body.
+    pub body_time: Duration,
 }
 
 /// What every request of a front uses.
@@ -65,6 +69,10 @@ struct Shared {
     config: FrontConfig,
     model: Arc<Model>,
     tokenizer: Arc<Tokenizer>,
+    /// Bytes of the longest token.
+    longest_token: usize,
+    /// Permits to compute on long texts.
+    long_texts: Arc<Semaphore>,
     /// The chat format; a vocabulary without its control tokens has none.
     harmony: Option<Harmony>,
     lead: LeadServiceClient<Channel>,
@@ -100,6 +108,8 @@ impl Front {
             config,
             model: Arc::new(model),
             harmony: harmony(&tokenizer),
+            longest_token: tokenizer.longest_token().max(1),
+            long_texts: Arc::new(Semaphore::new(limits::MAX_LONG_TEXTS)),
             tokenizer,
             lead,
             registry: Registry::new(limits::MAX_LIVE, limits::MAX_ENDED),
@@ -165,24 +175,51 @@ fn harmony(tokenizer: &Arc<Tokenizer>) -> Option<Harmony> {
 }
 
 impl Shared {
-    /// Encodes an ordinary text, on a thread of its own where it is long.
-    async fn encode(&self, text: String) -> Vec<TokenId> {
+    /// Encodes the text of a prompt.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Field`] for a text that cannot fit into the context, before it is encoded.
+    async fn encode_prompt(&self, text: String) -> Result<Vec<TokenId>, Error> {
+        convert::prompt_room(text.len().div_ceil(self.longest_token), &self.model)?;
         let tokenizer = Arc::clone(&self.tokenizer);
         self.compute(text.len(), move || tokenizer.encode(&text))
             .await
     }
 
-    /// Runs a computation over `bytes` bytes of text, on a thread of its own where it is long.
+    /// Joins the bytes of tokens.
+    ///
+    /// # Errors
+    ///
+    /// As [`Shared::compute`].
+    async fn decode(&self, tokens: Arc<[TokenId]>) -> Result<Vec<u8>, Error> {
+        let tokenizer = Arc::clone(&self.tokenizer);
+        let bytes = limits::TOKEN_BYTES * tokens.len();
+        self.compute(bytes, move || tokenizer.decode(&tokens)).await
+    }
+
+    /// Runs a computation over `bytes` bytes of text; where they are many, on a thread of its own
+    /// and at the same time as few others.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Broken`] if it panics.
     async fn compute<T: Send + 'static>(
         &self,
         bytes: usize,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> T {
-        if bytes <= limits::ENCODE_INLINE {
-            return work();
+    ) -> Result<T, Error> {
+        if bytes <= limits::INLINE_BYTES {
+            return Ok(work());
         }
-        let done = self.tasks.spawn_blocking(work).await;
-        done.expect("a computation is only cancelled when the runtime ends, and never panics")
+        let permit = Arc::clone(&self.long_texts).acquire_owned().await;
+        let permit = permit.expect("the semaphore is never closed");
+        let done = self.tasks.spawn_blocking(move || {
+            // Kept by the work, not by who waits for it: a client may leave, the thread goes on.
+            let _permit = permit;
+            work()
+        });
+        done.await.map_err(|_| Error::Broken)
     }
 
     /// Returns the opening message of a stream.
@@ -196,5 +233,103 @@ impl Shared {
                 .expect("a prompt is shorter than the context"),
             cached_prompt_tokens: 0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use proto::v1::{self, generate_request::Prompt};
+
+    use super::testing::shared;
+    use super::{Error, generate, limits};
+
+    /// One thread for long texts, so that they run in the order in which they are handed over.
+    fn on_one_thread(test: impl Future<Output = ()>) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .max_blocking_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(test);
+    }
+
+    #[test]
+    fn few_long_texts_are_computed_on_at_once() {
+        on_one_thread(async {
+            let shared = shared();
+            let all = limits::MAX_LONG_TEXTS as u32;
+            let others = Arc::clone(&shared.long_texts).acquire_many_owned(all).await;
+            let ran = Arc::new(AtomicBool::new(false));
+            let work = {
+                let ran = Arc::clone(&ran);
+                move || ran.store(true, Ordering::SeqCst)
+            };
+            let mut waits = pin!(shared.compute(limits::INLINE_BYTES + 1, work));
+            let after = async { tokio::task::spawn_blocking(|| {}).await.unwrap() };
+            tokio::select! {
+                biased;
+                _ = &mut waits => panic!("it was not its turn"),
+                () = after => {}
+            }
+            assert!(!ran.load(Ordering::SeqCst));
+            drop(others);
+            waits.await.unwrap();
+            assert!(ran.load(Ordering::SeqCst));
+        });
+    }
+
+    #[tokio::test]
+    async fn a_computation_that_panics_is_an_error() {
+        let work = || panic!("a mistake of ours");
+        let done = shared().compute(limits::INLINE_BYTES + 1, work).await;
+        let done: Result<(), Error> = done;
+        assert!(matches!(done, Err(Error::Broken)));
+    }
+
+    /// Checks a request while no long text is computed on: what is refused was not encoded.
+    async fn refused(request: v1::GenerateRequest, text: &str, times: usize) -> Error {
+        let shared = shared();
+        let all = limits::MAX_LONG_TEXTS as u32;
+        let _others = shared.long_texts.acquire_many(all).await.unwrap();
+        let prompt = Some(Prompt::Text(text.repeat(times)));
+        let request = v1::GenerateRequest { prompt, ..request };
+        tokio::select! {
+            biased;
+            checked = generate::check(&shared, request) => checked.unwrap_err(),
+            () = tokio::task::yield_now() => panic!("the text was encoded"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_text_that_cannot_fit_is_refused_unread() {
+        let shared = shared();
+        let most = shared.model.max_context as usize * shared.longest_token;
+        let error = refused(v1::GenerateRequest::default(), "a", most).await;
+        assert_eq!(error.at_field(), Some("prompt"));
+        assert!(error.to_string().contains("leave no room"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_prompt_is_read_once_nothing_else_is_at_fault() {
+        let unknown = v1::GenerateRequest {
+            model: "gpt-7".into(),
+            ..Default::default()
+        };
+        let error = refused(unknown, "a", 2 * limits::INLINE_BYTES).await;
+        assert!(matches!(error, Error::UnknownModel { .. }), "{error}");
+        let stop = v1::StopParams {
+            stop_sequences: vec![String::new()],
+            ..Default::default()
+        };
+        let stop = v1::GenerateRequest {
+            stop: Some(stop),
+            ..Default::default()
+        };
+        let error = refused(stop, "a", 2 * limits::INLINE_BYTES).await;
+        assert_eq!(error.at_field(), Some("stop.stop_sequences[0]"));
     }
 }

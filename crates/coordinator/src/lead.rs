@@ -69,6 +69,7 @@ impl Lead {
         done: CancellationToken,
     ) -> Result<(Self, JoinHandle<Result<(), String>>), String> {
         let geometry = &config.geometry;
+        check(&config)?;
         let kv = kv::plan_kv(
             geometry,
             config.kv_bytes_per_rank,
@@ -147,4 +148,22 @@ impl Lead {
             .max_decoding_message_size(limits::MAX_INTERNAL_MESSAGE)
             .max_encoding_message_size(limits::MAX_INTERNAL_MESSAGE)
     }
+}
+
+/// Finds early what every worker would refuse.
+fn check(config: &LeadConfig) -> Result<(), String> {
+    let (ranks, most) = (config.num_ranks, limits::MAX_RANKS);
+    if !(1..=most).contains(&ranks) {
+        return Err(format!("--ranks {ranks}: a group has 1 to {most} ranks"));
+    }
+    let geometry = &config.geometry;
+    let rows = config.max_step_rows;
+    let fitting = exchange::max_rows(geometry.hidden, geometry.experts_per_token);
+    if ranks > 1 && rows > fitting {
+        return Err(format!(
+            "--max-step-rows {rows}: a frame of the exchange holds at most {fitting} rows of this \
+             model"
+        ));
+    }
+    Ok(())
 }

@@ -7,6 +7,7 @@ pub mod front;
 mod lead;
 mod limits;
 mod serve;
+mod wire;
 
 pub use lead::LeadConfig;
 pub use serve::{Config, Error, Listeners, Running, Served, start};

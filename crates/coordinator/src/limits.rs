@@ -65,6 +65,9 @@ pub(crate) const MAX_MEMBERS: usize = 1024;
 /// When a full queue may be worth another try.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// Most ranks of a group; workers refuse a plan of more.
+pub(crate) const MAX_RANKS: usize = 1024;
+
 /// How long sequences may go on after the coordinator was told to end.
 pub(crate) const DRAIN: Duration = Duration::from_secs(10);
 

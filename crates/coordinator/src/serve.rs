@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::serve::ListenerExt as _;
 use proto::internal::lead_service_client::LeadServiceClient;
 use spec::{Sampling, TokenId};
 use tokenizer::Tokenizer;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -80,11 +81,13 @@ pub struct Running {
     failures: mpsc::Receiver<Error>,
 }
 
-/// How the front treats its clients: a heartbeat keeps proxies from closing a quiet stream, and a
-/// client that takes nothing for a minute is not coming back.
+/// How the front treats its clients: a heartbeat keeps proxies from closing a quiet stream, a client
+/// that takes nothing for a minute is not coming back, and the largest body comes in half a minute
+/// also over 5 Mbit/s.
 const FRONT: FrontConfig = FrontConfig {
     heartbeat: Duration::from_secs(10),
     client_stall: Duration::from_secs(60),
+    body_time: Duration::from_secs(30),
 };
 
 /// How long connections may take to close once every stream has ended.
@@ -189,7 +192,7 @@ pub fn start(
             TcpIncoming::from(listeners.grpc).with_nodelay(Some(true)),
             drained.clone().cancelled_owned(),
         );
-    let http = axum::serve(listeners.http, front.http())
+    let http = axum::serve(listeners.http.tap_io(send_at_once), front.http())
         .with_graceful_shutdown(drained.clone().cancelled_owned());
 
     watch(&tasks, &failing, "lead", async {
@@ -212,6 +215,13 @@ pub fn start(
         lead_shutdown,
         failures,
     })
+}
+
+/// Small events must not wait until the client has acknowledged the ones before.
+fn send_at_once(connection: &mut TcpStream) {
+    if let Err(error) = connection.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY was refused");
+    }
 }
 
 /// Runs a server; a failure of its own ends the coordinator.

@@ -2,6 +2,7 @@
 
 mod admit;
 mod check;
+mod choose;
 mod complete;
 mod plan;
 
@@ -35,6 +36,8 @@ pub struct Engine {
     clock: u64,
     /// Counts plans for a sequence, see `Place::attempt`.
     attempts: u64,
+    /// The first step in which a prefix may be looked at again, see [`choose`].
+    next_look: StepNumber,
     report: Report,
     admitted: Vec<Admitted>,
 }
@@ -86,6 +89,7 @@ impl Engine {
             settled: StepNumber(0),
             clock: 0,
             attempts: 0,
+            next_look: StepNumber(0),
             report: Report::default(),
             admitted: Vec::new(),
         })
@@ -200,6 +204,7 @@ impl Engine {
             self.ranks.push(rank);
         }
         for (key, sequence) in self.sequences.iter_mut() {
+            sequence.found.clear();
             let Some(place) = &mut sequence.place else {
                 continue;
             };

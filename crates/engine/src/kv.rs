@@ -97,6 +97,13 @@ impl RankKv {
         }
     }
 
+    /// Returns a number that is another one whenever [`Self::find`] or [`Self::idle_in`] could
+    /// answer something else than before.
+    pub(crate) fn version(&self) -> u64 {
+        // Neither ever falls, so the sum stays only if both do.
+        self.full.version() + self.window.version()
+    }
+
     /// Returns the first window block that the row at `position` sees.
     pub(crate) fn window_start(&self, position: usize) -> usize {
         (position + 1).saturating_sub(self.sliding_window) / self.block_size

@@ -6,19 +6,9 @@
 //! credit; so the least served is served, and nobody waits for ever.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
 
 use crate::sequence::Sequence;
 use crate::sequences::Key;
-
-/// A sequence's place in the order of admission.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Turn {
-    /// It ran before; by age.
-    Returned(u64),
-    /// The first of a principal; by rows served, then by principal.
-    First(u64, u32),
-}
 
 /// The waiting sequences.
 #[derive(Debug, Default)]
@@ -79,29 +69,15 @@ impl Waiting {
         }
     }
 
-    /// Returns the first turn, or the first behind `skipped`.
-    pub(crate) fn next(&self, skipped: Option<Turn>) -> Option<(Turn, Key)> {
-        let mut behind = Bound::Unbounded;
-        match skipped {
-            Some(Turn::First(served, principal)) => behind = Bound::Excluded((served, principal)),
-            Some(Turn::Returned(age)) => {
-                let mut rest = self
-                    .returned
-                    .range((Bound::Excluded(age), Bound::Unbounded));
-                if let Some((&age, &key)) = rest.next() {
-                    return Some((Turn::Returned(age), key));
-                }
-            }
-            None => {
-                if let Some((&age, &key)) = self.returned.first_key_value() {
-                    return Some((Turn::Returned(age), key));
-                }
-            }
-        }
-        let &(served, principal) = self.order.range((behind, Bound::Unbounded)).next()?;
-        let first = self.queues[&principal].first_key_value();
-        let (_, &key) = first.expect("no queue is empty");
-        Some((Turn::First(served, principal), key))
+    /// Returns the first in the order that is not among `passed`, which are few.
+    pub(crate) fn next(&self, passed: &[Key]) -> Option<Key> {
+        let queues = self
+            .order
+            .iter()
+            .map(|(_, principal)| &self.queues[principal]);
+        let new = queues.flat_map(BTreeMap::values);
+        let mut all = self.returned.values().chain(new);
+        all.find(|key| !passed.contains(key)).copied()
     }
 
     /// Notes that a principal's turn came.

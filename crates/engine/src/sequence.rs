@@ -5,7 +5,7 @@ use std::sync::Arc;
 use spec::{Open, Sampling, SequenceId, Slot, StepNumber, TokenId};
 
 use crate::config::EngineConfig;
-use crate::kv::{BlockKey, History, Table};
+use crate::kv::{BlockKey, History, Hit, Room, Table};
 use crate::outcome::Finish;
 use crate::submit::{Stop, Submit};
 
@@ -36,6 +36,21 @@ pub(crate) struct Sequence {
     pub(crate) reported: usize,
     /// Where it runs; none while it waits.
     pub(crate) place: Option<Place>,
+    /// What was found for it on each rank, while it waits; none where nobody looked yet.
+    pub(crate) found: Vec<Option<Found>>,
+}
+
+/// What a walk through a rank's prefix cache found for a waiting sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) hit: Hit,
+    /// Blocks that its tokens and one block more take out of the rank's room: those that it is yet
+    /// to be given, and those of the hit that are idle.
+    pub(crate) takes: Room,
+    /// The cache's version then. With another one, all this is only likely.
+    pub(crate) version: u64,
+    /// The step that was being planned.
+    pub(crate) step: StepNumber,
 }
 
 /// How much of its tables a rank has been told.
@@ -97,6 +112,7 @@ impl Sequence {
             sampling: submit.sampling,
             chain: vec![BlockKey::root(submit.principal, submit.cache_salt)],
             place: None,
+            found: Vec::new(),
         };
         sequence.extend_chain(config.kv.block_size);
         sequence

@@ -1,9 +1,8 @@
 //! The exchange of one worker process: which epoch it is in, and whom it reaches how.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use exchange::{HostExchange, Inbox, PATIENCE};
+use exchange::{HostExchange, Inbox};
 use proto::internal::exchange_service_server::ExchangeServiceServer;
 use spec::{Fence, Rank};
 use tokio::runtime::Handle;
@@ -14,6 +13,7 @@ use tonic::transport::Endpoint;
 
 use crate::epoch::{Epoch, Link, Peer, Route, Wire};
 use crate::limits::{ENTER_LIMIT, FRAMES_IN_FLIGHT, MAX_MESSAGE_BYTES};
+use crate::lobby::Lobby;
 use crate::outlet::{self, Outlet};
 use crate::service::Service;
 use crate::sockets;
@@ -22,7 +22,6 @@ use crate::sockets;
 #[derive(Clone, Debug)]
 pub struct Hub {
     runtime: Handle,
-    patience: Duration,
     epochs: Arc<Epochs>,
 }
 
@@ -60,27 +59,20 @@ pub enum EnterError {
 impl Hub {
     /// Returns a hub that has entered no epoch.
     ///
+    /// Its ranks wait for a frame for as long as the epoch lasts, unless the peer is lost: who it is
+    /// for has to watch their progress and call [`Hub::abort`].
+    ///
     /// # Panics
     ///
     /// Outside a tokio runtime: the streams' tasks run in the one this is called in.
     #[must_use]
     pub fn new() -> Self {
-        Self::with_patience(PATIENCE)
-    }
-
-    /// Like [`Hub::new`], with another limit on the wait for one frame than [`PATIENCE`].
-    ///
-    /// # Panics
-    ///
-    /// Outside a tokio runtime.
-    #[must_use]
-    pub fn with_patience(patience: Duration) -> Self {
         let epochs = Arc::new(Epochs {
             current: watch::Sender::new(None),
+            lobby: Lobby::new(),
         });
         Self {
             runtime: Handle::current(),
-            patience,
             epochs,
         }
     }
@@ -100,7 +92,7 @@ impl Hub {
         peers: Vec<Peer>,
     ) -> Result<Vec<HostExchange<Wire>>, EnterError> {
         let endpoints = peers.iter().map(endpoint).collect::<Result<Vec<_>, _>>()?;
-        let (epoch, queues) = self.epoch(fence, my_ranks, peers)?;
+        let (epoch, queues) = Self::epoch(fence, my_ranks, peers)?;
         let epoch = Arc::new(epoch);
         self.epochs.enter(&epoch)?;
         for ((index, endpoint), frames) in endpoints.into_iter().enumerate().zip(queues) {
@@ -130,6 +122,13 @@ impl Hub {
         }
     }
 
+    /// Leaves the epoch and ends every stream of a peer, for good: no epoch is entered afterwards.
+    /// A server with [`Hub::service`] can then end in order.
+    pub fn close(&self) {
+        self.epochs.lobby.close();
+        self.leave();
+    }
+
     /// Returns whom one of this process's ranks waits for at this moment, if anybody.
     #[must_use]
     pub fn waiting_for(&self, rank: Rank) -> Option<Rank> {
@@ -144,7 +143,6 @@ impl Hub {
     }
 
     fn epoch(
-        &self,
         fence: Fence,
         my_ranks: &[Rank],
         peers: Vec<Peer>,
@@ -160,7 +158,7 @@ impl Hub {
         let route = |rank: Rank| match links.iter().position(|l| l.peer.ranks.contains(&rank)) {
             Some(link) => Route::Peer(link),
             None => {
-                let inbox = Inbox::with_patience(fence, rank, num_ranks, self.patience);
+                let inbox = Inbox::enter(fence, rank, num_ranks);
                 Route::Own(Arc::new(inbox))
             }
         };
@@ -217,6 +215,8 @@ fn check_ranks(my_ranks: &[Rank], peers: &[Peer]) -> Result<usize, EnterError> {
 #[derive(Debug)]
 pub(crate) struct Epochs {
     current: watch::Sender<Option<Arc<Epoch>>>,
+    /// Peers' streams that belong to no epoch yet.
+    pub(crate) lobby: Lobby,
 }
 
 impl Epochs {

@@ -2,8 +2,8 @@
 //!
 //! A worker process has one [`Hub`]. On entering an epoch it hands out the exchanges of the
 //! process's ranks: frames between two of them stay in memory, frames to another process go through
-//! one client stream to it, open as long as both are in the epoch. The other direction has a stream
-//! of its own, opened by the other side.
+//! one client stream to it, from the first frame for as long as both are in the epoch. The other
+//! direction has a stream of its own, opened by the other side.
 //!
 //! ```text
 //! compute thread ─ HostExchange ─ Wire ─┬─ Inbox of a rank in this process
@@ -18,6 +18,7 @@ mod convert;
 mod epoch;
 mod hub;
 mod limits;
+mod lobby;
 mod outlet;
 mod service;
 mod sockets;

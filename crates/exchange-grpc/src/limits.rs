@@ -19,10 +19,18 @@ pub(crate) const CONNECT_PAUSE: Duration = Duration::from_millis(50);
 /// shorter than the lead's limit on time without progress, so that the refusal is seen first.
 pub const ENTER_LIMIT: Duration = Duration::from_secs(3);
 
+/// How long a stream may take to bring its first frame. A peer opens it when it has one, so this only
+/// has to outlast a moment of overload on either side.
+pub(crate) const FIRST_FRAME_LIMIT: Duration = Duration::from_secs(10);
+
+/// Streams at a time that have not brought their first frame: one from each process of the largest
+/// group.
+pub(crate) const MAX_STREAMS_WITHOUT_FRAME: usize = 1024;
+
 /// How long the streams of an epoch that has been left may take to end in order.
 pub(crate) const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
-/// How often an HTTP/2 connection is tested; always, as a stream is open on it for the whole epoch. A
+/// How often an HTTP/2 connection is tested, also before the first frame opens a stream on it. A
 /// process that dies is seen at once, as its sockets are reset; this is for a host or a network that
 /// goes silent.
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);

@@ -100,11 +100,18 @@ pub(crate) async fn run(
 }
 
 /// Connects, then sends until there are no more frames or the peer wants none.
-async fn push(endpoint: &Endpoint, frames: mpsc::Receiver<Frame>) -> Result<(), String> {
+///
+/// The stream begins with the first frame, which says what epoch it belongs to; until then, perhaps
+/// for hours, there is only the connection.
+async fn push(endpoint: &Endpoint, mut frames: mpsc::Receiver<Frame>) -> Result<(), String> {
     let channel = connect(endpoint).await?;
+    let Some(first) = frames.recv().await else {
+        return Ok(());
+    };
     let mut client =
         ExchangeServiceClient::new(channel).max_encoding_message_size(MAX_MESSAGE_BYTES);
-    let stream = ReceiverStream::new(frames).map(to_wire);
+    let frames = tokio_stream::once(first).chain(ReceiverStream::new(frames));
+    let stream = frames.map(to_wire);
     let answer = client.push(stream).await;
     answer.map(|_| ()).map_err(|status| reason(&status))
 }

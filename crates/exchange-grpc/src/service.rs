@@ -30,8 +30,7 @@ impl ExchangeService for Service {
         request: Request<Streaming<PushRequest>>,
     ) -> Result<Response<PushResponse>, Status> {
         let mut stream = request.into_inner();
-        // Peers connect on entering the epoch, which may be long before the first step.
-        let Some(first) = stream.message().await? else {
+        let Some(first) = self.epochs.lobby.first(stream.message()).await? else {
             return Ok(Response::new(PushResponse {}));
         };
         let first = from_wire(first)?;

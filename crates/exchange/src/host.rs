@@ -6,7 +6,7 @@ use kernels::{Dispatch, Exchange, ExchangeError, Moment, Phase, Received, Return
 use spec::{Fence, Rank};
 
 use crate::frame::{self, Expected, Malformed};
-use crate::inbox::Inbox;
+use crate::inbox::{Inbox, PATIENCE};
 use crate::plan::Plan;
 use crate::transport::{Frame, Local, SendError, Transport};
 
@@ -247,12 +247,12 @@ pub fn local_group(num_ranks: usize) -> Vec<HostExchange<Local>> {
     local_group_at(Fence::default(), num_ranks)
 }
 
-/// Like [`local_group`], in the epoch of `fence`.
+/// Like [`local_group`], in the epoch of `fence`. No rank waits longer than [`PATIENCE`] for a frame.
 #[must_use]
 pub fn local_group_at(fence: Fence, num_ranks: usize) -> Vec<HostExchange<Local>> {
     let ranks = (0..num_ranks as u32).map(Rank);
     let inboxes: Vec<_> = ranks
-        .map(|r| Arc::new(Inbox::enter(fence, r, num_ranks)))
+        .map(|r| Arc::new(Inbox::with_patience(fence, r, num_ranks, PATIENCE)))
         .collect();
     let exchange = |inbox: &Arc<Inbox>| {
         let transport = Local::new(inbox.rank(), inboxes.clone());

@@ -20,10 +20,10 @@ use crate::transport::Frame;
 /// sender cannot have gone past the sending of `x + 1`: what lies here is of `x` and `x + 1`.
 const MAX_FRAMES_AHEAD: usize = 2;
 
-/// How long a rank waits for one frame, unless told otherwise.
+/// How long a rank of an in-process group waits for one frame.
 ///
-/// A last resort against waiting for ever: the lead watches progress and gives a step up long
-/// before, by [`Inbox::abort`].
+/// Such a group has no lead that watches its progress, so this is its last resort against waiting
+/// for ever.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// [`Inbox::waiting`] while nobody is waited for.
@@ -37,7 +37,8 @@ const NOBODY: u32 = u32::MAX;
 pub struct Inbox {
     fence: Fence,
     rank: Rank,
-    patience: Duration,
+    /// The limit on each wait; `None` where somebody watches who aborts.
+    patience: Option<Duration>,
     state: Mutex<State>,
     changed: Condvar,
     /// The rank that is waited for, or [`NOBODY`].
@@ -125,15 +126,23 @@ pub enum Refusal {
 }
 
 impl Inbox {
-    /// Returns the inbox of `rank`, for the frames of `fence` alone; waits as long as [`PATIENCE`].
+    /// Returns the inbox of `rank`, for the frames of `fence` alone.
+    ///
+    /// A wait there lasts until the frame comes, its sender is lost, or the epoch is aborted. It has
+    /// no limit of its own: a peer may compute for minutes before it sends, and whether it still
+    /// moves is known to the lead alone, which watches the progress of all ranks.
     #[must_use]
     pub fn enter(fence: Fence, rank: Rank, num_ranks: usize) -> Self {
-        Self::with_patience(fence, rank, num_ranks, PATIENCE)
+        Self::new(fence, rank, num_ranks, None)
     }
 
-    /// Like [`Inbox::enter`], with a limit for each wait.
+    /// Like [`Inbox::enter`], with a limit for each wait: for groups that nobody watches.
     #[must_use]
     pub fn with_patience(fence: Fence, rank: Rank, num_ranks: usize, patience: Duration) -> Self {
+        Self::new(fence, rank, num_ranks, Some(patience))
+    }
+
+    fn new(fence: Fence, rank: Rank, num_ranks: usize, patience: Option<Duration>) -> Self {
         let senders = (0..num_ranks).map(|_| Sender::default()).collect();
         Self {
             fence,
@@ -272,11 +281,15 @@ impl Inbox {
             if let Some(taken) = state.take(key, from) {
                 break taken;
             }
-            // The clock is read only where there is something to wait for.
-            let since = *since.get_or_insert_with(Instant::now);
             self.waiting.store(from.0, Ordering::Relaxed);
-            let waited = since.elapsed();
-            let Some(left) = self.patience.checked_sub(waited) else {
+            let Some(patience) = self.patience else {
+                let woken = self.changed.wait(state);
+                state = woken.unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            // The clock is read only where there is something to wait for.
+            let waited = since.get_or_insert_with(Instant::now).elapsed();
+            let Some(left) = patience.checked_sub(waited) else {
                 break Err(ExchangeError::TimedOut {
                     peer: from,
                     waited,

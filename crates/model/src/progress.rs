@@ -19,6 +19,10 @@ pub enum Stage {
 
 /// Takes a rank's reports. Called before each stage and again after each slice of a long one, so
 /// that a rank that works is told from one that is stuck.
+///
+/// A report is also where a step can be given up that nobody wants any more: an implementation may
+/// leave by [`std::panic::resume_unwind`] and catch that around [`crate::RankModel::run`]. The model
+/// is then as after an error: the step is void, all else can go on.
 pub trait Progress {
     /// The rank is at this stage; the layer of `moment` is the number of layers in
     /// [`Stage::Head`].

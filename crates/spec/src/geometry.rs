@@ -78,6 +78,9 @@ impl fmt::Display for GeometryError {
 
 impl std::error::Error for GeometryError {}
 
+/// Far above any disk; keeps every sum of bytes inside 64 bits.
+const MAX_BYTES: u128 = 1 << 63;
+
 /// Values of one MXFP4 block, which must divide both `hidden` and `intermediate`.
 const MXFP4_BLOCK: usize = 32;
 
@@ -112,6 +115,15 @@ impl Geometry {
     /// Finds every number that cannot be served; empty means the geometry is sound.
     #[must_use]
     pub fn faults(&self) -> Vec<GeometryError> {
+        let mut faults = self.size_faults();
+        faults.extend(self.float_faults());
+        faults
+    }
+
+    /// Finds the faults among the whole numbers alone. Where there are none, every tensor has a
+    /// shape, and the bytes of all of them together fit 64 bits.
+    #[must_use]
+    pub fn size_faults(&self) -> Vec<GeometryError> {
         let mut faults = Vec::new();
         let mut demand = |ok: bool, key: &'static str, why: String| {
             if !ok {
@@ -170,8 +182,59 @@ impl Geometry {
             "num_experts_per_tok",
             format!("{k} is more than the {e} experts of a layer"),
         );
-        faults.extend(self.float_faults());
+        faults.extend(self.extent_faults());
         faults
+    }
+
+    /// Finds what is too large only together: each size may be large where the others are small.
+    fn extent_faults(&self) -> Vec<GeometryError> {
+        let [weights, cache] = self.extents();
+        let extents = [
+            ("sizes of the weights together", weights),
+            ("sizes of the KV of one sequence together", cache),
+        ];
+        let beyond = extents
+            .into_iter()
+            .filter(|(_, bytes)| bytes.is_none_or(|bytes| bytes >= MAX_BYTES));
+        let fault = |(key, bytes): (_, Option<u128>)| {
+            let many = bytes.map_or("more than 2^128".into(), |bytes| bytes.to_string());
+            GeometryError {
+                key,
+                why: format!("{many} bytes are beyond what can be served (2^63)"),
+            }
+        };
+        beyond.map(fault).collect()
+    }
+
+    /// Returns bounds on the bytes of all tensors, as if each value had two (MXFP4 has fewer), and
+    /// on those of one sequence's keys and values in `f32`; `None` beyond 128 bits.
+    fn extents(&self) -> [Option<u128>; 2] {
+        let product = |sizes: &[usize]| {
+            let mut sizes = sizes.iter();
+            sizes.try_fold(1u128, |product, size| product.checked_mul(*size as u128))
+        };
+        let sum = |products: &[Option<u128>]| {
+            let mut products = products.iter();
+            products.try_fold(0u128, |sum, product| sum.checked_add((*product)?))
+        };
+        let (layers, hidden, experts) = (self.num_layers(), self.hidden, self.num_experts);
+        let values = sum(&[
+            product(&[2, self.vocab_size, hidden]),
+            product(&[3, layers.saturating_add(1), hidden]),
+            // Query and output; key and value; and a bias of each.
+            product(&[4, layers, hidden, self.num_heads, self.head_dim]),
+            product(&[4, layers, hidden, self.num_kv_heads, self.head_dim]),
+            product(&[layers, self.num_heads]),
+            product(&[2, layers, experts, hidden]),
+            // Gate, up and down, and a bias of each.
+            product(&[6, layers, experts, hidden, self.intermediate]),
+        ]);
+        let positions = self.max_positions.max(self.sliding_window);
+        let cached = product(&[2, layers, self.num_kv_heads, self.head_dim, positions]);
+        [
+            values.and_then(|values| values.checked_mul(2)),
+            cached.and_then(|cached| cached.checked_mul(4)),
+        ]
     }
 
     fn float_faults(&self) -> Vec<GeometryError> {
@@ -191,6 +254,110 @@ impl Geometry {
             key,
             why: format!("{value} must be positive"),
         };
-        wrong.map(fault).collect()
+        let mut faults: Vec<GeometryError> = wrong.map(fault).collect();
+        // The scaling divides by the logarithm of theta.
+        if rope.theta > 0.0 && rope.theta <= 1.0 {
+            faults.push(GeometryError {
+                key: "rope_theta",
+                why: format!("{} must be above 1", rope.theta),
+            });
+        }
+        faults
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// gpt-oss-20b.
+    fn published() -> Geometry {
+        Geometry {
+            layers: vec![Attention::Full; 24],
+            hidden: 2880,
+            intermediate: 2880,
+            num_experts: 32,
+            experts_per_token: 4,
+            num_heads: 64,
+            num_kv_heads: 8,
+            head_dim: 64,
+            vocab_size: 201_088,
+            sliding_window: 128,
+            max_positions: 131_072,
+            rope: Rope {
+                theta: 150_000.0,
+                factor: 32.0,
+                beta_fast: 32.0,
+                beta_slow: 1.0,
+                original_max_positions: 4096,
+                truncate: false,
+            },
+            rms_norm_eps: 1e-5,
+            swiglu_limit: 7.0,
+        }
+    }
+
+    fn faults(edit: impl FnOnce(&mut Geometry)) -> Vec<String> {
+        let mut geometry = published();
+        edit(&mut geometry);
+        let faults = geometry.faults();
+        faults.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_published_model_is_sound() {
+        assert_eq!(faults(|_| ()), [""; 0]);
+    }
+
+    #[test]
+    fn refuses_sizes_whose_product_does_not_fit() {
+        let largest = (1 << 24) - 32;
+        let wide = faults(|g| {
+            (g.hidden, g.intermediate) = (largest, largest);
+            g.num_experts = (1 << 24) - 1;
+        });
+        assert_eq!(wide.len(), 1, "{wide:?}");
+        assert!(
+            wide[0].starts_with("sizes of the weights together: 1360"),
+            "{wide:?}"
+        );
+        let long = faults(|g| {
+            (g.num_heads, g.num_kv_heads, g.head_dim) = (largest, largest, largest);
+            g.max_positions = largest;
+            g.hidden = 32;
+        });
+        assert_eq!(long.len(), 1, "{long:?}");
+        assert!(
+            long[0].starts_with("sizes of the KV of one sequence together: "),
+            "{long:?}"
+        );
+        let all = faults(|g| {
+            *g = Geometry {
+                hidden: usize::MAX,
+                intermediate: usize::MAX,
+                num_experts: usize::MAX,
+                ..published()
+            }
+        });
+        assert!(
+            all.last().unwrap().contains("more than 2^128 bytes"),
+            "{all:?}"
+        );
+    }
+
+    #[test]
+    fn refuses_a_theta_without_a_logarithm() {
+        for theta in [1.0, 0.5] {
+            assert_eq!(
+                faults(|g| g.rope.theta = theta),
+                [format!("rope_theta: {theta} must be above 1")]
+            );
+        }
+        for theta in [0.0, f64::NAN, f64::INFINITY, -2.0] {
+            assert_eq!(
+                faults(|g| g.rope.theta = theta),
+                [format!("rope_theta: {theta} must be positive")]
+            );
+        }
     }
 }

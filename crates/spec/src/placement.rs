@@ -61,12 +61,17 @@ impl Placement {
     ///
     /// # Panics
     ///
-    /// If `num_ranks` is zero: a group without ranks is a bug of the caller.
+    /// If `num_ranks` is zero or does not fit 32 bits: such a group is a bug of the caller.
     #[must_use]
     pub fn even(num_layers: usize, num_experts: usize, num_ranks: usize) -> Self {
         assert!(num_ranks > 0, "a placement needs at least one rank");
+        assert!(
+            u32::try_from(num_ranks).is_ok(),
+            "{num_ranks} ranks have no numbers of 32 bits"
+        );
         let mut layer = Vec::with_capacity(num_experts);
-        for rank in 0..num_ranks {
+        // Ranks beyond the number of experts hold none.
+        for rank in 0..num_ranks.min(num_experts) {
             let share = even_share(num_experts, num_ranks, rank);
             layer.extend(share.map(|_| Rank(rank as u32)));
         }
@@ -155,6 +160,20 @@ mod tests {
                 "{held:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_huge_group_is_placed_in_the_time_of_its_experts() {
+        let num_ranks = u32::MAX as usize;
+        let placement = Placement::even(1, 4, num_ranks);
+        assert_eq!(placement.num_ranks(), num_ranks);
+        assert_eq!(placement.owners(0), [Rank(0), Rank(1), Rank(2), Rank(3)]);
+    }
+
+    #[test]
+    #[should_panic = "no numbers of 32 bits"]
+    fn refuses_more_ranks_than_numbers() {
+        drop(Placement::even(1, 4, 1 << 32));
     }
 
     #[test]

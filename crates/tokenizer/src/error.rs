@@ -14,6 +14,14 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// The file could be read, but not used.
+    #[error("{}: not a tokenizer that can be used", path.display())]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<Error>,
+    },
     /// A value is not JSON, or not of the type that belongs there.
     #[error("tokenizer.json: {key} is malformed")]
     Malformed {

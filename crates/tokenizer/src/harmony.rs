@@ -5,7 +5,6 @@
 //! openai-harmony 0.0.8, but for [`PastReasoning::Drop`]. The ids of the control tokens come from
 //! the tokenizer's file.
 
-mod builtin;
 mod content;
 mod event;
 mod header;

@@ -7,11 +7,9 @@ pub mod harmony;
 mod ranks;
 mod specials;
 pub mod synthetic;
-mod text_stream;
 mod tokenizer;
 mod utf8;
 
 pub use error::Error;
-pub use text_stream::TextStream;
 pub use tokenizer::Tokenizer;
 pub use utf8::Utf8Stream;

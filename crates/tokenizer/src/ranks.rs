@@ -49,6 +49,11 @@ impl Ranks {
         (0_u32..).zip((0..self.len()).filter_map(|rank| self.get(rank)))
     }
 
+    /// Returns the length in bytes of the longest token.
+    pub(crate) fn longest(&self) -> usize {
+        self.iter().map(|(_, token)| token.len()).max().unwrap_or(0)
+    }
+
     /// Makes the reverse table.
     pub(crate) fn index(&self) -> RankIndex<'_> {
         self.iter().map(|(rank, token)| (token, rank)).collect()

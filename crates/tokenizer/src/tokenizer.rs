@@ -24,6 +24,7 @@ pub struct Tokenizer {
     specials: Specials,
     pattern: String,
     fingerprint: String,
+    longest_token: usize,
 }
 
 impl Tokenizer {
@@ -31,13 +32,17 @@ impl Tokenizer {
     ///
     /// # Errors
     ///
-    /// [`Error::Unreadable`] if there is no such file, else as [`Tokenizer::from_bytes`].
+    /// [`Error::Unreadable`] if there is no such file; [`Error::Unusable`] names the file of which
+    /// [`Tokenizer::from_bytes`] complains.
     pub fn from_file(path: &Path) -> Result<Self, Error> {
         let bytes = fs::read(path).map_err(|source| Error::Unreadable {
             path: path.to_owned(),
             source,
         })?;
-        Self::from_bytes(&bytes)
+        Self::from_bytes(&bytes).map_err(|source| Error::Unusable {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })
     }
 
     /// Reads the bytes of a tokenizer.json.
@@ -70,12 +75,14 @@ impl Tokenizer {
             reason: e.to_string(),
         })?;
         let fingerprint = fingerprint(&ranks, &specials, &pattern);
+        let longest_token = ranks.longest();
         Ok(Self {
             core,
             ranks,
             specials,
             pattern,
             fingerprint,
+            longest_token,
         })
     }
 
@@ -158,6 +165,13 @@ impl Tokenizer {
             .iter()
             .map(|(id, _)| id.index() + 1)
             .fold(self.ranks.len(), usize::max)
+    }
+
+    /// Returns the length in bytes of the longest token that a text can contain: a text of `n` bytes
+    /// has at least `n` divided by this many tokens.
+    #[must_use]
+    pub fn longest_token(&self) -> usize {
+        self.longest_token
     }
 
     /// Returns the special token of this name, as `<|start|>`.

@@ -4,13 +4,14 @@
 //! does meanwhile shows in its [`Gauge`]. A panic ends it, and with it the process: a KV memory in
 //! an unknown state must not be used again.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use checkpoint::RankWeights;
-use kernels::{Backend, Exchange, ExchangeError, Moment};
+use kernels::{Backend, Exchange, ExchangeError, Moment, Phase};
 use model::{ModelError, Progress, RankModel, Stage};
-use spec::{Fence, KvPlan, Part, PartResult, Rank, StepNumber};
+use spec::{KvPlan, Part, PartResult, Rank, StepNumber, Term};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -36,13 +37,48 @@ impl Gauge {
 
     fn enter(&self, step: StepNumber) {
         self.step.store(step.0, Ordering::Relaxed);
+        self.tick();
+    }
+
+    fn tick(&self) {
         self.ticks.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-impl Progress for Gauge {
-    fn at(&self, _moment: Moment, _stage: Stage) {
-        self.ticks.fetch_add(1, Ordering::Relaxed);
+/// Shows how far a step is, and gives it up once its epoch is over: between two exchanges a rank may
+/// compute for minutes, and the next epoch waits for it.
+struct Watch<'a> {
+    gauge: &'a Gauge,
+    alive: &'a CancellationToken,
+}
+
+/// What a step that is given up unwinds with: where it was. No panic, so no hook is called.
+struct GivenUp {
+    moment: Moment,
+    stage: Stage,
+}
+
+impl Progress for Watch<'_> {
+    fn at(&self, moment: Moment, stage: Stage) {
+        self.gauge.tick();
+        if self.alive.is_cancelled() {
+            resume_unwind(Box::new(GivenUp { moment, stage }));
+        }
+    }
+}
+
+impl GivenUp {
+    /// Says the same as an exchange of that moment does that finds its epoch over.
+    fn error(&self, own: Rank) -> ModelError {
+        let phase = match self.stage {
+            Stage::Attention | Stage::Dispatch => Phase::Dispatch,
+            Stage::Experts | Stage::Combine | Stage::Head => Phase::Combine,
+        };
+        ModelError::Exchange(ExchangeError::Aborted {
+            peer: own,
+            phase,
+            moment: self.moment,
+        })
     }
 }
 
@@ -65,8 +101,6 @@ pub(crate) enum Order {
 pub(crate) struct Hold {
     pub(crate) plan: Arc<EpochPlan>,
     pub(crate) weights: Arc<RankWeights>,
-    /// The worker was a member of every epoch from this one on.
-    pub(crate) since: Fence,
     /// Answers whether the KV of the epoch before is still there.
     pub(crate) reply: oneshot::Sender<Result<bool, ModelError>>,
 }
@@ -117,8 +151,8 @@ struct Memory {
     model: RankModel,
     /// The plan that the KV memory was made for.
     kv: KvPlan,
-    /// The last epoch of which a step was executed.
-    used: Option<Fence>,
+    /// The term of the last step executed.
+    used: Option<Term>,
 }
 
 /// A rank's place in an epoch.
@@ -147,7 +181,7 @@ impl RankThread {
             match order {
                 Order::Hold(hold) => {
                     self.seat = None;
-                    let held = self.hold(&hold.plan, hold.weights, hold.since);
+                    let held = self.hold(&hold.plan, hold.weights);
                     // An error means that the preparation was given up; the next one asks again.
                     hold.reply.send(held).ok();
                 }
@@ -165,18 +199,16 @@ impl RankThread {
     }
 
     /// Keeps the memory if the new epoch wants the same; returns whether the KV in it is what the
-    /// group's last steps left there. Memory that no step has used, or that was used before a gap,
-    /// is no such KV.
-    fn hold(
-        &mut self,
-        plan: &EpochPlan,
-        weights: Arc<RankWeights>,
-        since: Fence,
-    ) -> Result<bool, ModelError> {
+    /// last steps of this term left there. Memory that no step of the term has used holds nothing
+    /// that its lead knows of.
+    ///
+    /// Whether another worker has held the rank since is the lead's to know: it compares who answers
+    /// now with who served last.
+    fn hold(&mut self, plan: &EpochPlan, weights: Arc<RankWeights>) -> Result<bool, ModelError> {
         let placement = Arc::clone(&plan.placement);
         if let Some(memory) = self.memory.as_mut().filter(|memory| memory.kv == plan.kv) {
             memory.model.adopt(self.rank, weights, placement)?;
-            return Ok(memory.used.is_some_and(|used| used >= since));
+            return Ok(memory.used == Some(plan.fence.term));
         }
         // The old KV memory goes before the new one comes: both together may not fit.
         self.memory = None;
@@ -206,9 +238,19 @@ impl RankThread {
         }
         self.gauge.enter(step);
         let (fence, exchange) = (seat.plan.fence, seat.exchange.as_mut());
-        memory.used = Some(fence);
-        let gauge = self.gauge.as_ref();
-        let result = memory.model.run(fence, step, &part, exchange, gauge);
+        memory.used = Some(fence.term);
+        let watch = Watch {
+            gauge: &self.gauge,
+            alive: &alive,
+        };
+        let run = || memory.model.run(fence, step, &part, exchange, &watch);
+        let result = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|payload| {
+            match payload.downcast::<GivenUp>() {
+                Ok(given_up) => Err(given_up.error(self.rank)),
+                // A panic goes on its way, and ends the thread.
+                Err(panic) => resume_unwind(panic),
+            }
+        });
         self.gauge.enter(StepNumber(0));
         seat.failed = result.is_err();
         // An error means that the run has ended.
@@ -226,7 +268,7 @@ impl RankThread {
 mod tests {
     use std::time::Duration;
 
-    use kernels::Phase;
+    use spec::Fence;
 
     use super::*;
 

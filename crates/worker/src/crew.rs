@@ -7,10 +7,11 @@ use std::sync::Arc;
 use kernels::Backend;
 use spec::Rank;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use crate::compute::{Gauge, Order, RankThread};
 use crate::error::{Error, Result};
-use crate::limits::MAX_STEPS_IN_FLIGHT;
+use crate::limits::{MAX_STEPS_IN_FLIGHT, ORDER_LIMIT};
 
 /// Orders that may wait for a rank: all steps in flight, and those of a preparation.
 const ORDER_DEPTH: usize = MAX_STEPS_IN_FLIGHT + 2;
@@ -21,7 +22,7 @@ pub(crate) struct Crew {
     /// rank numbers that come and go.
     backends: Vec<Arc<dyn Backend>>,
     desks: BTreeMap<Rank, Desk>,
-    /// Told if a thread panics.
+    /// Told if a thread panics or hangs.
     fatal: mpsc::UnboundedSender<Error>,
 }
 
@@ -59,7 +60,7 @@ impl Crew {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] if a thread cannot be started.
+    /// [`Error::Io`] if a thread cannot be started; [`Error::RankHung`] if one does not end.
     pub(crate) async fn assign(&mut self, ranks: &[Rank]) -> Result<Vec<Contact>> {
         assert_eq!(
             ranks.len(),
@@ -68,7 +69,7 @@ impl Crew {
         );
         let gone = |rank: &Rank| !ranks.contains(rank);
         while let Some(rank) = self.desks.keys().copied().find(gone) {
-            self.retire(rank).await;
+            self.retire(rank).await?;
         }
         for rank in ranks {
             if !self.desks.contains_key(rank) {
@@ -86,18 +87,37 @@ impl Crew {
     /// Ends all threads and waits for them.
     pub(crate) async fn dismiss(&mut self) {
         while let Some(rank) = self.desks.keys().next().copied() {
-            self.retire(rank).await;
+            if let Err(error) = self.retire(rank).await {
+                tracing::warn!(%rank, %error, "not waited for");
+            }
         }
     }
 
-    async fn retire(&mut self, rank: Rank) {
+    /// Waits until a rank's thread has obeyed an order.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::RankHung`] after [`ORDER_LIMIT`]; the worker ends then.
+    pub(crate) async fn obeyed<T>(&self, rank: Rank, order: impl Future<Output = T>) -> Result<T> {
+        let obeyed = timeout(ORDER_LIMIT, order).await;
+        obeyed.map_err(|_| {
+            let waited = ORDER_LIMIT;
+            self.fatal.send(Error::RankHung { rank, waited }).ok();
+            Error::RankHung { rank, waited }
+        })
+    }
+
+    async fn retire(&mut self, rank: Rank) -> Result<()> {
         let Some(desk) = self.desks.remove(&rank) else {
-            return;
+            return Ok(());
         };
-        // An error means that the thread is gone, which is what is wanted.
-        if desk.contact.orders.send(Order::Retire).await.is_ok() {
-            desk.ended.await.ok();
-        }
+        let retired = async {
+            // An error means that the thread is gone, which is what is wanted.
+            if desk.contact.orders.send(Order::Retire).await.is_ok() {
+                desk.ended.await.ok();
+            }
+        };
+        self.obeyed(rank, retired).await
     }
 
     fn spawn(&self, rank: Rank) -> Result<Desk> {

@@ -21,18 +21,6 @@ pub(crate) struct Epochs<T> {
     alive: CancellationToken,
     /// Ends every epoch, also those to come.
     root: CancellationToken,
-    /// First of the epochs without a gap up to `obeyed`.
-    since: Fence,
-}
-
-/// An epoch whose preparation has begun.
-#[derive(Clone, Debug)]
-pub(crate) struct Begun {
-    /// Cancelled when the epoch is over.
-    pub(crate) alive: CancellationToken,
-    /// This worker was a member of every epoch from this one on. In a gap another worker may have
-    /// held its ranks, so what it computed before the gap is not what the group knows.
-    pub(crate) since: Fence,
 }
 
 #[derive(Debug)]
@@ -81,7 +69,6 @@ impl<T> Epochs<T> {
             stage: Stage::None,
             alive: root.child_token(),
             root: root.clone(),
-            since: Fence::default(),
         }
     }
 
@@ -105,25 +92,29 @@ impl<T> Epochs<T> {
         Ok(())
     }
 
-    /// Begins to prepare an epoch and ends the one before, at whatever stage it is.
+    /// Returns whether the epoch is ready to run, or runs.
+    pub(crate) fn is_ready(&self) -> bool {
+        matches!(self.stage, Stage::Ready(_) | Stage::Running) && !self.alive.is_cancelled()
+    }
+
+    /// Returns the token that is cancelled when the epoch obeyed now is over.
+    pub(crate) fn alive(&self) -> CancellationToken {
+        self.alive.clone()
+    }
+
+    /// Begins to prepare an epoch and ends the one before, at whatever stage it is. Returns the
+    /// token that is cancelled when the new one is over.
     ///
     /// # Errors
     ///
     /// As [`Epochs::check`].
-    pub(crate) fn prepare(&mut self, fence: Fence) -> Result<Begun, Stale> {
+    pub(crate) fn prepare(&mut self, fence: Fence) -> Result<CancellationToken, Stale> {
         self.check(fence)?;
-        let next = self.obeyed.epoch.0.saturating_add(1);
-        if fence.term != self.obeyed.term || fence.epoch.0 > next {
-            self.since = fence;
-        }
         self.alive.cancel();
         self.alive = self.root.child_token();
         self.obeyed = fence;
         self.stage = Stage::Preparing;
-        Ok(Begun {
-            alive: self.alive.clone(),
-            since: self.since,
-        })
+        Ok(self.alive())
     }
 
     /// Ends a preparation, unless another has begun since (`alive` is the token of this one).
@@ -203,7 +194,7 @@ mod tests {
     fn an_epoch_is_prepared_again_only_while_it_is_not_ready() {
         let mut epochs = epochs();
         epochs.prepare(fence(1, 1)).unwrap();
-        let alive = epochs.prepare(fence(1, 1)).unwrap().alive;
+        let alive = epochs.prepare(fence(1, 1)).unwrap();
         assert!(epochs.ready(&alive, ()));
         assert!(epochs.prepare(fence(1, 1)).is_err());
         assert!(
@@ -215,7 +206,7 @@ mod tests {
     #[test]
     fn an_epoch_is_run_once_and_only_when_ready() {
         let mut epochs = epochs();
-        let alive = epochs.prepare(fence(1, 1)).unwrap().alive;
+        let alive = epochs.prepare(fence(1, 1)).unwrap();
         assert_eq!(
             epochs.run(fence(1, 1)).unwrap_err(),
             NotReady::Preparing(fence(1, 1))
@@ -242,13 +233,13 @@ mod tests {
     #[test]
     fn a_new_preparation_ends_the_one_before() {
         let mut epochs = epochs();
-        let old = epochs.prepare(fence(1, 1)).unwrap().alive;
-        let new = epochs.prepare(fence(1, 2)).unwrap().alive;
+        let old = epochs.prepare(fence(1, 1)).unwrap();
+        let new = epochs.prepare(fence(1, 2)).unwrap();
         assert!(old.is_cancelled());
         assert!(!epochs.ready(&old, ()), "the old one must not become ready");
         assert!(epochs.ready(&new, ()));
         let (_, running) = epochs.run(fence(1, 2)).unwrap();
-        let newer = epochs.prepare(fence(2, 1)).unwrap().alive;
+        let newer = epochs.prepare(fence(2, 1)).unwrap();
         assert!(running.is_cancelled());
         epochs.end(&running);
         assert!(
@@ -261,21 +252,27 @@ mod tests {
     fn the_end_of_the_worker_ends_every_epoch() {
         let root = CancellationToken::new();
         let mut epochs = Epochs::<()>::new(&root);
-        let alive = epochs.prepare(fence(1, 1)).unwrap().alive;
+        let alive = epochs.prepare(fence(1, 1)).unwrap();
         root.cancel();
         assert!(alive.is_cancelled());
-        assert!(epochs.prepare(fence(1, 2)).unwrap().alive.is_cancelled());
+        assert!(epochs.prepare(fence(1, 2)).unwrap().is_cancelled());
     }
 
     #[test]
-    fn a_gap_or_another_term_begins_anew() {
-        let mut epochs = epochs::<()>();
-        let mut since = |term, epoch| epochs.prepare(fence(term, epoch)).unwrap().since;
-        assert_eq!(since(1, 3), fence(1, 3));
-        assert_eq!(since(1, 4), fence(1, 3));
-        assert_eq!(since(1, 4), fence(1, 3));
-        assert_eq!(since(1, 5), fence(1, 3));
-        assert_eq!(since(1, 7), fence(1, 7));
-        assert_eq!(since(2, 8), fence(2, 8));
+    fn an_epoch_is_ready_until_it_or_its_run_ends() {
+        let mut epochs = epochs();
+        assert!(!epochs.is_ready());
+        let alive = epochs.prepare(fence(1, 1)).unwrap();
+        assert!(!epochs.is_ready());
+        epochs.ready(&alive, ());
+        assert!(epochs.is_ready());
+        epochs.run(fence(1, 1)).unwrap();
+        assert!(epochs.is_ready());
+        epochs.end(&alive);
+        assert!(!epochs.is_ready());
+        let alive = epochs.prepare(fence(1, 2)).unwrap();
+        epochs.ready(&alive, ());
+        epochs.prepare(fence(1, 3)).unwrap();
+        assert!(!epochs.is_ready());
     }
 }

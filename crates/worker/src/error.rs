@@ -72,6 +72,17 @@ pub enum Error {
         /// The panic's message.
         message: String,
     },
+    /// A compute thread does not put its step down. Nobody can end a thread, so the process must end.
+    #[error(
+        "the thread of rank {rank} has taken no order for {waited:?} after its epoch ended: it hangs \
+         in a step"
+    )]
+    RankHung {
+        /// The rank.
+        rank: Rank,
+        /// How long it was waited for.
+        waited: Duration,
+    },
     /// A task of the worker panicked.
     #[error("a task of the worker ended")]
     Task(#[source] tokio::task::JoinError),

@@ -24,6 +24,9 @@ mod service;
 mod membership;
 mod running;
 
+#[cfg(test)]
+mod testing;
+
 pub use config::{Config, Numerics};
 pub use error::{Error, Result};
 pub use running::{Running, start};

@@ -40,6 +40,15 @@ pub const MAX_MESSAGE_BYTES: usize = MAX_PAYLOAD_BYTES + MESSAGE_SLACK_BYTES;
 /// this often; a lead blames a rank after twenty times as long.
 pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 
+/// How long the thread of a rank may take to obey an order that follows the end of an epoch. It gives
+/// its step up at the next report of progress, within two seconds even on one slow core, so one that
+/// takes thirty times as long hangs, and only the end of the process frees what it holds.
+pub const ORDER_LIMIT: Duration = Duration::from_secs(60);
+
+/// Streams of steps at a time whose first step has not come, which may be after hours. A lead opens
+/// one for each epoch, and they end with it; more than a few are a mistake of somebody's.
+pub const MAX_RUNS_WITHOUT_STEP: usize = 64;
+
 /// Time between two heartbeats; half of what the wire allows, so that one may come late.
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
 

@@ -6,7 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use checkpoint::{Checkpoint, LoadOptions, Progress, RankWeights};
 use spec::{Placement, Rank};
+use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
+
+use crate::convert::EpochPlan;
 
 /// Bytes of weights, as they are read.
 #[derive(Debug, Default)]
@@ -24,32 +27,92 @@ impl LoadGauge {
         )
     }
 
-    fn show(&self, done: u64, total: u64) {
+    pub(crate) fn show(&self, done: u64, total: u64) {
         self.done.store(done, Ordering::Relaxed);
         self.total.store(total, Ordering::Relaxed);
     }
 }
 
-/// Loads what `ranks` need and `have` lacks; the rest is shared. Blocks for as long as the disk
-/// needs, unless `alive` is cancelled.
-///
-/// # Errors
-///
-/// If the files changed or cannot be read, or the epoch ended.
+/// What a load has brought into memory: the weights of whole ranks, all of them unless it failed.
+pub(crate) type Loaded = (Vec<Arc<RankWeights>>, Result<(), checkpoint::Error>);
+
+/// A load on a thread of its own, which may block. It belongs to no epoch: what one preparation began
+/// the next takes over, if it needs the same. Dropping it stops it.
+pub(crate) struct Loading {
+    placement: Arc<Placement>,
+    ranks: Vec<Rank>,
+    gauge: Arc<LoadGauge>,
+    stop: CancellationToken,
+    task: JoinHandle<Loaded>,
+}
+
+impl Loading {
+    /// Begins to load what the plan's own ranks need, by `work`; see [`load`].
+    pub(crate) fn begin(
+        plan: &EpochPlan,
+        work: impl FnOnce(&EpochPlan, (&LoadGauge, &CancellationToken)) -> Loaded + Send + 'static,
+    ) -> Self {
+        let (gauge, stop) = (Arc::new(LoadGauge::default()), CancellationToken::new());
+        let task = tokio::task::spawn_blocking({
+            let (plan, gauge, stop) = (plan.clone(), Arc::clone(&gauge), stop.clone());
+            move || work(&plan, (&gauge, &stop))
+        });
+        Self {
+            placement: Arc::clone(&plan.placement),
+            ranks: plan.own.clone(),
+            gauge,
+            stop,
+            task,
+        }
+    }
+
+    /// Returns whether it brings what a plan needs.
+    pub(crate) fn is_for(&self, plan: &EpochPlan) -> bool {
+        self.ranks == plan.own && self.placement == plan.placement
+    }
+
+    /// Returns how far it is.
+    pub(crate) fn gauge(&self) -> &Arc<LoadGauge> {
+        &self.gauge
+    }
+
+    /// Waits for its end; whoever gives up waiting may wait again.
+    ///
+    /// # Errors
+    ///
+    /// If it panicked.
+    pub(crate) async fn ended(&mut self) -> Result<Loaded, JoinError> {
+        (&mut self.task).await
+    }
+
+    /// Stops it and returns the weights of those ranks that are whole.
+    pub(crate) async fn stop(mut self) -> Vec<Arc<RankWeights>> {
+        self.stop.cancel();
+        self.ended().await.map_or(Vec::new(), |(whole, _)| whole)
+    }
+}
+
+impl Drop for Loading {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// Loads what the plan's own ranks need and `have` lacks; the rest is shared. Blocks for as long as
+/// the disk needs, unless `stop` is cancelled. Fails if the files changed or cannot be read.
 pub(crate) fn load(
     checkpoint: &Checkpoint,
-    placement: &Placement,
-    ranks: &[Rank],
+    plan: &EpochPlan,
     have: &[Arc<RankWeights>],
     threads: usize,
-    (gauge, alive): (&LoadGauge, &CancellationToken),
-) -> Result<Vec<Arc<RankWeights>>, checkpoint::Error> {
-    let mut loaded: Vec<Arc<RankWeights>> = Vec::with_capacity(ranks.len());
+    (gauge, stop): (&LoadGauge, &CancellationToken),
+) -> Loaded {
+    let mut loaded: Vec<Arc<RankWeights>> = Vec::with_capacity(plan.own.len());
     let mut before = 0;
-    for rank in ranks {
+    for rank in &plan.own {
         let have: Vec<&RankWeights> = have.iter().chain(&loaded).map(Arc::as_ref).collect();
         let options = LoadOptions {
-            placement,
+            placement: &plan.placement,
             rank: *rank,
             threads,
             have: &have,
@@ -58,14 +121,17 @@ pub(crate) fn load(
         let weights = RankWeights::load(checkpoint, &options, &mut |progress: Progress| {
             read = progress.total;
             gauge.show(before + progress.done, before + progress.total);
-            if alive.is_cancelled() {
+            if stop.is_cancelled() {
                 ControlFlow::Break(())
             } else {
                 ControlFlow::Continue(())
             }
-        })?;
+        });
+        match weights {
+            Ok(weights) => loaded.push(Arc::new(weights)),
+            Err(error) => return (loaded, Err(error)),
+        }
         before += read;
-        loaded.push(Arc::new(weights));
     }
-    Ok(loaded)
+    (loaded, Ok(()))
 }

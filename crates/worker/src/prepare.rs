@@ -7,25 +7,28 @@ use exchange_grpc::{Hub, Peer};
 use kernels::Exchange;
 use proto::internal as wire;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tokio::task::JoinError;
 use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::compute::{Hold, Order};
 use crate::convert::{self, EpochPlan};
 use crate::crew::{Contact, Crew};
-use crate::epoch::Begun;
-use crate::error::chain;
+use crate::error::{Error, chain};
 use crate::limits::PROGRESS_INTERVAL;
-use crate::load::{LoadGauge, load};
+use crate::load::{Loaded, Loading, load};
 use crate::run::{Prepared, Seat};
 
 /// What a preparation changes; one at a time.
 pub(crate) struct Workshop {
     checkpoint: Checkpoint,
     crew: Crew,
-    /// Weights of the epoch before, which the next one shares.
+    /// Weights that are in memory, which the next epoch shares: those of the epoch before, and the
+    /// whole ranks of a load that was stopped.
     weights: Vec<Arc<RankWeights>>,
+    /// A load that no preparation has waited to the end of.
+    loading: Option<Loading>,
     hub: Hub,
     /// Threads that read weights: those that will compute with them.
     load_threads: usize,
@@ -34,7 +37,8 @@ pub(crate) struct Workshop {
 /// A preparation: of which epoch, and who is told of its progress.
 pub(crate) struct Preparation {
     pub(crate) plan: Arc<EpochPlan>,
-    pub(crate) begun: Begun,
+    /// Cancelled when the epoch is over.
+    pub(crate) alive: CancellationToken,
     pub(crate) states: mpsc::Sender<Result<wire::PrepareResponse, Status>>,
 }
 
@@ -44,6 +48,7 @@ impl Workshop {
             checkpoint,
             crew,
             weights: Vec::new(),
+            loading: None,
             hub,
             load_threads,
         }
@@ -62,11 +67,14 @@ impl Workshop {
         let Preparation { plan, .. } = preparation;
         // Ranks that compute for the epoch before come back at once.
         self.hub.leave();
-        self.weights = self.load(preparation).await?;
+        self.load(preparation).await?;
         let contacts = self.crew.assign(&plan.own).await;
-        let contacts = contacts.map_err(|error| Status::resource_exhausted(chain(&error)))?;
+        let contacts = contacts.map_err(|error| match error {
+            Error::RankHung { .. } => hung(&error),
+            error => Status::resource_exhausted(chain(&error)),
+        })?;
         let kept_kv = self.hold(preparation, &contacts).await?;
-        if preparation.begun.alive.is_cancelled() {
+        if preparation.alive.is_cancelled() {
             return Err(superseded(plan));
         }
         let seats = self.enter(plan, contacts).await?;
@@ -79,38 +87,43 @@ impl Workshop {
         ))
     }
 
-    /// Ends the ranks' threads; nothing is prepared afterwards.
+    /// Ends the exchange, the load and the ranks' threads; nothing is prepared afterwards.
     pub(crate) async fn close(&mut self) {
-        self.hub.leave();
+        self.hub.close();
+        if let Some(loading) = self.loading.take() {
+            loading.stop().await;
+        }
         self.crew.dismiss().await;
     }
 
-    /// Loads the ranks' weights on a thread that may block, telling its progress.
-    async fn load(&self, preparation: &Preparation) -> Result<Vec<Arc<RankWeights>>, Status> {
-        let gauge = Arc::new(LoadGauge::default());
-        let (checkpoint, have) = (self.checkpoint.clone(), self.weights.clone());
-        let (plan, alive) = (
-            Arc::clone(&preparation.plan),
-            preparation.begun.alive.clone(),
-        );
-        let (threads, shown) = (self.load_threads, Arc::clone(&gauge));
-        let task = tokio::task::spawn_blocking(move || {
-            let watch = (shown.as_ref(), &alive);
-            load(
-                &checkpoint,
-                &plan.placement,
-                &plan.own,
-                &have,
-                threads,
-                watch,
-            )
+    /// Loads the ranks' weights, telling the progress. A load that an earlier preparation began goes
+    /// on if it is of the same.
+    async fn load(&mut self, preparation: &Preparation) -> Result<(), Status> {
+        let plan = &preparation.plan;
+        let mut begun = self.loading.take();
+        if let Some(other) = begun.take_if(|loading| !loading.is_for(plan)) {
+            // What is whole need not be read again.
+            self.weights.extend(other.stop().await);
+        }
+        let loading = begun.unwrap_or_else(|| {
+            let (checkpoint, have) = (self.checkpoint.clone(), self.weights.clone());
+            let threads = self.load_threads;
+            Loading::begin(plan, move |plan, watch| {
+                load(&checkpoint, plan, &have, threads, watch)
+            })
         });
-        let loaded = preparation.wait(task, &gauge).await;
-        let loaded = loaded.map_err(|error| Status::internal(chain(&error)))?;
-        loaded.map_err(|error| match error {
-            checkpoint::Error::Cancelled => superseded(&preparation.plan),
-            error => Status::failed_precondition(format!("loading weights: {}", chain(&error))),
-        })
+        let loaded = preparation.wait(self.loading.insert(loading)).await?;
+        self.loading = None;
+        let (weights, outcome) = loaded.map_err(|error| Status::internal(chain(&error)))?;
+        match outcome {
+            Ok(()) => self.weights = weights,
+            Err(error) => {
+                self.weights.extend(weights);
+                let why = format!("loading weights: {}", chain(&error));
+                return Err(Status::failed_precondition(why));
+            }
+        }
+        Ok(())
     }
 
     /// Hands each rank its weights; answers whether it kept its KV.
@@ -123,26 +136,32 @@ impl Workshop {
         for (contact, weights) in contacts.iter().zip(&self.weights) {
             let (reply, held) = oneshot::channel();
             let (plan, weights) = (Arc::clone(&preparation.plan), Arc::clone(weights));
-            let since = preparation.begun.since;
             let order = Order::Hold(Hold {
                 plan,
                 weights,
-                since,
                 reply,
             });
-            contact
-                .orders
-                .send(order)
-                .await
-                .map_err(|_| gone(contact))?;
+            self.order(contact, order).await?;
             replies.push(held);
         }
         let mut kept_kv = Vec::with_capacity(contacts.len());
         for (contact, held) in contacts.iter().zip(replies) {
-            let held = held.await.map_err(|_| gone(contact))?;
+            let held = self.crew.obeyed(contact.rank, held).await;
+            let held = held.map_err(|error| hung(&error))?;
+            let held = held.map_err(|_| gone(contact))?;
             kept_kv.push(held.map_err(|error| Status::failed_precondition(chain(&error)))?);
         }
         Ok(kept_kv)
+    }
+
+    /// Gives a rank an order; its queue may be full of the steps before.
+    async fn order(&self, contact: &Contact, order: Order) -> Result<(), Status> {
+        let sent = self
+            .crew
+            .obeyed(contact.rank, contact.orders.send(order))
+            .await;
+        let sent = sent.map_err(|error| hung(&error))?;
+        sent.map_err(|_| gone(contact))
     }
 
     /// Enters the exchange of the epoch: from here on its frames are taken, and no others.
@@ -166,11 +185,7 @@ impl Workshop {
                 plan: Arc::clone(plan),
                 exchange,
             };
-            contact
-                .orders
-                .send(order)
-                .await
-                .map_err(|_| gone(&contact))?;
+            self.order(&contact, order).await?;
             seats.push(Seat { contact, inbox });
         }
         Ok(seats)
@@ -178,21 +193,21 @@ impl Workshop {
 }
 
 impl Preparation {
-    /// Waits for a task and meanwhile tells how much is loaded.
-    async fn wait<T>(
-        &self,
-        mut task: JoinHandle<T>,
-        gauge: &LoadGauge,
-    ) -> Result<T, tokio::task::JoinError> {
+    /// Waits for a load and meanwhile tells how much is there. The outer error says that the epoch
+    /// ended first.
+    async fn wait(&self, loading: &mut Loading) -> Result<Result<Loaded, JoinError>, Status> {
         let mut tick = interval(PROGRESS_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let gauge = Arc::clone(loading.gauge());
         loop {
             tokio::select! {
-                done = &mut task => return done,
+                ended = loading.ended() => return Ok(ended),
+                // The load goes on: the next epoch mostly needs the same.
+                () = self.alive.cancelled() => return Err(superseded(&self.plan)),
                 _ = tick.tick() => {
                     let (done, total) = gauge.read();
-                    // A full queue, or a lead that has left, does not stop the load: what is in
-                    // memory now need not be read by the next epoch.
+                    // A full queue, or a lead that has left, does not stop the load either: what is
+                    // in memory now need not be read by the next epoch.
                     self.states.try_send(Ok(convert::loading(done, total))).ok();
                 }
             }
@@ -208,7 +223,15 @@ pub(crate) fn superseded(plan: &EpochPlan) -> Status {
     ))
 }
 
+/// The answer when a rank's thread hangs; the process is about to end.
+fn hung(error: &Error) -> Status {
+    Status::internal(chain(error))
+}
+
 /// The answer when a rank's thread is gone: it panicked, and the process is about to end.
 fn gone(contact: &Contact) -> Status {
     Status::internal(format!("the thread of rank {} has ended", contact.rank))
 }
+
+#[cfg(test)]
+mod tests;

@@ -72,10 +72,10 @@ pub async fn start(
     let crew = Crew::new(backends, fatal);
     let workshop = Workshop::new(checkpoint, crew, hub.clone(), load_threads);
     let (health, health_service) = tonic_health::server::health_reporter();
-    let worker = Worker::new(bounds, workshop, hub.clone(), health, shutdown.clone());
+    let worker = Worker::new(bounds, workshop, hub.clone(), health, &shutdown);
     let service = worker.service();
     // Not ready before the first epoch is; the process itself serves from the start.
-    worker.show_ready(false).await;
+    worker.show_ready().await;
 
     let router = exchange_grpc::server()
         .add_service(service)

@@ -6,7 +6,7 @@ use exchange_grpc::Hub;
 use proto::internal as wire;
 use proto::internal::step_service_server::{StepService, StepServiceServer};
 use spec::Geometry;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -15,7 +15,7 @@ use tonic_health::server::HealthReporter;
 
 use crate::convert::{self, Bounds, EpochPlan};
 use crate::epoch::{Epochs, NotReady, Stale};
-use crate::limits::{MAX_MESSAGE_BYTES, STREAM_DEPTH};
+use crate::limits::{MAX_MESSAGE_BYTES, MAX_RUNS_WITHOUT_STEP, STREAM_DEPTH};
 use crate::prepare::{Preparation, Workshop, superseded};
 use crate::run::{Prepared, Run};
 
@@ -28,8 +28,18 @@ pub(crate) struct Worker {
     workshop: Arc<tokio::sync::Mutex<Workshop>>,
     hub: Hub,
     health: HealthReporter,
+    /// Whoever shows in the health service how the worker is; one at a time.
+    showing: Arc<tokio::sync::Mutex<()>>,
+    /// Places of streams of steps that wait for their first step.
+    waiting_runs: Arc<Semaphore>,
     tasks: TaskTracker,
-    shutdown: CancellationToken,
+}
+
+/// A stream of steps before its first step.
+struct Waiting {
+    /// Cancelled when the epoch is over in which the stream was opened.
+    alive: CancellationToken,
+    _place: OwnedSemaphorePermit,
 }
 
 impl Worker {
@@ -38,17 +48,18 @@ impl Worker {
         workshop: Workshop,
         hub: Hub,
         health: HealthReporter,
-        shutdown: CancellationToken,
+        shutdown: &CancellationToken,
     ) -> Self {
         Self {
             geometry: Arc::new(bounds.geometry.clone()),
             bounds: Arc::new(bounds),
-            epochs: Arc::new(Mutex::new(Epochs::new(&shutdown))),
+            epochs: Arc::new(Mutex::new(Epochs::new(shutdown))),
             workshop: Arc::new(tokio::sync::Mutex::new(workshop)),
             hub,
             health,
+            showing: Arc::default(),
+            waiting_runs: Arc::new(Semaphore::new(MAX_RUNS_WITHOUT_STEP)),
             tasks: TaskTracker::new(),
-            shutdown,
         }
     }
 
@@ -64,8 +75,11 @@ impl Worker {
         self.epochs().obeyed().term.0
     }
 
-    /// Shows in the health service whether an epoch is ready.
-    pub(crate) async fn show_ready(&self, ready: bool) {
+    /// Shows in the health service whether an epoch is ready or runs.
+    pub(crate) async fn show_ready(&self) {
+        // In turn, so that the last to show has seen what holds at the end.
+        let _turn = self.showing.lock().await;
+        let ready = self.epochs().is_ready();
         if ready {
             self.health.set_serving::<StepServiceServer<Self>>().await;
         } else {
@@ -90,11 +104,10 @@ impl Worker {
     async fn prepare(self, preparation: Preparation) {
         let Preparation {
             plan,
-            begun,
+            alive,
             states,
         } = &preparation;
-        let alive = &begun.alive;
-        self.show_ready(false).await;
+        self.show_ready().await;
         let outcome = async {
             let mut workshop = tokio::select! {
                 workshop = self.workshop.lock() => workshop,
@@ -105,7 +118,7 @@ impl Worker {
         let answer = match outcome.await {
             Ok((prepared, kept_kv)) => {
                 if self.epochs().ready(alive, prepared) {
-                    self.show_ready(true).await;
+                    self.show_ready().await;
                     tracing::info!(epoch = %plan.fence, ?kept_kv, "ready");
                     Ok(convert::ready(kept_kv))
                 } else {
@@ -121,12 +134,22 @@ impl Worker {
         states.send(answer).await.ok();
     }
 
-    async fn run(self, mut requests: Streaming<wire::RunRequest>, answers: crate::run::Answers) {
+    async fn run(
+        self,
+        waiting: Waiting,
+        mut requests: Streaming<wire::RunRequest>,
+        answers: crate::run::Answers,
+    ) {
         let first = tokio::select! {
             first = requests.message() => first,
             () = answers.closed() => return,
-            () = self.shutdown.cancelled() => return,
+            () = waiting.alive.cancelled() => {
+                let ended = Status::aborted("the epoch ended before its first step came");
+                answers.send(Err(ended)).await.ok();
+                return;
+            }
         };
+        drop(waiting);
         // A lead that leaves before its first step has nothing to be told.
         let Ok(Some(first)) = first else { return };
         let begun = convert::fence(first.fence).map_err(Status::from);
@@ -144,6 +167,7 @@ impl Worker {
         let ended = Run::drive(prepared, geometry, alive.clone(), answers.clone(), stream).await;
         self.epochs().end(&alive);
         self.hub.abort(fence);
+        self.show_ready().await;
         if let Some(status) = ended {
             tracing::info!(epoch = %fence, reason = status.message(), "run ended");
             answers.send(Err(status)).await.ok();
@@ -164,11 +188,11 @@ impl StepService for Worker {
         // A lead that is over hears so, whatever else its request says.
         self.epochs().check(convert::fence(request.fence)?)?;
         let plan = Arc::new(EpochPlan::new(request, &self.bounds)?);
-        let begun = self.epochs().prepare(plan.fence)?;
+        let alive = self.epochs().prepare(plan.fence)?;
         let (states, stream) = mpsc::channel(STREAM_DEPTH);
         let preparation = Preparation {
             plan,
-            begun,
+            alive,
             states,
         };
         self.tasks.spawn(self.clone().prepare(preparation));
@@ -179,9 +203,17 @@ impl StepService for Worker {
         &self,
         request: Request<Streaming<wire::RunRequest>>,
     ) -> Result<Response<Self::RunStream>, Status> {
+        let place = Arc::clone(&self.waiting_runs).try_acquire_owned();
+        let waiting = Waiting {
+            alive: self.epochs().alive(),
+            _place: place.map_err(|_| {
+                let limit = MAX_RUNS_WITHOUT_STEP;
+                Status::resource_exhausted(format!("{limit} streams have brought no step yet"))
+            })?,
+        };
         let (answers, stream) = mpsc::channel(STREAM_DEPTH);
         self.tasks
-            .spawn(self.clone().run(request.into_inner(), answers));
+            .spawn(self.clone().run(waiting, request.into_inner(), answers));
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 }

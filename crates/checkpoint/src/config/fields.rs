@@ -54,6 +54,16 @@ impl<'a> Fields<'a> {
         self.faults.extend(child.faults);
     }
 
+    /// Returns how many faults were found so far.
+    pub(crate) fn num_faults(&self) -> usize {
+        self.faults.len()
+    }
+
+    /// Reports a fault of the file.
+    pub(crate) fn report(&mut self, what: What) {
+        self.faults.push(Fault::file(self.file, what));
+    }
+
     /// Reports that a value is not what it should be.
     pub(crate) fn refuse(&mut self, key: &str, expected: String, found: &Value) {
         let what = What::Key {
@@ -61,14 +71,13 @@ impl<'a> Fields<'a> {
             expected,
             found: json::excerpt(found),
         };
-        self.faults.push(Fault::file(self.file, what));
+        self.report(what);
     }
 
     /// Reports that a key is not there.
     pub(crate) fn missing(&mut self, key: &str) {
         let key = format!("{}{key}", self.prefix);
-        self.faults
-            .push(Fault::file(self.file, What::KeyMissing { key }));
+        self.report(What::KeyMissing { key });
     }
 
     /// Returns a value that is there and not null.

@@ -10,6 +10,9 @@ const BETA_FAST: f64 = 32.0;
 const BETA_SLOW: f64 = 1.0;
 const TRUNCATE: bool = true;
 
+/// Stands in for a base that is missing, which was reported.
+const NO_THETA: f64 = 10_000.0;
+
 const ORIGINAL: &str = "original_max_position_embeddings";
 
 /// Reads the rotary settings; what is missing or unknown is reported.
@@ -33,9 +36,10 @@ pub(super) fn read(fields: &mut Fields<'_>) -> Rope {
     }
 }
 
-fn unscaled(theta: Option<f64>) -> Rope {
+/// Returns settings that do not stretch the context.
+pub(super) fn unscaled(theta: Option<f64>) -> Rope {
     Rope {
-        theta: theta.unwrap_or(1.0),
+        theta: theta.unwrap_or(NO_THETA),
         factor: 1.0,
         beta_fast: BETA_FAST,
         beta_slow: BETA_SLOW,
@@ -69,7 +73,7 @@ fn scaling(fields: &mut Fields<'_>, theta: Option<f64>, trained_on: Option<usize
         None => fields.missing(ORIGINAL),
     }
     Rope {
-        theta: theta.unwrap_or(1.0),
+        theta: theta.unwrap_or(NO_THETA),
         factor: fields.need_real("factor").unwrap_or(1.0),
         beta_fast: fields.real("beta_fast").unwrap_or(BETA_FAST),
         beta_slow: fields.real("beta_slow").unwrap_or(BETA_SLOW),

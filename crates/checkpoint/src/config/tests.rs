@@ -84,6 +84,64 @@ fn the_generation_settings_know_more_ends() {
     assert_eq!(config.sampling, sampling);
 }
 
+fn generation_faults(generation: &str) -> Vec<String> {
+    let parsed = ModelConfig::parse(&published(|_| ()), Some(generation.as_bytes()));
+    let faults = parsed.unwrap_err();
+    faults.list.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn sampling_that_no_request_could_ask_for_is_a_fault() {
+    for (generation, fault) in [
+        (
+            r#"{"temperature": -1}"#,
+            "temperature: -1 is not within 0 to 100",
+        ),
+        (
+            r#"{"temperature": 1e300}"#,
+            "temperature: inf is not within 0 to 100",
+        ),
+        (r#"{"top_p": 0}"#, "top_p: 0 is not within"),
+        (r#"{"top_p": 1.5}"#, "top_p: 1.5 is not within"),
+        (
+            r#"{"top_k": -1}"#,
+            "top_k: expected a whole number below 2^32, found -1",
+        ),
+    ] {
+        let faults = generation_faults(generation);
+        assert_eq!(faults.len(), 1, "{faults:?}");
+        let wanted = format!("generation_config.json: {fault}");
+        assert!(faults[0].starts_with(&wanted), "{faults:?}");
+    }
+    let both = generation_faults(r#"{"temperature": -1, "top_p": 2, "do_sample": false}"#);
+    assert_eq!(both.len(), 2, "{both:?}");
+}
+
+#[test]
+fn not_to_sample_is_temperature_zero() {
+    let generation = br#"{"do_sample": false, "temperature": 0.7}"#;
+    let config = ModelConfig::parse(&published(|_| ()), Some(generation)).unwrap();
+    assert_eq!(config.sampling.temperature, Some(0.0));
+    assert_eq!(config.sampling.top_p, None);
+    let config = ModelConfig::parse(&published(|_| ()), Some(br#"{"do_sample": true}"#)).unwrap();
+    assert_eq!(config.sampling.temperature, None);
+}
+
+#[test]
+fn refuses_sizes_that_wrap() {
+    let large = published(|config| {
+        config["hidden_size"] = 16_777_184.into();
+        config["intermediate_size"] = 16_777_184.into();
+        config["num_local_experts"] = 16_777_215.into();
+    });
+    let faults = faults(&large);
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    assert!(
+        faults[0].starts_with("config.json: sizes of the weights together: "),
+        "{faults:?}"
+    );
+}
+
 #[test]
 fn a_missing_truncate_is_what_transformers_assumes() {
     let silent = published(|config| {

@@ -1,22 +1,26 @@
 //! Writes a synthetic model to a folder, whole or not at all.
 //!
 //! Everything goes into a hidden folder beside the wanted one, is flushed to disk, and takes the
-//! wanted name by a rename. Whatever fails or is cancelled before that leaves nothing behind.
+//! wanted name by a rename. Whatever fails or is cancelled before that leaves nothing behind; what
+//! a killed process leaves, the next write to the same place removes.
 
-use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::{self, Write};
+mod partial;
+mod target;
+
+use std::fs::File;
+use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process;
 
+use self::partial::Partial;
+use self::target::Target;
 use super::layout::{Layout, Shard};
 use super::texts::{config_json, generation_json};
 use super::{Spec, Stream};
 use crate::config::{CONFIG, GENERATION};
 use crate::error::Error;
 use crate::index::INDEX;
-use crate::parallel::{self, CHUNK, Watch};
+use crate::parallel::{self, CHUNK, Progress, Watch};
 
 /// How to write.
 #[derive(Clone, Copy, Debug)]
@@ -55,7 +59,9 @@ pub fn write(
     spec.check()?;
     let layout = Layout::new(spec);
     check_names(options.files, &layout)?;
-    check_target(dir, options.overwrite)?;
+    let target = Target::locate(dir, options.overwrite)?;
+    partial::remove_stale(&target)?;
+    target.replaces()?;
 
     let texts = [
         (CONFIG, config_json(spec)),
@@ -75,18 +81,21 @@ pub fn write(
     let weights: u64 = layout.shards.iter().map(Shard::num_bytes).sum();
     let num_bytes = weights + texts.iter().map(|(_, text)| text.len() as u64).sum::<u64>();
 
-    let partial = Partial::create(dir)?;
-    check_space(dir, &partial.path, num_bytes)?;
+    check_space(&target, num_bytes)?;
+    let partial = Partial::create(&target)?;
     for (name, text) in texts {
-        let path = partial.path.join(name);
-        let written = File::create(&path).and_then(|mut file| {
+        let written = File::create(partial.new.join(name)).and_then(|mut file| {
             file.write_all(text)?;
             file.sync_all()
         });
-        written.map_err(|source| Error::Write { path, source })?;
+        written.map_err(|source| Error::write(&dir.join(name), source))?;
     }
-    write_shards(&partial.path, spec, &layout.shards, options.threads, watch)?;
-    partial.finish(dir)?;
+    let dirs = Dirs {
+        grows_in: &partial.new,
+        named: dir,
+    };
+    write_shards(&dirs, spec, &layout.shards, options.threads, watch)?;
+    partial.finish(&target)?;
     Ok(Written {
         dir: dir.to_owned(),
         shards: layout
@@ -98,8 +107,15 @@ pub fn write(
     })
 }
 
+/// The folder that files are made in, and the one that messages name.
+struct Dirs<'a> {
+    grows_in: &'a Path,
+    named: &'a Path,
+}
+
 /// A range of one tensor, and where in its file it goes.
 struct Piece<'a> {
+    /// Where the file will be.
     path: &'a Path,
     file: &'a File,
     stream: &'a Stream,
@@ -109,7 +125,7 @@ struct Piece<'a> {
 }
 
 fn write_shards(
-    dir: &Path,
+    dirs: &Dirs<'_>,
     spec: &Spec,
     shards: &[Shard],
     threads: usize,
@@ -117,15 +133,15 @@ fn write_shards(
 ) -> Result<(), Error> {
     let mut files = Vec::with_capacity(shards.len());
     for shard in shards {
-        let path = dir.join(&shard.name);
-        let created = File::create(&path).and_then(|file| {
+        let path = dirs.named.join(&shard.name);
+        let created = File::create(dirs.grows_in.join(&shard.name)).and_then(|file| {
             file.set_len(shard.num_bytes())?;
             file.write_all_at(&shard.header, 0)?;
             Ok(file)
         });
         match created {
             Ok(file) => files.push((path, file)),
-            Err(source) => return Err(Error::Write { path, source }),
+            Err(source) => return Err(Error::write(&path, source)),
         }
     }
     let streams: Vec<Vec<Stream>> = shards
@@ -155,15 +171,17 @@ fn write_shards(
         let mut bytes = vec![0; piece.len];
         piece.stream.fill(piece.first, &mut bytes);
         let written = piece.file.write_all_at(&bytes, piece.offset);
-        written.map_err(|source| Error::Write {
-            path: piece.path.to_owned(),
-            source,
-        })?;
+        written.map_err(|source| Error::write(piece.path, source))?;
         line.report(piece.len as u64)
     })?;
+    // A disk may take long to catch up, so whoever waits can still stop after each file.
+    let done = Progress { done: total, total };
     for (path, file) in files {
-        file.sync_all()
-            .map_err(|source| Error::Write { path, source })?;
+        let flushed = file.sync_all();
+        flushed.map_err(|source| Error::write(&path, source))?;
+        if watch(done).is_break() {
+            return Err(Error::Cancelled);
+        }
     }
     Ok(())
 }
@@ -184,113 +202,14 @@ fn check_names(files: &[(String, Vec<u8>)], layout: &Layout) -> Result<(), Error
     Ok(())
 }
 
-/// Refuses a folder that is in use, and one that is no checkpoint even if it may be overwritten.
-fn check_target(dir: &Path, overwrite: bool) -> Result<(), Error> {
-    let path = dir.to_owned();
-    let is_empty = match fs::read_dir(dir) {
-        Ok(mut entries) => entries.next().is_none(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
-            return Err(Error::NotACheckpoint { path });
-        }
-        Err(source) => return Err(Error::Write { path, source }),
-    };
-    match (is_empty, overwrite) {
-        (true, _) => Ok(()),
-        (false, false) => Err(Error::Exists { path }),
-        (false, true) if dir.join(CONFIG).exists() => Ok(()),
-        (false, true) => Err(Error::NotACheckpoint { path }),
-    }
-}
-
 /// Refuses to begin what cannot end.
-fn check_space(dir: &Path, partial: &Path, needed: u64) -> Result<(), Error> {
-    let disk = rustix::fs::statvfs(partial).map_err(|error| Error::Write {
-        path: partial.to_owned(),
-        source: error.into(),
-    })?;
+fn check_space(target: &Target, needed: u64) -> Result<(), Error> {
+    let disk = rustix::fs::statvfs(target.parent());
+    let disk = disk.map_err(|error| Error::write(target.parent(), error.into()))?;
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
     if free < needed {
-        let path = dir.to_owned();
+        let path = target.named().to_owned();
         return Err(Error::NoSpace { path, needed, free });
     }
     Ok(())
-}
-
-/// A folder on its way; removed unless it is finished.
-struct Partial {
-    path: PathBuf,
-    finished: bool,
-}
-
-impl Partial {
-    fn create(dir: &Path) -> Result<Self, Error> {
-        let path = beside(dir, "partial")?;
-        fs::create_dir(&path).map_err(|source| Error::Write {
-            path: dir.to_owned(),
-            source,
-        })?;
-        let finished = false;
-        Ok(Self { path, finished })
-    }
-
-    /// Gives the folder its name, replacing what has it.
-    fn finish(mut self, dir: &Path) -> Result<(), Error> {
-        let failed = |source| Error::Write {
-            path: dir.to_owned(),
-            source,
-        };
-        sync_dir(&self.path).map_err(failed)?;
-        // A rename replaces an empty folder, but not one that holds something.
-        let old = beside(dir, "replaced")?;
-        let replaces = fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
-        if replaces {
-            fs::rename(dir, &old).map_err(failed)?;
-        }
-        if let Err(source) = fs::rename(&self.path, dir) {
-            if replaces {
-                fs::rename(&old, dir).map_err(failed)?;
-            }
-            return Err(failed(source));
-        }
-        self.finished = true;
-        if let Some(parent) = self.path.parent() {
-            sync_dir(parent).map_err(failed)?;
-        }
-        if replaces {
-            fs::remove_dir_all(&old).map_err(failed)?;
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        if !self.finished {
-            // Nothing more can be done where even removing fails; the first error is reported.
-            fs::remove_dir_all(&self.path).unwrap_or_default();
-        }
-    }
-}
-
-fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
-}
-
-/// Returns a hidden name in the same folder, unique to this process.
-fn beside(dir: &Path, what: &str) -> Result<PathBuf, Error> {
-    // Through the file system, so that "." and "a/.." have a name and a parent too.
-    let whole = std::path::absolute(dir).map_err(|source| Error::Write {
-        path: dir.to_owned(),
-        source,
-    })?;
-    let (Some(parent), Some(name)) = (whole.parent(), whole.file_name()) else {
-        return Err(Error::NotACheckpoint {
-            path: dir.to_owned(),
-        });
-    };
-    let mut hidden = OsString::from(".");
-    hidden.push(name);
-    hidden.push(format!(".{what}-{}", process::id()));
-    Ok(parent.join(hidden))
 }

@@ -415,6 +415,36 @@ fn finds_a_configuration_that_does_not_fit_the_tensors() {
     assert_eq!(faults.last(), Some(&fault));
 }
 
+/// What is wrong with the configuration hides no tensor, as long as the sizes can be read.
+#[test]
+fn finds_missing_tensors_beside_faults_of_the_configuration() {
+    let folder = Folder::tiny();
+    let shard = folder.shard_of(NORM);
+    folder.edit_header(&shard, |header| {
+        let entry = header.as_object_mut().unwrap().remove(NORM).unwrap();
+        header["odd"] = entry;
+    });
+    folder.edit_json("config.json", |config| {
+        config["model_type"] = "llama".into();
+        config["eos_token_id"] = 512.into();
+        config["rope_theta"] = 1.into();
+    });
+    folder.edit_json("generation_config.json", |generation| {
+        generation["temperature"] = (-1).into();
+    });
+    assert_eq!(
+        folder.faults(),
+        [
+            r#"config.json: model_type: expected "gpt_oss", found "llama""#,
+            "config.json: token ids: expected ids below vocab_size, 512, found 512",
+            "config.json: rope_theta: 1 must be above 1",
+            "generation_config.json: temperature: -1 is not within 0 to 100",
+            &format!("{shard}: {NORM}: is missing"),
+            &format!("{shard}: odd: is not a tensor of this model"),
+        ]
+    );
+}
+
 #[test]
 fn lists_faults_of_all_files_at_once() {
     let folder = Folder::tiny();

@@ -176,3 +176,15 @@ fn verifying_a_broken_checkpoint_lists_its_faults() {
         "{error}"
     );
 }
+
+#[test]
+fn a_link_to_nothing_is_named_itself() {
+    let folder = Folder::tiny();
+    let link = folder.path("LICENSE");
+    std::os::unix::fs::symlink(folder.path("gone"), &link).unwrap();
+    let error = verify(&folder.dir, true, 1, &mut go_on).unwrap_err();
+    assert!(
+        matches!(&error, Error::Read { path, .. } if *path == link),
+        "{error}"
+    );
+}

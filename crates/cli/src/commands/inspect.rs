@@ -11,7 +11,7 @@ use crate::model::open_checkpoint;
 /// Prints the report; with `--checksum` reads every byte.
 pub(crate) fn run(args: &InspectArgs) -> Outcome {
     let checkpoint = open_checkpoint(&args.model)?;
-    let report = Report::new(&checkpoint, &[args.ranks.get()]);
+    let report = Report::new(&checkpoint, &[args.ranks as usize]);
     print!("{}", report.map_err(in_words)?);
     if !args.checksum {
         return Ok(());

@@ -4,19 +4,40 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use checkpoint::synth::{Spec, WriteOptions, Written};
-use checkpoint::{Progress, synth};
+use checkpoint::{Error, Progress, synth};
 use indicatif::{ProgressBar, ProgressStyle};
+use rustix::process::Signal;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
-use crate::Outcome;
 use crate::args::SynthArgs;
-use crate::in_words;
 use crate::model::synthetic_tokenizer;
 use crate::size::show_bytes;
+use crate::{Outcome, block_on, in_words, signals};
 
-/// Writes the model and says what was written.
+/// Exit status where a signal ended the work: that of a program ended by SIGINT.
+const INTERRUPTED: i32 = 130;
+
+/// Writes the model and says what was written. Ctrl-C and SIGTERM end it; nothing stays then.
 pub(crate) fn run(args: &SynthArgs) -> Outcome {
     let spec = spec(args)?;
-    let written = write(&args.out, spec, false)?;
+    // The work blocks this thread; signals are listened for on another.
+    block_on(async {
+        let stop = signals::shutdown(false)?;
+        // Where it is not listened for, a limit on the size of files (ulimit -f) kills the process,
+        // which could not tidy up; this way writing fails with a reason.
+        let too_large = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()));
+        drop(too_large.map_err(|error| format!("cannot listen for signals: {error}"))?);
+        match write(&args.out, spec, args.overwrite, &stop) {
+            Ok(written) => say(&written),
+            Err(Failure::Write(Error::Cancelled)) => interrupted(&args.out),
+            Err(failure) => return Err(failure.in_words()),
+        }
+        Ok(())
+    })
+}
+
+fn say(written: &Written) {
     for (name, bytes) in &written.shards {
         println!("{name}  {bytes} bytes");
     }
@@ -25,7 +46,15 @@ pub(crate) fn run(args: &SynthArgs) -> Outcome {
         written.dir.display(),
         show_bytes(written.num_bytes)
     );
-    Ok(())
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what was written is removed by now, and scripts tell an interruption by its status"
+)]
+fn interrupted(dir: &Path) -> ! {
+    eprintln!("error: interrupted; {} is as it was before", dir.display());
+    std::process::exit(INTERRUPTED);
 }
 
 fn spec(args: &SynthArgs) -> Result<Spec, String> {
@@ -49,9 +78,32 @@ fn spec(args: &SynthArgs) -> Result<Spec, String> {
     Spec::parse(&text).map_err(in_words)
 }
 
-/// Writes a synthetic model with its tokenizer; shows a progress bar on a terminal.
-pub(crate) fn write(dir: &Path, mut spec: Spec, overwrite: bool) -> Result<Written, String> {
-    let tokenizer = synthetic_tokenizer(&mut spec)?;
+/// Why no model was written.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The tokenizer could not be made.
+    Tokenizer(String),
+    Write(Error),
+}
+
+impl Failure {
+    pub(crate) fn in_words(self) -> String {
+        match self {
+            Self::Tokenizer(why) => why,
+            Self::Write(error) => in_words(error),
+        }
+    }
+}
+
+/// Writes a synthetic model with its tokenizer, unless told to stop; shows a progress bar on a
+/// terminal.
+pub(crate) fn write(
+    dir: &Path,
+    mut spec: Spec,
+    overwrite: bool,
+    stop: &CancellationToken,
+) -> Result<Written, Failure> {
+    let tokenizer = synthetic_tokenizer(&mut spec).map_err(Failure::Tokenizer)?;
     let files = [
         ("tokenizer.json".to_owned(), tokenizer.tokenizer_json),
         (
@@ -71,10 +123,13 @@ pub(crate) fn write(dir: &Path, mut spec: Spec, overwrite: bool) -> Result<Writt
     };
     let bar = bytes_bar("writing");
     let written = synth::write(dir, &spec, &options, &mut |progress| {
+        if stop.is_cancelled() {
+            return ControlFlow::Break(());
+        }
         advance(&bar, progress)
     });
     bar.finish_and_clear();
-    written.map_err(in_words)
+    written.map_err(Failure::Write)
 }
 
 /// A bar of bytes; hidden where there is no terminal.

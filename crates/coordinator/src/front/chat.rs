@@ -9,9 +9,9 @@ use super::convert::{self, reply};
 use super::error::Error;
 use super::generation::Clock;
 use super::output::chat::{ChatOutput, Show};
-use super::replies::{self, Replies};
+use super::replies::Replies;
 use super::request::Request;
-use super::stream::{OutputStream, Said};
+use super::stream::{self, Said};
 
 /// A chat request whose every field has been checked.
 #[derive(Debug)]
@@ -27,30 +27,29 @@ pub(super) struct Checked {
 /// The first field at fault.
 pub(super) async fn check(
     shared: &Arc<Shared>,
-    mut request: v1::ChatRequest,
+    request: v1::ChatRequest,
 ) -> Result<Checked, Error> {
     let why = "the served tokenizer has no control tokens of the chat format";
     let harmony = shared
         .harmony
         .clone()
         .ok_or_else(|| Error::unsupported("messages", why))?;
-    shared.model.check_name(&request.model)?;
-    let conversation = convert::chat::conversation(&mut request)?;
+    if request.logprobs.as_ref().is_some_and(|given| given.prompt) {
+        let why = "a rendered prompt has no logprobs yet; use RenderChat and Generate";
+        return Err(Error::unsupported("logprobs.prompt", why));
+    }
     let ignores_eos = request.stop.as_ref().is_some_and(|stop| stop.ignore_eos);
     let token_ids = request
         .stream
         .as_ref()
         .is_some_and(|stream| stream.include_token_ids);
-    let bytes = conversation.bytes;
+    let (conversation, common) = convert::chat::split(request);
+    let bytes = conversation.bytes();
+    let parameters = common.check(&shared.model)?;
     let renderer = harmony.clone();
-    let prompt = shared
-        .compute(bytes, move || conversation.render(&renderer))
-        .await?;
-    let mut request = convert::chat::common(request).check(prompt, &shared.model)?;
-    if request.wants_prompt_logprobs() {
-        let why = "a rendered prompt has no logprobs yet; use RenderChat and Generate";
-        return Err(Error::unsupported("logprobs.prompt", why));
-    }
+    let render = move || conversation.render(&renderer);
+    let prompt = shared.compute(bytes, render).await??;
+    let mut request = parameters.with_prompt(prompt, &shared.model)?;
     if !ignores_eos {
         let format = harmony.tokens().ends_of_generation();
         let known = &shared.model.eos_tokens;
@@ -79,32 +78,23 @@ pub(super) async fn start(
     clock: Clock,
 ) -> Result<Replies<v1::ChatResponse>, Error> {
     let Checked { request, output } = check(shared, request).await?;
-    let started = shared.started(&request);
-    let front = Arc::clone(shared);
-    Ok(replies::serve(shared, clock, |client| async move {
-        let mut stream = OutputStream::start(&front, request, output, clock).await?;
-        let numbered = |sequence, event| v1::ChatResponse {
-            sequence,
-            event: Some(event),
-        };
-        client
-            .send(numbered(stream.sequence(), Event::Started(started)))
-            .await?;
-        while let Some(said) = stream.next().await? {
-            let event = match said {
-                Said::Piece(event) => event,
-                Said::Idle {
-                    state,
-                    queue_position,
-                } => Event::Heartbeat(v1::Heartbeat {
-                    state: state.into(),
-                    queue_position,
-                }),
-                Said::Finished(ending) => Event::Finished(reply::finished(ending)),
-                Said::Prompt { .. } => unreachable!("a chat asks for no logprobs of its prompt"),
-            };
-            client.send(numbered(stream.sequence(), event)).await?;
-        }
-        Ok(())
-    }))
+    let numbered = |sequence, event| v1::ChatResponse {
+        sequence,
+        event: Some(event),
+    };
+    let started = numbered(1, Event::Started(shared.started(&request)));
+    let message = move |sequence, said| numbered(sequence, event(said));
+    Ok(stream::serve(
+        shared, request, output, clock, started, message,
+    ))
+}
+
+/// Converts an event.
+fn event(said: Said<Event>) -> Event {
+    match said {
+        Said::Piece(event) => event,
+        Said::Idle(heartbeat) => Event::Heartbeat(heartbeat),
+        Said::Finished(ending) => Event::Finished(reply::finished(ending)),
+        Said::Prompt { .. } => unreachable!("a chat asks for no logprobs of its prompt"),
+    }
 }

@@ -7,6 +7,8 @@ pub(super) mod chat;
 mod identity;
 pub(super) mod reply;
 
+use std::sync::Arc;
+
 use proto::v1;
 use spec::{Sampling, TokenId};
 
@@ -31,9 +33,9 @@ pub(super) struct Common {
 }
 
 impl Common {
-    /// Checks everything and joins it with a prompt that is already in token ids.
-    pub(super) fn check(self, prompt: Vec<TokenId>, model: &Model) -> Result<Request, Error> {
-        model.check_name(&self.model)?;
+    /// Checks everything that can be checked before the prompt is known.
+    pub(super) fn check(self, model: &Model) -> Result<Parameters, Error> {
+        model.check_name(&self.model, "model")?;
         if self
             .constraint
             .is_some_and(|constraint| constraint.constraint.is_some())
@@ -48,16 +50,48 @@ impl Common {
         labels(&self.labels, &id)?;
         let mut sampling = sampling(self.sampling.unwrap_or_default(), &id, model)?;
         logprobs(self.logprobs.unwrap_or_default(), &mut sampling)?;
-        let room = prompt_room(&prompt, model)?;
-        let ends = stop(self.stop.unwrap_or_default(), room, model)?;
+        let given = self.stop.unwrap_or_default();
+        let max_tokens = given.max_output_tokens;
+        let ends = ends(given, model)?;
         let cache_salt = scheduling(self.scheduling.unwrap_or_default())?;
-        Ok(Request {
+        Ok(Parameters {
             id,
-            prompt,
             sampling,
+            max_tokens,
             ends,
             cache_salt,
             final_only,
+        })
+    }
+}
+
+/// The checked parameters of a request whose prompt is yet to come.
+pub(super) struct Parameters {
+    id: String,
+    sampling: Sampling,
+    /// As the request has it; what the context leaves is known with the prompt.
+    max_tokens: Option<u32>,
+    ends: Ends,
+    cache_salt: String,
+    final_only: bool,
+}
+
+impl Parameters {
+    /// Joins the parameters with a prompt in token ids.
+    pub(super) fn with_prompt(self, prompt: Vec<TokenId>, model: &Model) -> Result<Request, Error> {
+        let room = prompt_room(prompt.len(), model)?;
+        if let Some(max) = self.max_tokens.filter(|max| *max > room) {
+            let why = format!("{max} is more than the {room} tokens the context leaves");
+            return Err(Error::field("stop.max_output_tokens", why));
+        }
+        Ok(Request {
+            id: self.id,
+            prompt: Arc::from(prompt),
+            sampling: self.sampling,
+            max_tokens: self.max_tokens.unwrap_or(room),
+            ends: self.ends,
+            cache_salt: self.cache_salt,
+            final_only: self.final_only,
         })
     }
 }
@@ -94,9 +128,9 @@ pub(super) fn token_ids(ids: &[u32], field: &str, model: &Model) -> Result<Vec<T
     Ok(ids.iter().copied().map(TokenId).collect())
 }
 
-/// Returns how many tokens the context leaves after a prompt.
-fn prompt_room(prompt: &[TokenId], model: &Model) -> Result<u32, Error> {
-    let length = u32::try_from(prompt.len()).unwrap_or(u32::MAX);
+/// Returns how many tokens the context leaves after a prompt of at least this many.
+pub(super) fn prompt_room(length: usize, model: &Model) -> Result<u32, Error> {
+    let length = u32::try_from(length).unwrap_or(u32::MAX);
     if length == 0 {
         return Err(Error::field(
             "prompt",
@@ -163,14 +197,11 @@ fn logprobs(given: v1::LogprobParams, sampling: &mut Sampling) -> Result<(), Err
     Ok(())
 }
 
-fn stop(given: v1::StopParams, room: u32, model: &Model) -> Result<Ends, Error> {
+/// Checks what ends a generation before its limit.
+fn ends(given: v1::StopParams, model: &Model) -> Result<Ends, Error> {
     if given.max_reasoning_tokens.is_some() {
         let why = "reasoning has no limit of its own yet";
         return Err(Error::unsupported("stop.max_reasoning_tokens", why));
-    }
-    if let Some(max) = given.max_output_tokens.filter(|max| *max > room) {
-        let why = format!("{max} is more than the {room} tokens the context leaves");
-        return Err(Error::field("stop.max_output_tokens", why));
     }
     if given.stop_sequences.len() > limits::MAX_STOP_SEQUENCES {
         let why = format!("at most {} are taken", limits::MAX_STOP_SEQUENCES);
@@ -191,7 +222,6 @@ fn stop(given: v1::StopParams, room: u32, model: &Model) -> Result<Ends, Error> 
         return Err(Error::field("stop.stop_token_ids", why));
     }
     Ok(Ends {
-        max_tokens: given.max_output_tokens.unwrap_or(room),
         eos: if given.ignore_eos {
             Vec::new()
         } else {

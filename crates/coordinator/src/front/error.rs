@@ -38,7 +38,7 @@ pub(super) enum Error {
     /// The caller's deadline has passed.
     #[error("the deadline passed after event {last_sequence} of generation {id:?}")]
     Deadline { id: String, last_sequence: u64 },
-    /// Somebody cancelled the generation before it began.
+    /// Somebody cancelled the generation, and its client's API has no other word for that.
     #[error("the generation was cancelled")]
     Cancelled,
     /// The client did not read for too long.
@@ -56,6 +56,9 @@ pub(super) enum Error {
     /// The lead said something that cannot be.
     #[error("the lead broke the protocol: {why}")]
     LeadProtocol { why: &'static str },
+    /// A task of the front panicked.
+    #[error("the request was dropped by a mistake of the server; its log says more")]
+    Broken,
 }
 
 impl Error {
@@ -125,7 +128,7 @@ impl Error {
             Self::Deadline { .. } => Code::DeadlineExceeded,
             Self::Cancelled | Self::ClientStalled { .. } | Self::ClientGone => Code::Cancelled,
             Self::Lead(status) => status.code(),
-            Self::LeadProtocol { .. } => Code::Internal,
+            Self::LeadProtocol { .. } | Self::Broken => Code::Internal,
         }
     }
 
@@ -151,6 +154,7 @@ impl Error {
             },
             Self::LeadGone { .. } => "LEAD_GONE",
             Self::LeadProtocol { .. } => "LEAD_PROTOCOL",
+            Self::Broken => "BROKEN",
         }
     }
 

@@ -10,9 +10,9 @@ use super::convert::{self, reply};
 use super::error::Error;
 use super::generation::Clock;
 use super::output::raw::{Chunk, RawOutput};
-use super::replies::{self, Replies};
+use super::replies::Replies;
 use super::request::Request;
-use super::stream::{OutputStream, Said};
+use super::stream::{self, Said};
 
 /// Checks a request and turns its prompt into tokens.
 ///
@@ -23,27 +23,24 @@ pub(super) async fn check(
     shared: &Arc<Shared>,
     request: v1::GenerateRequest,
 ) -> Result<Request, Error> {
+    let model = &shared.model;
     let (prompt, common) = convert::generate(request)?;
+    // A long prompt costs far more than all else: it is read once nothing else is at fault.
+    let parameters = common.check(model)?;
     let prompt = match prompt {
-        Prompt::TokenIds(list) => convert::token_ids(&list.ids, "token_ids.ids", &shared.model)?,
-        Prompt::Text(text) => shared.encode(text).await,
+        Prompt::TokenIds(list) => {
+            convert::prompt_room(list.ids.len(), model)?;
+            convert::token_ids(&list.ids, "token_ids.ids", model)?
+        }
+        Prompt::Text(text) => shared.encode_prompt(text).await?,
     };
-    common.check(prompt, &shared.model)
+    parameters.with_prompt(prompt, model)
 }
 
-/// Enters a checked request at the lead.
-///
-/// # Errors
-///
-/// As [`OutputStream::start`].
-pub(super) async fn follow(
-    shared: &Arc<Shared>,
-    request: Request,
-    clock: Clock,
-) -> Result<OutputStream<RawOutput>, Error> {
+/// Begins the output of a checked request.
+pub(super) fn output(shared: &Shared, request: &Request) -> RawOutput {
     let tokenizer = Arc::clone(&shared.tokenizer);
-    let output = RawOutput::new(tokenizer, request.ends.clone(), request.final_only);
-    OutputStream::start(shared, request, output, clock).await
+    RawOutput::new(tokenizer, request.ends.clone(), request.final_only)
 }
 
 /// Starts a generation and returns its stream.
@@ -57,26 +54,17 @@ pub(super) async fn start(
     clock: Clock,
 ) -> Result<Replies<v1::GenerateResponse>, Error> {
     let request = check(shared, request).await?;
-    let started = shared.started(&request);
-    let prompt = request.prompt.clone();
-    let front = Arc::clone(shared);
-    // The lead's answer is awaited inside the stream: for a call whose deadline passes before the
-    // stream begins, tonic would answer with a code of its own.
-    Ok(replies::serve(shared, clock, |client| async move {
-        let mut stream = follow(&front, request, clock).await?;
-        let numbered = |sequence, event| v1::GenerateResponse {
-            sequence,
-            event: Some(event),
-        };
-        client
-            .send(numbered(stream.sequence(), Event::Started(started)))
-            .await?;
-        while let Some(said) = stream.next().await? {
-            let said = event(&front, &prompt, said);
-            client.send(numbered(stream.sequence(), said)).await?;
-        }
-        Ok(())
-    }))
+    let output = output(shared, &request);
+    let numbered = |sequence, event| v1::GenerateResponse {
+        sequence,
+        event: Some(event),
+    };
+    let started = numbered(1, Event::Started(shared.started(&request)));
+    let (front, prompt) = (Arc::clone(shared), Arc::clone(&request.prompt));
+    let message = move |sequence, said| numbered(sequence, event(&front, &prompt, said));
+    Ok(stream::serve(
+        shared, request, output, clock, started, message,
+    ))
 }
 
 /// Converts an event.
@@ -98,13 +86,7 @@ fn event(shared: &Shared, prompt: &[TokenId], said: Said<Chunk>) -> Event {
             })
         }
         Said::Piece(chunk) => Event::Tokens(tokens(shared, chunk)),
-        Said::Idle {
-            state,
-            queue_position,
-        } => Event::Heartbeat(v1::Heartbeat {
-            state: state.into(),
-            queue_position,
-        }),
+        Said::Idle(heartbeat) => Event::Heartbeat(heartbeat),
         Said::Finished(ending) => Event::Finished(reply::finished(ending)),
     }
 }

@@ -16,6 +16,7 @@ use super::Shared;
 use super::error::Error;
 use super::registry::{Standing, Ticket};
 use super::request::Request;
+use crate::wire;
 
 /// Who calls, as long as there is one tenant.
 const PRINCIPAL: &str = "default";
@@ -86,7 +87,7 @@ pub(super) struct Generation {
 /// What has to come next; a lead that sends anything else has lost or repeated something.
 #[derive(Debug)]
 struct Expected {
-    prompt: Vec<TokenId>,
+    prompt: Arc<[TokenId]>,
     /// The next position whose logprob comes; the prompt's length if none does.
     prompt_position: usize,
     /// Position of the next token.
@@ -95,6 +96,8 @@ struct Expected {
 
 impl Generation {
     /// Enters the request at the lead and waits until it is accepted or refused.
+    ///
+    /// One that is cancelled meanwhile has nothing to say but [`Event::Cancelled`].
     ///
     /// # Errors
     ///
@@ -112,15 +115,18 @@ impl Generation {
         let mut ticket = shared.registry.enter(&request.id, prompt_tokens)?;
         let accepted = tokio::select! {
             biased;
-            error = interruption(shared, &ticket, clock) => Err(error),
-            accepted = follow(shared, request, clock) => accepted,
+            () = ticket.cancelled().cancelled() => Ok((None, 0)),
+            error = expiry(shared, &ticket, clock) => Err(error),
+            accepted = follow(shared, request, clock) => {
+                accepted.map(|(events, queue_position)| (Some(events), queue_position))
+            }
         };
         let (events, queue_position) = accepted.inspect_err(|_| {
-            ticket.note(|standing| standing.state = GenerationState::Failed);
+            ticket.settle(GenerationState::Failed);
         })?;
         let length = request.prompt.len();
         let expected = Expected {
-            prompt: request.prompt.clone(),
+            prompt: Arc::clone(&request.prompt),
             prompt_position: if request.wants_prompt_logprobs() {
                 1
             } else {
@@ -131,7 +137,7 @@ impl Generation {
         Ok(Self {
             shared: Arc::clone(shared),
             ticket,
-            events: Some(events),
+            events,
             expected,
             clock,
             running: None,
@@ -159,11 +165,9 @@ impl Generation {
             };
             let message = tokio::select! {
                 biased;
-                error = interruption(&self.shared, &self.ticket, self.clock) => {
-                    return match error {
-                        Error::Cancelled => Ok(Event::Cancelled),
-                        error => Err(self.fail(error)),
-                    };
+                () = self.ticket.cancelled().cancelled() => return Ok(Event::Cancelled),
+                error = expiry(&self.shared, &self.ticket, self.clock) => {
+                    return Err(self.fail(error));
                 }
                 message = events.message() => message,
                 () = tokio::time::sleep_until(heartbeat) => return Ok(Event::Idle),
@@ -193,7 +197,11 @@ impl Generation {
                 Ok(None)
             }
             Some(follow_response::Event::PromptLogprobs(prompt)) => {
-                let logprobs: Vec<_> = prompt.logprobs.into_iter().map(token_logprob).collect();
+                let logprobs: Vec<_> = prompt
+                    .logprobs
+                    .into_iter()
+                    .map(wire::token_logprob)
+                    .collect();
                 self.expected
                     .take_prompt(prompt.first_position, &logprobs)?;
                 Ok(Some(Event::Prompt(logprobs)))
@@ -202,12 +210,8 @@ impl Generation {
                 self.expected
                     .take_tokens(tokens.first_position, tokens.tokens.len())?;
                 self.first_token.get_or_insert_with(Instant::now);
-                let sampled = |token: internal::SampledToken| SampledToken {
-                    token: TokenId(token.token),
-                    logprob: token.logprob.map(token_logprob),
-                };
                 self.note(|standing| standing.state = GenerationState::Decoding);
-                let tokens = tokens.tokens.into_iter().map(sampled).collect();
+                let tokens = tokens.tokens.into_iter().map(wire::sampled_token).collect();
                 Ok(Some(Event::Tokens(tokens)))
             }
             Some(follow_response::Event::Finished(finished)) => match finished.reason() {
@@ -226,12 +230,17 @@ impl Generation {
         }
     }
 
-    /// Lets go of the lead's stream, which cancels the sequence if it still runs.
-    pub(super) fn hang_up(&mut self) {
-        self.events = None;
+    /// Waits until somebody cancels the generation.
+    pub(super) async fn cancelled(&self) {
+        self.ticket.cancelled().cancelled().await;
     }
 
-    /// Says that something was sent to the client, and up to which number.
+    /// Waits for the deadline or the front's end, and says which.
+    pub(super) async fn expiry(&self) -> Error {
+        expiry(&self.shared, &self.ticket, self.clock).await
+    }
+
+    /// Says that something is sent to the client, and up to which number.
     pub(super) fn sent(&mut self, sequence: u64) {
         self.last_sent = Instant::now();
         self.note(|standing| standing.last_sequence = sequence);
@@ -255,20 +264,27 @@ impl Generation {
         self.ticket.note(change);
     }
 
-    /// Ends the generation in good order.
-    pub(super) fn conclude(
-        &mut self,
+    /// Lets go of the lead's stream, which cancels the sequence if it still runs, and settles why the
+    /// generation ended. Returns the reason that counts: somebody may have cancelled it just before.
+    pub(super) fn settle(&mut self, reason: FinishReason) -> FinishReason {
+        self.events = None;
+        let outcome = match reason {
+            FinishReason::Cancelled => GenerationState::Cancelled,
+            _ => GenerationState::Succeeded,
+        };
+        match self.ticket.settle(outcome) {
+            GenerationState::Cancelled => FinishReason::Cancelled,
+            _ => reason,
+        }
+    }
+
+    /// Returns how the generation ended, for its client.
+    pub(super) fn ending(
+        &self,
         reason: FinishReason,
         stop_sequence: Option<String>,
         token: Option<TokenId>,
     ) -> Ending {
-        self.hang_up();
-        self.note(|standing| {
-            standing.state = match reason {
-                FinishReason::Cancelled => GenerationState::Cancelled,
-                _ => GenerationState::Succeeded,
-            };
-        });
         Ending {
             reason,
             stop_sequence,
@@ -284,9 +300,10 @@ impl Generation {
         }
     }
 
-    fn fail(&mut self, error: Error) -> Error {
-        self.hang_up();
-        self.note(|standing| standing.state = GenerationState::Failed);
+    /// Lets go of the lead's stream and settles that the generation failed.
+    pub(super) fn fail(&mut self, error: Error) -> Error {
+        self.events = None;
+        self.ticket.settle(GenerationState::Failed);
         error
     }
 }
@@ -361,8 +378,8 @@ async fn follow(
     }
 }
 
-/// Waits for whatever ends a generation that is not the lead's doing.
-async fn interruption(shared: &Shared, ticket: &Ticket, clock: Clock) -> Error {
+/// Waits for the deadline or the front's end, and says which.
+async fn expiry(shared: &Shared, ticket: &Ticket, clock: Clock) -> Error {
     let deadline = async {
         match clock.deadline {
             Some(deadline) => tokio::time::sleep_until(deadline).await,
@@ -371,25 +388,10 @@ async fn interruption(shared: &Shared, ticket: &Ticket, clock: Clock) -> Error {
     };
     tokio::select! {
         biased;
-        () = ticket.cancelled().cancelled() => Error::Cancelled,
         () = shared.stopping.cancelled() => Error::Draining,
         () = deadline => Error::Deadline {
             id: ticket.id().to_owned(),
             last_sequence: ticket.standing().last_sequence,
         },
-    }
-}
-
-fn token_logprob(wire: internal::TokenLogprob) -> TokenLogprob {
-    let top = wire
-        .top
-        .into_iter()
-        .map(|other| (TokenId(other.token), other.logprob))
-        .collect();
-    TokenLogprob {
-        token: TokenId(wire.token),
-        logprob: wire.logprob,
-        rank: wire.rank,
-        top,
     }
 }

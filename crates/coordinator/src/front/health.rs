@@ -1,5 +1,6 @@
 //! Whether this front can serve: what the lead says of its group, as health and readiness.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,14 +9,16 @@ use proto::v1::generation_service_server::SERVICE_NAME as GENERATION;
 use proto::v1::model_service_server::SERVICE_NAME as MODEL;
 use proto::v1::tokenizer_service_server::SERVICE_NAME as TOKENIZER;
 use tokio::sync::watch;
-use tonic::Status;
-use tonic_health::ServingStatus;
+use tokio_stream::wrappers::WatchStream;
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::{Request, Response, Status};
+use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_server::{Health as HealthService, HealthServer};
-use tonic_health::server::{HealthReporter, HealthService as Reported};
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use super::{Shared, limits};
 
-/// The public services, and "" for the server as a whole.
+/// The public services, and "" for the server as a whole. All are as ready as the group is.
 const SERVICES: [&str; 4] = ["", GENERATION, MODEL, TOKENIZER];
 
 /// Whether requests can be served now.
@@ -27,10 +30,12 @@ pub(super) struct Readiness {
     pub(super) status: String,
 }
 
-/// The state that probes ask for.
+/// The state that probes ask for, by HTTP and as grpc.health.v1.Health.
+///
+/// The service is ours because tonic-health's reporter begins with "" as serving and knows the
+/// other names only once they were set, which its API cannot do before a server starts.
 #[derive(Clone, Debug)]
 pub(super) struct Health {
-    reporter: HealthReporter,
     readiness: watch::Sender<Readiness>,
 }
 
@@ -42,15 +47,12 @@ impl Health {
             is_ready: false,
             status,
         });
-        Self {
-            reporter: HealthReporter::new(),
-            readiness,
-        }
+        Self { readiness }
     }
 
     /// Returns grpc.health.v1.Health.
-    pub(super) fn service(&self) -> HealthServer<impl HealthService> {
-        HealthServer::new(Reported::from_health_reporter(self.reporter.clone()))
+    pub(super) fn service(&self) -> HealthServer<Self> {
+        HealthServer::new(self.clone())
     }
 
     /// Returns the readiness now.
@@ -58,26 +60,73 @@ impl Health {
         self.readiness.borrow().clone()
     }
 
-    async fn set(&self, readiness: Readiness) {
-        let status = match readiness.is_ready {
-            true => ServingStatus::Serving,
-            false => ServingStatus::NotServing,
-        };
-        for service in SERVICES {
-            self.reporter.set_service_status(service, status).await;
-        }
-        let changed = self.readiness.send_if_modified(|now| {
+    fn set(&self, readiness: Readiness) {
+        self.readiness.send_if_modified(|now| {
             let is_new = *now != readiness;
-            now.clone_from(&readiness);
+            if is_new {
+                tracing::info!(
+                    ready = readiness.is_ready,
+                    status = readiness.status,
+                    "readiness"
+                );
+                *now = readiness;
+            }
             is_new
         });
-        if changed {
-            tracing::info!(
-                ready = readiness.is_ready,
-                status = readiness.status,
-                "readiness"
-            );
+    }
+}
+
+/// What a watcher hears.
+type Statuses = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl HealthService for Health {
+    type WatchStream = Statuses;
+
+    async fn check(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<HealthCheckResponse>, Status> {
+        let service = request.into_inner().service;
+        if !SERVICES.contains(&service.as_str()) {
+            return Err(Status::not_found("there is no such service"));
         }
+        let status = serving(self.readiness.borrow().is_ready);
+        Ok(Response::new(response(status)))
+    }
+
+    /// Says the status now, and each time it changes; a change of words alone is none.
+    async fn watch(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<Statuses>, Status> {
+        let service = request.into_inner().service;
+        if !SERVICES.contains(&service.as_str()) {
+            // The protocol: say so, and stay, as the service might come.
+            let unknown = response(ServingStatus::ServiceUnknown);
+            let statuses = tokio_stream::once(Ok(unknown)).chain(tokio_stream::pending());
+            return Ok(Response::new(Box::pin(statuses)));
+        }
+        let mut last = None;
+        let statuses = WatchStream::new(self.readiness.subscribe());
+        let statuses = statuses.filter_map(move |Readiness { is_ready, .. }| {
+            let is_new = last.replace(is_ready) != Some(is_ready);
+            is_new.then(|| Ok(response(serving(is_ready))))
+        });
+        Ok(Response::new(Box::pin(statuses)))
+    }
+}
+
+fn response(status: ServingStatus) -> HealthCheckResponse {
+    HealthCheckResponse {
+        status: status.into(),
+    }
+}
+
+fn serving(is_ready: bool) -> ServingStatus {
+    match is_ready {
+        true => ServingStatus::Serving,
+        false => ServingStatus::NotServing,
     }
 }
 
@@ -89,12 +138,10 @@ pub(super) async fn watch_lead(shared: Arc<Shared>) {
         () = shared.draining.cancelled() => {}
         () = watch_for_ever(&shared) => {}
     }
-    health
-        .set(Readiness {
-            is_ready: false,
-            status: "shutting down".into(),
-        })
-        .await;
+    health.set(Readiness {
+        is_ready: false,
+        status: "shutting down".into(),
+    });
 }
 
 async fn watch_for_ever(shared: &Shared) {
@@ -106,13 +153,10 @@ async fn watch_for_ever(shared: &Shared) {
             Err(status) => status.message().to_owned(),
         };
         let status = format!("the lead cannot be reached: {broken}");
-        shared
-            .health
-            .set(Readiness {
-                is_ready: false,
-                status,
-            })
-            .await;
+        shared.health.set(Readiness {
+            is_ready: false,
+            status,
+        });
         tokio::time::sleep(pause).await;
         pause = longest_pause.min(pause * 2);
     }
@@ -123,7 +167,7 @@ async fn watch_once(shared: &Shared, pause: &mut Duration) -> Result<(), Status>
     let mut states = lead.watch(WatchRequest {}).await?.into_inner();
     while let Some(state) = states.message().await? {
         *pause = limits::WATCH_BACKOFF.0;
-        shared.health.set(readiness(&state)).await;
+        shared.health.set(readiness(&state));
     }
     Ok(())
 }
@@ -143,5 +187,59 @@ fn readiness(state: &WatchResponse) -> Readiness {
     Readiness {
         is_ready: state.serving,
         status,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_stream::StreamExt as _;
+    use tonic::{Code, Request};
+    use tonic_health::pb::HealthCheckRequest;
+    use tonic_health::pb::health_check_response::ServingStatus;
+    use tonic_health::pb::health_server::Health as _;
+
+    use super::{Health, Readiness, SERVICES};
+
+    fn asked(service: &str) -> Request<HealthCheckRequest> {
+        Request::new(HealthCheckRequest {
+            service: service.to_owned(),
+        })
+    }
+
+    fn readiness(is_ready: bool, status: &str) -> Readiness {
+        Readiness {
+            is_ready,
+            status: status.to_owned(),
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_serves_before_the_lead_was_heard_of() {
+        let health = Health::new();
+        for service in SERVICES {
+            let answer = health.check(asked(service)).await.unwrap().into_inner();
+            assert_eq!(answer.status(), ServingStatus::NotServing, "{service}");
+        }
+        let unknown = health.check(asked("x.Y")).await.unwrap_err();
+        assert_eq!(unknown.code(), Code::NotFound);
+    }
+
+    #[tokio::test]
+    async fn a_watcher_hears_of_changes_only() {
+        let health = Health::new();
+        let mut statuses = health.watch(asked("")).await.unwrap().into_inner();
+        let mut heard = Vec::new();
+        for (is_ready, words) in [(false, "1 of 2"), (true, "2 of 2"), (true, "3 of 3")] {
+            health.set(readiness(is_ready, words));
+            tokio::select! {
+                biased;
+                status = statuses.next() => heard.push(status.unwrap().unwrap().status()),
+                () = std::future::ready(()) => {}
+            }
+        }
+        assert_eq!(heard, [ServingStatus::NotServing, ServingStatus::Serving]);
+        let mut unknown = health.watch(asked("x.Y")).await.unwrap().into_inner();
+        let status = unknown.next().await.unwrap().unwrap().status();
+        assert_eq!(status, ServingStatus::ServiceUnknown);
     }
 }

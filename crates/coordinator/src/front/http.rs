@@ -5,6 +5,7 @@
 mod body;
 mod completions;
 mod error;
+mod list;
 mod models;
 
 use std::sync::Arc;

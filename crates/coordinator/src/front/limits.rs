@@ -13,7 +13,8 @@ pub(crate) const MAX_LEAD_MESSAGE: usize = 16 << 20;
 /// half a megabyte, far below the 4 MiB that gRPC clients accept by default.
 pub(crate) const MAX_CHUNK: usize = 512;
 
-/// Generations that may be live in one front at a time. Each holds a few kilobytes and a stream.
+/// Generations that may be live in one front at a time. Each holds a few kilobytes, a stream, and
+/// its prompt at four bytes a token, which the choices of one request share.
 pub(crate) const MAX_LIVE: usize = 4096;
 
 /// Ended generations that are remembered for GetGeneration and CancelGeneration.
@@ -37,7 +38,7 @@ pub(crate) const MAX_ID_BYTES: usize = 128;
 /// Length in bytes of names, recipients, salts and other short texts.
 pub(crate) const MAX_NAME_BYTES: usize = 256;
 
-/// Labels of a request, and the length of a label's key in bytes.
+/// Labels of a request.
 pub(crate) const MAX_LABELS: usize = 16;
 
 /// Length of a label's key in bytes.
@@ -49,12 +50,34 @@ pub(crate) const MAX_MESSAGES: usize = 4096;
 /// Functions offered to the model.
 pub(crate) const MAX_TOOLS: usize = 128;
 
+/// JSON Schemas of all functions of a request together, in bytes. They become part of the prompt,
+/// and 256 KiB are already half of the largest context.
+pub(crate) const MAX_SCHEMA_BYTES: usize = 256 << 10;
+
+/// Objects and lists of a function's JSON Schema inside each other. Each level is indented more than
+/// the one around it, so that deep ones cost far more text than they are long.
+pub(crate) const MAX_SCHEMA_DEPTH: usize = 32;
+
 /// Sequences that one HTTP request may ask for: prompts times choices.
 pub(crate) const MAX_CHOICES: usize = 128;
 
-/// Text above this many bytes is encoded on a thread of its own: encoding runs at some 10 MB/s and
-/// nothing may hold the runtime for longer than 500 us.
-pub(crate) const ENCODE_INLINE: usize = 4096;
+/// Text above this many bytes is read and encoded on a thread of its own: encoding runs at some
+/// 10 MB/s and nothing may hold the runtime for longer than 500 us.
+pub(crate) const INLINE_BYTES: usize = 4096;
+
+/// Longer texts that are computed on at the same time. The worst text of [`MAX_REQUEST`] takes ten
+/// seconds and a gigabyte; the others wait for their turn.
+pub(crate) const MAX_LONG_TEXTS: usize = 2;
+
+/// What a message or a function of a conversation counts in [`INLINE_BYTES`] besides its own bytes:
+/// its header is encoded piece by piece.
+pub(crate) const ITEM_BYTES: usize = 64;
+
+/// Bytes that a token counts in [`INLINE_BYTES`] when it is decoded.
+pub(crate) const TOKEN_BYTES: usize = 4;
+
+/// Bytes of a client's own text that an error may repeat.
+pub(crate) const MAX_ECHO_BYTES: usize = 256;
 
 /// Messages that wait for a client that reads slowly.
 pub(crate) const REPLY_QUEUE: usize = 16;

@@ -5,7 +5,7 @@ use proto::v1::model_service_server::ModelService;
 use spec::{Sampling, TokenId};
 use tonic::{Request, Response, Status};
 
-use super::convert::hash64;
+use super::convert::{hash64, short_text};
 use super::error::Error;
 
 /// What a front knows of the model it serves.
@@ -32,8 +32,10 @@ pub struct Model {
 }
 
 impl Model {
-    /// Finds fault with a model's name in a request; an empty one means the served model.
-    pub(super) fn check_name(&self, name: &str) -> Result<(), Error> {
+    /// Finds fault with a model's name in this field of a request; an empty one means the served
+    /// model.
+    pub(super) fn check_name(&self, name: &str, field: &str) -> Result<(), Error> {
+        short_text(name, field)?;
         let is_known = name.is_empty() || name == self.name;
         if is_known || self.aliases.iter().any(|alias| alias == name) {
             return Ok(());
@@ -103,7 +105,7 @@ impl ModelService for Models {
         &self,
         request: Request<v1::GetModelRequest>,
     ) -> Result<Response<v1::GetModelResponse>, Status> {
-        self.0.check_name(&request.into_inner().name)?;
+        self.0.check_name(&request.into_inner().name, "name")?;
         Ok(Response::new(v1::GetModelResponse {
             model: Some(self.0.to_wire()),
         }))

@@ -105,19 +105,23 @@ impl Registry {
             .ok_or_else(|| Error::UnknownGeneration { id: id.to_owned() })
     }
 
-    /// Tells a live generation to stop; returns the state it is in then.
+    /// Tells a generation to stop, unless its outcome is settled; returns the state it ends in.
     ///
     /// # Errors
     ///
     /// [`Error::UnknownGeneration`].
     pub(super) fn cancel(&self, id: &str) -> Result<GenerationState, Error> {
         let generations = self.lock();
-        if let Some(live) = generations.live.get(id) {
+        let live = generations.live.get(id);
+        if let Some(live) = live.filter(|live| is_open(live.standing.state)) {
             live.cancel.cancel();
             return Ok(GenerationState::Cancelled);
         }
-        let ended = generations.ended.get(id).map(|standing| standing.state);
-        ended.ok_or_else(|| Error::UnknownGeneration { id: id.to_owned() })
+        let settled = live.map(|live| &live.standing);
+        let settled = settled.or_else(|| generations.ended.get(id));
+        settled
+            .map(|standing| standing.state)
+            .ok_or_else(|| Error::UnknownGeneration { id: id.to_owned() })
     }
 
     fn leave(&self, id: &str, standing: Standing) {
@@ -174,21 +178,40 @@ impl Ticket {
             live.standing.clone_from(&self.standing);
         }
     }
+
+    /// Settles how the generation ends; the first outcome stays.
+    ///
+    /// Returns what counts: who was told that it is cancelled was told the truth.
+    pub(super) fn settle(&mut self, outcome: GenerationState) -> GenerationState {
+        let mut generations = self.registry.lock();
+        if is_open(self.standing.state) {
+            self.standing.state = match self.cancel.is_cancelled() {
+                true => GenerationState::Cancelled,
+                false => outcome,
+            };
+        }
+        if let Some(live) = generations.live.get_mut(&self.id) {
+            live.standing.clone_from(&self.standing);
+        }
+        self.standing.state
+    }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let mut standing = self.standing.clone();
-        let live = [
-            GenerationState::Queued,
-            GenerationState::Prefilling,
-            GenerationState::Decoding,
-        ];
-        if live.contains(&standing.state) {
-            standing.state = GenerationState::Cancelled;
-        }
-        self.registry.leave(&self.id, standing);
+        self.settle(GenerationState::Cancelled);
+        self.registry.leave(&self.id, self.standing.clone());
     }
+}
+
+/// Says whether a generation in this state may still end in any way.
+fn is_open(state: GenerationState) -> bool {
+    let open = [
+        GenerationState::Queued,
+        GenerationState::Prefilling,
+        GenerationState::Decoding,
+    ];
+    open.contains(&state)
 }
 
 #[cfg(test)]
@@ -215,13 +238,32 @@ mod tests {
     fn an_ended_generation_keeps_its_outcome_when_cancelled() {
         let registry = Registry::new(8, 8);
         let mut ticket = registry.enter("a", 3).unwrap();
-        ticket.note(|standing| standing.state = GenerationState::Succeeded);
+        ticket.settle(GenerationState::Succeeded);
+        assert_eq!(registry.cancel("a").unwrap(), GenerationState::Succeeded);
         drop(ticket);
         assert_eq!(registry.cancel("a").unwrap(), GenerationState::Succeeded);
         assert!(matches!(
             registry.cancel("b"),
             Err(Error::UnknownGeneration { .. })
         ));
+    }
+
+    #[test]
+    fn a_generation_that_was_said_to_be_cancelled_is() {
+        let registry = Registry::new(8, 8);
+        let mut ticket = registry.enter("a", 3).unwrap();
+        for _ in 0..2 {
+            assert_eq!(registry.cancel("a").unwrap(), GenerationState::Cancelled);
+        }
+        assert_eq!(
+            ticket.settle(GenerationState::Succeeded),
+            GenerationState::Cancelled
+        );
+        drop(ticket);
+        assert_eq!(
+            registry.standing("a").unwrap().state,
+            GenerationState::Cancelled
+        );
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The way from a generation's task to its client: a bounded queue and one final error.
+//! The way from a generation's task to its client: a bounded queue and one outcome.
 //!
 //! A generation runs in a task of its own, not inside the client's stream: so its deadline holds
 //! also while the client reads nothing, and a client that stalls cannot keep memory for ever.
@@ -8,21 +8,18 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
 use tokio_stream::Stream;
+use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use super::error::Error;
-use super::generation::Clock;
 use super::limits;
 
 /// Runs the work that sends the replies, in a task of its own, until it ends or the client is gone.
 ///
-/// What the work owns is dropped then: so a generation ends with its client. A client that takes
-/// nothing until `stall` or the deadline has stalled.
+/// What the work owns is dropped then: so a generation ends with its client.
 pub(super) fn serve<T, Work>(
     shared: &Shared,
-    clock: Clock,
     work: impl FnOnce(ReplySender<T>) -> Work,
 ) -> Replies<T>
 where
@@ -32,11 +29,10 @@ where
     let (sender, receiver) = mpsc::channel(limits::REPLY_QUEUE);
     let (end, ended) = oneshot::channel();
     let client = sender.clone();
-    let stall = shared.config.client_stall;
     let work = work(ReplySender {
         sender,
-        stall,
-        deadline: clock.deadline,
+        stall: shared.config.client_stall,
+        stopping: shared.stopping.clone(),
     });
     shared.tasks.spawn(async move {
         let outcome = tokio::select! {
@@ -44,11 +40,11 @@ where
             () = client.closed() => Err(Error::ClientGone),
             outcome = work => outcome,
         };
-        if let Err(error) = outcome {
+        if let Err(error) = &outcome {
             tracing::debug!(%error, "stream ended early");
-            // The client may be gone, and then nobody is left to be told.
-            drop(end.send(error));
         }
+        // The client may be gone, and then nobody is left to be told.
+        drop(end.send(outcome));
     });
     Replies {
         receiver,
@@ -61,24 +57,33 @@ where
 pub(super) struct ReplySender<T> {
     sender: mpsc::Sender<T>,
     stall: Duration,
-    deadline: Option<Instant>,
+    stopping: CancellationToken,
 }
 
 impl<T> ReplySender<T> {
+    /// Waits for room for one reply.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::ClientGone`], [`Error::ClientStalled`] if the client takes nothing for too long, and
+    /// [`Error::Draining`] if the front ends meanwhile.
+    pub(super) async fn room(&self) -> Result<mpsc::Permit<'_, T>, Error> {
+        tokio::select! {
+            biased;
+            room = self.sender.reserve() => room.map_err(|_| Error::ClientGone),
+            () = self.stopping.cancelled() => Err(Error::Draining),
+            () = tokio::time::sleep(self.stall) => Err(Error::ClientStalled { limit: self.stall }),
+        }
+    }
+
     /// Sends a reply, when there is room.
     ///
     /// # Errors
     ///
-    /// [`Error::ClientGone`] and [`Error::ClientStalled`].
+    /// As [`ReplySender::room`].
     pub(super) async fn send(&self, reply: T) -> Result<(), Error> {
-        let stalled = Instant::now() + self.stall;
-        let latest = self
-            .deadline
-            .map_or(stalled, |deadline| deadline.min(stalled));
-        match tokio::time::timeout_at(latest, self.sender.send(reply)).await {
-            Ok(sent) => sent.map_err(|_| Error::ClientGone),
-            Err(_) => Err(Error::ClientStalled { limit: self.stall }),
-        }
+        self.room().await?.send(reply);
+        Ok(())
     }
 }
 
@@ -86,7 +91,7 @@ impl<T> ReplySender<T> {
 #[derive(Debug)]
 pub(super) struct Replies<T> {
     receiver: mpsc::Receiver<T>,
-    ended: Option<oneshot::Receiver<Error>>,
+    ended: Option<oneshot::Receiver<Result<(), Error>>>,
 }
 
 impl<T> Stream for Replies<T> {
@@ -99,8 +104,65 @@ impl<T> Stream for Replies<T> {
         let Some(ended) = self.ended.as_mut() else {
             return Poll::Ready(None);
         };
-        let error = std::task::ready!(Pin::new(ended).poll(context));
+        let outcome = std::task::ready!(Pin::new(ended).poll(context));
         self.ended = None;
-        Poll::Ready(error.ok().map(Err))
+        // Work that panicked says nothing; that must not look like a good end.
+        let outcome = outcome.unwrap_or(Err(Error::Broken));
+        Poll::Ready(outcome.err().map(Err))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+    use tokio_stream::StreamExt as _;
+
+    use super::{Error, serve};
+    use crate::front::testing::shared;
+
+    #[tokio::test]
+    async fn replies_come_before_the_outcome() {
+        let mut replies = serve(&shared(), |client| async move {
+            client.send(1).await?;
+            Err(Error::Draining)
+        });
+        assert!(matches!(replies.next().await, Some(Ok(1))));
+        assert!(matches!(replies.next().await, Some(Err(Error::Draining))));
+        assert!(replies.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn work_that_panics_has_not_ended_well() {
+        let mut replies = serve(&shared(), |client| async move {
+            client.send(1).await?;
+            panic!("a mistake of ours")
+        });
+        assert!(matches!(replies.next().await, Some(Ok(1))));
+        assert!(matches!(replies.next().await, Some(Err(Error::Broken))));
+        assert!(replies.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_front_that_ends_does_not_wait_for_a_client_that_does_not_read() {
+        let shared = shared();
+        let (full, is_full) = tokio::sync::oneshot::channel();
+        let replies = serve(&shared, |client| async move {
+            let mut full = Some(full);
+            loop {
+                if client.sender.capacity() == 0
+                    && let Some(full) = full.take()
+                {
+                    full.send(()).unwrap();
+                }
+                client.send(1).await?;
+            }
+        });
+        is_full.await.unwrap();
+        shared.stopping.cancel();
+        let end = async { replies.filter_map(Result::err).next().await };
+        let end = timeout(Duration::from_secs(20), end).await;
+        assert!(matches!(end, Ok(Some(Error::Draining))), "{end:?}");
     }
 }

@@ -1,7 +1,11 @@
 //! A request whose every field has been checked, and its form towards the lead.
 
+use std::sync::Arc;
+
 use proto::internal;
 use spec::{Sampling, TokenId};
+
+use crate::wire;
 
 /// One generation, fit to be followed at the lead.
 #[derive(Clone, Debug)]
@@ -9,10 +13,12 @@ pub(super) struct Request {
     /// Names the generation, towards the client and the lead.
     pub(super) id: String,
     /// At least one token, all in the vocabulary, shorter than the context.
-    pub(super) prompt: Vec<TokenId>,
+    pub(super) prompt: Arc<[TokenId]>,
     /// Passes [`Sampling::check`].
     pub(super) sampling: Sampling,
-    /// When it ends.
+    /// Most tokens to generate; 0 computes the prompt only.
+    pub(super) max_tokens: u32,
+    /// What ends it before.
     pub(super) ends: Ends,
     /// Separates prefix caches.
     pub(super) cache_salt: String,
@@ -20,11 +26,9 @@ pub(super) struct Request {
     pub(super) final_only: bool,
 }
 
-/// When a generation ends.
+/// What ends a generation before its limit.
 #[derive(Clone, Debug)]
 pub(super) struct Ends {
-    /// Most tokens to generate; 0 computes the prompt only.
-    pub(super) max_tokens: u32,
     /// The model's own end tokens, unless they are ignored.
     pub(super) eos: Vec<TokenId>,
     /// The request's stop tokens.
@@ -53,34 +57,13 @@ impl Request {
             request_id: self.id.clone(),
             principal: principal.to_owned(),
             tokens: self.prompt.iter().map(|token| token.0).collect(),
-            sampling: Some(sampling_to_lead(&self.sampling)),
+            sampling: Some(wire::sampling_to_wire(&self.sampling)),
             stop: Some(internal::Stop {
                 // The lead generates at least one; where none is wanted it is not delivered.
-                max_tokens: self.ends.max_tokens.max(1),
+                max_tokens: self.max_tokens.max(1),
                 stop_tokens: stop_tokens.map(|token| token.0).collect(),
             }),
             cache_salt: self.cache_salt.clone(),
         }
-    }
-}
-
-fn sampling_to_lead(sampling: &Sampling) -> internal::Sampling {
-    let bias = |(token, bias): &(TokenId, f32)| internal::LogitBias {
-        token: token.0,
-        bias: *bias,
-    };
-    internal::Sampling {
-        temperature: sampling.temperature,
-        top_p: sampling.top_p,
-        top_k: sampling.top_k,
-        min_p: sampling.min_p,
-        presence_penalty: sampling.presence_penalty,
-        frequency_penalty: sampling.frequency_penalty,
-        repetition_penalty: sampling.repetition_penalty,
-        logit_bias: sampling.logit_bias.iter().map(bias).collect(),
-        seed: sampling.seed,
-        choice: sampling.choice,
-        logprobs: sampling.logprobs,
-        prompt_logprobs: sampling.prompt_logprobs,
     }
 }

@@ -66,6 +66,7 @@ impl GenerationService for Generations {
             generation_id,
             reason,
         } = request.into_inner();
+        convert::short_text(&generation_id, "generation_id")?;
         convert::short_text(&reason, "reason")?;
         let state = self.0.registry.cancel(&generation_id)?;
         tracing::info!(
@@ -84,6 +85,7 @@ impl GenerationService for Generations {
         request: Request<v1::GetGenerationRequest>,
     ) -> Result<Response<v1::GetGenerationResponse>, Status> {
         let generation_id = request.into_inner().generation_id;
+        convert::short_text(&generation_id, "generation_id")?;
         let standing = self.0.registry.standing(&generation_id)?;
         Ok(Response::new(v1::GetGenerationResponse {
             generation_id,

@@ -2,9 +2,10 @@
 //!
 //! Joins a [`Generation`] with an [`Output`]. Generate, Chat and /v1/completions are its faces.
 
+use std::pin::pin;
 use std::sync::Arc;
 
-use proto::v1::{FinishReason, GenerationState};
+use proto::v1::{FinishReason, Heartbeat};
 use spec::{SampledToken, TokenId, TokenLogprob};
 
 use super::Shared;
@@ -12,6 +13,7 @@ use super::error::Error;
 use super::generation::{Clock, Ending, Event, Generation};
 use super::limits;
 use super::output::Output;
+use super::replies::{self, Replies, ReplySender};
 use super::request::{Ends, Request};
 
 /// What a generation says to its client, in order.
@@ -25,10 +27,7 @@ pub(super) enum Said<Piece> {
     /// A piece of the output.
     Piece(Piece),
     /// Nothing was sent for a while.
-    Idle {
-        state: GenerationState,
-        queue_position: u32,
-    },
+    Idle(Heartbeat),
     /// The end. Nothing follows.
     Finished(Ending),
 }
@@ -39,6 +38,7 @@ pub(super) struct OutputStream<O> {
     generation: Generation,
     output: O,
     prompt: PromptLogprobs,
+    max_tokens: u32,
     ends: Ends,
     last_token: Option<TokenId>,
     end: End,
@@ -76,12 +76,13 @@ impl<O: Output> OutputStream<O> {
         } else {
             0
         });
-        let ends = request.ends;
+        let (max_tokens, ends) = (request.max_tokens, request.ends);
         let (last_token, end, sequence) = (None, End::Open, 1);
         Ok(Self {
             generation,
             output,
             prompt,
+            max_tokens,
             ends,
             last_token,
             end,
@@ -89,20 +90,49 @@ impl<O: Output> OutputStream<O> {
         })
     }
 
-    /// Returns the number of the last event.
-    pub(super) fn sequence(&self) -> u64 {
-        self.sequence
-    }
-
-    /// Waits for the next event; `None` after the end.
+    /// Sends everything to the client, each event as this message of its number.
     ///
     /// # Errors
     ///
-    /// As [`Generation::next`].
-    pub(super) async fn next(&mut self) -> Result<Option<Said<O::Piece>>, Error> {
+    /// A passed deadline, a shutdown, what the lead ends the generation with, and a client that
+    /// does not read.
+    pub(super) async fn send_all<T>(
+        mut self,
+        client: ReplySender<T>,
+        message: impl Fn(u64, Said<O::Piece>) -> T,
+    ) -> Result<(), Error> {
+        while let Some(said) = self.next().await? {
+            let message = message(self.sequence, said);
+            self.send(&client, message).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends a message as soon as there is room for it.
+    ///
+    /// Nothing that can end a generation waits for the client to read: when it is cancelled
+    /// meanwhile, the lead is let go at once.
+    async fn send<T>(&mut self, client: &ReplySender<T>, message: T) -> Result<(), Error> {
+        let mut room = pin!(client.room());
+        let room = loop {
+            tokio::select! {
+                biased;
+                room = &mut room => break room?,
+                () = self.generation.cancelled(), if matches!(self.end, End::Open) => {
+                    self.end(FinishReason::Cancelled);
+                }
+                error = self.generation.expiry() => return Err(self.generation.fail(error)),
+            }
+        };
+        self.generation.sent(self.sequence);
+        room.send(message);
+        Ok(())
+    }
+
+    /// Waits for the next event; `None` after the end.
+    async fn next(&mut self) -> Result<Option<Said<O::Piece>>, Error> {
         loop {
             if let Some(said) = self.ready() {
-                self.generation.sent(self.sequence);
                 return Ok(Some(said));
             }
             if matches!(self.end, End::Said) {
@@ -112,13 +142,10 @@ impl<O: Output> OutputStream<O> {
                 Event::Prompt(logprobs) => self.prompt.extend(logprobs),
                 Event::Tokens(tokens) => self.take(tokens),
                 Event::Idle => {
-                    self.generation.sent(self.sequence);
-                    let state = self.generation.standing().state;
-                    let queue_position = self.generation.queue_position();
-                    return Ok(Some(Said::Idle {
-                        state,
-                        queue_position,
-                    }));
+                    return Ok(Some(Said::Idle(Heartbeat {
+                        state: self.generation.standing().state.into(),
+                        queue_position: self.generation.queue_position(),
+                    })));
                 }
                 Event::End { by_token } => self.end_by_lead(by_token),
                 Event::Cancelled => self.end(FinishReason::Cancelled),
@@ -127,7 +154,7 @@ impl<O: Output> OutputStream<O> {
     }
 
     fn take(&mut self, tokens: Vec<SampledToken>) {
-        if self.ends.max_tokens == 0 {
+        if self.max_tokens == 0 {
             return self.end(FinishReason::Length);
         }
         for sampled in tokens {
@@ -155,9 +182,8 @@ impl<O: Output> OutputStream<O> {
     }
 
     fn end(&mut self, reason: FinishReason) {
-        self.generation.hang_up();
         self.output.finish();
-        self.end = End::Known(reason);
+        self.end = End::Known(self.generation.settle(reason));
     }
 
     /// Returns what can be said without hearing more from the lead.
@@ -169,7 +195,7 @@ impl<O: Output> OutputStream<O> {
                 logprobs,
             });
         }
-        if matches!(self.end, End::Open) && self.ends.max_tokens == 0 && self.prompt.is_said() {
+        if matches!(self.end, End::Open) && self.max_tokens == 0 && self.prompt.is_said() {
             self.end(FinishReason::Length);
         }
         if let Some((events, piece)) = self.output.take() {
@@ -181,16 +207,40 @@ impl<O: Output> OutputStream<O> {
         };
         self.end = End::Said;
         self.sequence += 1;
-        let by_sequence = self.output.stopped_by().map(str::to_owned);
+        let stopped_by = self.output.stopped_by().map(str::to_owned);
+        let by_sequence = stopped_by.filter(|_| reason == FinishReason::StopSequence);
         let without_token = by_sequence.is_some()
             || matches!(reason, FinishReason::Length | FinishReason::Cancelled);
         let token = self.last_token.filter(|_| !without_token);
-        Some(Said::Finished(self.generation.conclude(
-            reason,
-            by_sequence,
-            token,
-        )))
+        let ending = self.generation.ending(reason, by_sequence, token);
+        Some(Said::Finished(ending))
     }
+}
+
+/// Follows a request in a task of its own, and returns what it says: this opening message, then each
+/// event as a message of its number.
+///
+/// The lead's answer is awaited inside the stream: for a call whose deadline passes before the
+/// stream begins, tonic would answer with a code of its own.
+pub(super) fn serve<O, T>(
+    shared: &Arc<Shared>,
+    request: Request,
+    output: O,
+    clock: Clock,
+    opening: T,
+    message: impl Fn(u64, Said<O::Piece>) -> T + Send + 'static,
+) -> Replies<T>
+where
+    O: Output + Send + 'static,
+    O::Piece: Send,
+    T: Send + 'static,
+{
+    let front = Arc::clone(shared);
+    replies::serve(shared, |client| async move {
+        let mut stream = OutputStream::start(&front, request, output, clock).await?;
+        stream.send(&client, opening).await?;
+        stream.send_all(client, message).await
+    })
 }
 
 /// Collects logprobs of the prompt into chunks that do not depend on how they arrive.

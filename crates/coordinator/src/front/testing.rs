@@ -1,8 +1,14 @@
 //! What the unit tests of several files need.
 
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
+use proto::internal::lead_service_client::LeadServiceClient;
+use spec::Sampling;
 use tokenizer::Tokenizer;
+use tonic::transport::Endpoint;
+
+use super::{Front, FrontConfig, Model, Shared};
 
 /// Returns the tokenizer of a small synthetic checkpoint, made once.
 pub(super) fn tiny_tokenizer() -> Arc<Tokenizer> {
@@ -11,4 +17,27 @@ pub(super) fn tiny_tokenizer() -> Arc<Tokenizer> {
         Arc::new(Tokenizer::from_bytes(&files.tokenizer_json).unwrap())
     });
     Arc::clone(&TOKENIZER)
+}
+
+/// Returns the shared state of a front whose lead is nowhere.
+pub(super) fn shared() -> Arc<Shared> {
+    let config = FrontConfig {
+        heartbeat: Duration::from_secs(10),
+        client_stall: Duration::from_secs(60),
+        body_time: Duration::from_secs(30),
+    };
+    let model = Model {
+        name: "gpt-oss-tiny".into(),
+        aliases: Vec::new(),
+        max_context: 1024,
+        vocab_size: 2100,
+        weights_fingerprint: "aa".into(),
+        tokenizer_fingerprint: "bb".into(),
+        numerics: "exact".into(),
+        eos_tokens: Vec::new(),
+        default_sampling: Sampling::default(),
+    };
+    let nowhere = Endpoint::from_static("http://127.0.0.1:1").connect_lazy();
+    let lead = LeadServiceClient::new(nowhere);
+    Front::start(config, model, tiny_tokenizer(), lead).shared
 }

@@ -24,13 +24,13 @@ impl TokenizerService for Text {
             text,
             parse_special_tokens,
         } = request.into_inner();
-        self.0.model.check_name(&model)?;
+        self.0.model.check_name(&model, "model")?;
         let (tokenizer, bytes) = (Arc::clone(&self.0.tokenizer), text.len());
         let encode = move || match parse_special_tokens {
             true => tokenizer.encode_with_special(&text),
             false => tokenizer.encode(&text),
         };
-        let ids = self.0.compute(bytes, encode).await;
+        let ids = self.0.compute(bytes, encode).await?;
         Ok(Response::new(v1::TokenizeResponse {
             token_ids: ids.into_iter().map(|token| token.0).collect(),
             max_context_tokens: self.0.model.max_context,
@@ -42,11 +42,18 @@ impl TokenizerService for Text {
         request: Request<v1::DetokenizeRequest>,
     ) -> Result<Response<v1::DetokenizeResponse>, Status> {
         let v1::DetokenizeRequest { model, token_ids } = request.into_inner();
-        self.0.model.check_name(&model)?;
+        self.0.model.check_name(&model, "model")?;
+        let max_context = self.0.model.max_context;
+        if token_ids.len() > max_context as usize {
+            let why = format!(
+                "{} are more than the context of {max_context} tokens",
+                token_ids.len()
+            );
+            return Err(Error::field("token_ids", why).into());
+        }
         let tokens = convert::token_ids(&token_ids, "token_ids", &self.0.model)?;
-        Ok(Response::new(v1::DetokenizeResponse {
-            text: self.0.tokenizer.decode(&tokens),
-        }))
+        let text = self.0.decode(tokens.into()).await?;
+        Ok(Response::new(v1::DetokenizeResponse { text }))
     }
 
     async fn render_chat(
@@ -57,14 +64,10 @@ impl TokenizerService for Text {
         let request = request.into_inner().request.ok_or_else(missing)?;
         let checked = chat::check(&self.0, request).await;
         let checked = checked.map_err(|error| error.rename(|name| format!("request.{name}")))?;
-        let text = self.0.tokenizer.decode(&checked.request.prompt);
+        let prompt = checked.request.prompt;
+        let text = self.0.decode(Arc::clone(&prompt)).await?;
         Ok(Response::new(v1::RenderChatResponse {
-            token_ids: checked
-                .request
-                .prompt
-                .into_iter()
-                .map(|token| token.0)
-                .collect(),
+            token_ids: prompt.iter().map(|token| token.0).collect(),
             text: String::from_utf8_lossy(&text).into_owned(),
         }))
     }

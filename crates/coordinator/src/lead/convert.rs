@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use proto::internal as wire;
 use spec::{
-    BlockId, BlockRun, Fence, KvPlan, Line, LineResult, Open, Part, PartResult, Rank, SampledToken,
-    Sampling, TokenId, TokenLogprob,
+    BlockId, BlockRun, Fence, KvPlan, Line, LineResult, Open, Part, PartResult, Rank, Sampling,
+    TokenId,
 };
+
+use crate::wire::{sampled_token, sampling_to_wire, token_logprob};
 
 /// Why a message was refused: the field, and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -80,29 +82,6 @@ fn block_run(run: &BlockRun) -> wire::BlockRun {
     }
 }
 
-pub(crate) fn sampling_to_wire(sampling: &Sampling) -> wire::Sampling {
-    let logit_bias = sampling.logit_bias.iter();
-    wire::Sampling {
-        temperature: sampling.temperature,
-        top_p: sampling.top_p,
-        top_k: sampling.top_k,
-        min_p: sampling.min_p,
-        presence_penalty: sampling.presence_penalty,
-        frequency_penalty: sampling.frequency_penalty,
-        repetition_penalty: sampling.repetition_penalty,
-        logit_bias: logit_bias
-            .map(|(token, bias)| wire::LogitBias {
-                token: token.0,
-                bias: *bias,
-            })
-            .collect(),
-        seed: sampling.seed,
-        choice: sampling.choice,
-        logprobs: sampling.logprobs,
-        prompt_logprobs: sampling.prompt_logprobs,
-    }
-}
-
 /// Reads a front's sampling and checks it against the vocabulary.
 pub(crate) fn sampling_from_wire(
     sampling: wire::Sampling,
@@ -170,49 +149,5 @@ fn line_result(result: wire::LineResult) -> LineResult {
             .into_iter()
             .map(token_logprob)
             .collect(),
-    }
-}
-
-fn sampled_token(sampled: wire::SampledToken) -> SampledToken {
-    let logprob = sampled.logprob.map(token_logprob);
-    SampledToken {
-        token: TokenId(sampled.token),
-        logprob,
-    }
-}
-
-fn token_logprob(logprob: wire::TokenLogprob) -> TokenLogprob {
-    let top = logprob
-        .top
-        .iter()
-        .map(|top| (TokenId(top.token), top.logprob))
-        .collect();
-    let (token, rank) = (TokenId(logprob.token), logprob.rank);
-    TokenLogprob {
-        token,
-        logprob: logprob.logprob,
-        rank,
-        top,
-    }
-}
-
-pub(crate) fn sampled_token_to_wire(sampled: &SampledToken) -> wire::SampledToken {
-    let logprob = sampled.logprob.as_ref().map(token_logprob_to_wire);
-    wire::SampledToken {
-        token: sampled.token.0,
-        logprob,
-    }
-}
-
-pub(crate) fn token_logprob_to_wire(logprob: &TokenLogprob) -> wire::TokenLogprob {
-    let alternative = |(token, logprob): &(TokenId, f32)| wire::Alternative {
-        token: token.0,
-        logprob: *logprob,
-    };
-    wire::TokenLogprob {
-        token: logprob.token.0,
-        logprob: logprob.logprob,
-        rank: logprob.rank,
-        top: logprob.top.iter().map(alternative).collect(),
     }
 }

@@ -8,8 +8,8 @@ use proto::internal::follow_response::Event as Sent;
 use spec::SequenceId;
 use tonic::Status;
 
-use super::convert;
 use super::message::Events;
+use crate::wire::{sampled_token_to_wire, token_logprob_to_wire};
 
 /// The followers of live sequences.
 #[derive(Debug, Default)]
@@ -51,10 +51,7 @@ impl Followers {
         };
         let mut heard = true;
         if !event.prompt_logprobs.is_empty() {
-            let logprobs = event
-                .prompt_logprobs
-                .iter()
-                .map(convert::token_logprob_to_wire);
+            let logprobs = event.prompt_logprobs.iter().map(token_logprob_to_wire);
             let prompt = wire::PromptLogprobs {
                 first_position: event.first_prompt_position,
                 logprobs: logprobs.collect(),
@@ -62,7 +59,7 @@ impl Followers {
             heard &= send(events, Sent::PromptLogprobs(prompt));
         }
         if !event.tokens.is_empty() {
-            let tokens = event.tokens.iter().map(convert::sampled_token_to_wire);
+            let tokens = event.tokens.iter().map(sampled_token_to_wire);
             let tokens = wire::Tokens {
                 first_position: event.first_position,
                 tokens: tokens.collect(),

@@ -1,10 +1,15 @@
 //! `POST /v1/completions` in OpenAI's shape.
 
+use std::time::Duration;
+
+use coordinator::front::FrontConfig;
 use proto::internal::follow_response::Event;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::http::{self, complete};
-use crate::stage::{CONTEXT, Cue, Stage, VOCAB, always, byte_ids, ids, play, special};
+use crate::stage::{CONTEXT, Cue, Stage, VOCAB, always, byte_ids, ids, play, soon, special};
 
 #[tokio::test]
 async fn completes_a_text() {
@@ -55,6 +60,11 @@ async fn streams_server_sent_events() {
     let usage = events.pop().unwrap();
     assert_eq!(usage["choices"], json!([]));
     assert_eq!(usage["usage"]["completion_tokens"], limit);
+    assert!(
+        events
+            .iter()
+            .all(|event| event.get("usage") == Some(&Value::Null))
+    );
     let texts: Vec<&str> = events
         .iter()
         .map(|event| event["choices"][0]["text"].as_str().unwrap())
@@ -247,6 +257,8 @@ async fn several_prompts_and_choices_are_told_apart() {
         .collect();
     assert_eq!(texts, ["a0", "a1", "b0", "b1"]);
     assert_eq!(json["usage"]["prompt_tokens"], 2);
+    // One of each prompt, which its choices share.
+    assert_eq!(json["usage"]["prompt_tokens_details"]["cached_tokens"], 2);
     assert_eq!(json["usage"]["completion_tokens"], 12);
     let mut ids = Vec::new();
     for _ in 0..4 {
@@ -305,22 +317,34 @@ async fn every_parameter_reaches_the_lead() {
     assert_eq!(followed.sampling.unwrap(), expected);
 }
 
-#[tokio::test]
-async fn bad_bodies_are_refused_by_field() {
-    let stage = Stage::new(|_| panic!("a bad request reached the lead")).await;
+/// Bodies whose prompt is at fault, and where.
+fn bad_prompts() -> Vec<(Value, &'static str)> {
     let long: Vec<u32> = vec![1; CONTEXT as usize];
-    let cases = [
+    let longer: Vec<u32> = vec![1; 2 * CONTEXT as usize];
+    vec![
         (json!({}), "prompt"),
         (json!({"prompt": 5}), "prompt"),
         (json!({"prompt": ""}), "prompt"),
         (json!({"prompt": []}), "prompt"),
         (json!({"prompt": ["a", ""]}), "prompt[1]"),
-        (json!({"prompt": ["a", 3]}), "prompt"),
-        (json!({"prompt": [-1]}), "prompt"),
+        (json!({"prompt": ["a", 3]}), "prompt[1]"),
+        (json!({"prompt": [1, -1]}), "prompt[1]"),
+        (json!({"prompt": [[1], [2, -1]]}), "prompt[1][1]"),
+        (json!({"prompt": longer}), "prompt"),
+        (json!({"prompt": [[1], longer]}), "prompt[1]"),
+        (json!({"prompt": vec![json!([]); 129]}), "prompt"),
         (json!({"prompt": [1, VOCAB]}), "prompt[1]"),
         (json!({"prompt": [[1], [2, VOCAB]]}), "prompt[1][1]"),
         (json!({"prompt": long}), "prompt"),
         (json!({"prompt": vec!["a"; 129]}), "prompt"),
+    ]
+}
+
+/// Bodies with another field that is at fault.
+fn bad_fields() -> Vec<(Value, &'static str)> {
+    let biases = (0..1025).map(|token| (token.to_string(), json!(1)));
+    let many_biases: Value = biases.collect();
+    vec![
         (json!({"prompt": "x", "n": 129}), "n"),
         (json!({"prompt": "x", "n": 0}), "n"),
         (json!({"prompt": "x", "n": 2, "best_of": 3}), "best_of"),
@@ -335,11 +359,20 @@ async fn bad_bodies_are_refused_by_field() {
         (json!({"prompt": "x", "logprobs": true}), "logprobs"),
         (json!({"prompt": "x", "logit_bias": {"a": 1}}), "logit_bias"),
         (
+            json!({"prompt": "x", "logit_bias": many_biases}),
+            "logit_bias",
+        ),
+        (
             json!({"prompt": "x", "logit_bias": {"1": 101}}),
             "logit_bias",
         ),
         (json!({"prompt": "x", "stop": [""]}), "stop[0]"),
         (json!({"prompt": "x", "stop": 3}), "stop"),
+        (json!({"prompt": "x", "stop": vec!["a"; 17]}), "stop"),
+        (
+            json!({"prompt": "x", "stop_token_ids": vec![1; 129]}),
+            "stop_token_ids",
+        ),
         (
             json!({"prompt": "x", "stop_token_ids": [VOCAB]}),
             "stop_token_ids[0]",
@@ -356,8 +389,13 @@ async fn bad_bodies_are_refused_by_field() {
         ),
         (json!({"prompt": "x", "priority": 3}), "priority"),
         (json!({"prompt": "x", "model": 3}), "model"),
-    ];
-    for (body, field) in cases {
+    ]
+}
+
+#[tokio::test]
+async fn bad_bodies_are_refused_by_field() {
+    let stage = Stage::new(|_| panic!("a bad request reached the lead")).await;
+    for (body, field) in bad_prompts().into_iter().chain(bad_fields()) {
         let answer = complete(stage.http, body.clone()).await;
         assert_eq!(answer.status, 400, "{body}");
         let (message, param, code) = answer.error();
@@ -407,6 +445,27 @@ async fn other_bad_requests_are_answered_in_json() {
     assert_eq!(
         (answer.status, answer.error().2),
         (413, "body_unreadable".into())
+    );
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_not_waited_for() {
+    let config = FrontConfig {
+        heartbeat: Duration::from_secs(10),
+        client_stall: Duration::from_secs(60),
+        body_time: Duration::from_millis(50),
+    };
+    let stage = Stage::with_config(config, always(Vec::new())).await;
+    // One byte more is promised than comes.
+    let promise = "POST /v1/completions HTTP/1.1\r\nhost: test\r\ncontent-length: 3\r\n\r\n{}";
+    let mut connection = TcpStream::connect(stage.http).await.unwrap();
+    connection.write_all(promise.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    soon(connection.read_to_end(&mut answer)).await.unwrap();
+    let answer = http::parse(&answer);
+    assert_eq!(
+        (answer.status, answer.error().2),
+        (408, "body_unreadable".into())
     );
 }
 

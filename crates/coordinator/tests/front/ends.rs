@@ -5,6 +5,7 @@ use std::time::Duration;
 use coordinator::front::FrontConfig;
 use proto::v1::generate_response::Event;
 use proto::v1::{self, FinishReason, GenerationState};
+use tokio::io::AsyncReadExt as _;
 use tokio_stream::StreamExt as _;
 use tonic::{Code, Request, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
@@ -339,26 +340,168 @@ async fn a_client_that_stops_reading_is_let_go() {
     let config = FrontConfig {
         heartbeat: Duration::from_secs(10),
         client_stall: Duration::from_millis(100),
+        body_time: Duration::from_secs(30),
     };
-    // More than the queues and the connection's windows hold.
+    let mut stage = Stage::with_config(config, flood()).await;
+    let stream = unread(&stage, named("slow")).await;
+    assert_eq!(stage.hung_up().await, "slow");
+    assert_eq!(failure(stream).await.code(), Code::Cancelled);
+}
+
+/// A script that says more than the queues and a gRPC connection's windows hold.
+fn flood() -> impl Fn(&proto::internal::FollowRequest) -> Result<Vec<Cue>, Status> {
     let text = ids(&"word ".repeat(60_000));
-    let mut stage = Stage::with_config(config, move |request| {
+    move |request| {
         let first = request.tokens.len();
         let parts = text.chunks(100).enumerate();
         let mut cues = vec![accept()];
         cues.extend(parts.map(|(part, ids)| tokens(first + 100 * part, ids)));
         cues.push(Cue::Hang);
         Ok(cues)
+    }
+}
+
+/// Starts a generation and waits until its client's not reading is felt; returns the stream.
+async fn unread(
+    stage: &Stage,
+    request: impl tonic::IntoRequest<v1::GenerateRequest>,
+) -> tonic::Streaming<v1::GenerateResponse> {
+    let request = request.into_request();
+    let get = v1::GetGenerationRequest {
+        generation_id: request.get_ref().request_id.clone(),
+    };
+    let stream = stage.client().generate(request).await.unwrap().into_inner();
+    let mut client = stage.client();
+    soon(async {
+        // Nothing more is sent although the lead has more to say.
+        let (mut last, mut same) = (0, 0);
+        while same < 20 {
+            let standing = client.get_generation(get.clone()).await;
+            let now = standing.map_or(0, |standing| standing.into_inner().last_sequence);
+            same = if now == last && now > 1 { same + 1 } else { 0 };
+            last = now;
+        }
     })
     .await;
-    let stream = stage
-        .client()
-        .generate(named("slow"))
-        .await
-        .unwrap()
-        .into_inner();
-    assert_eq!(stage.hung_up().await, "slow");
-    drop(stream);
+    stream
+}
+
+#[tokio::test]
+async fn a_cancel_is_obeyed_while_the_client_reads_nothing() {
+    let mut stage = Stage::new(flood()).await;
+    let stream = unread(&stage, named("c")).await;
+    cancel(&stage, "c").await;
+    assert_eq!(stage.hung_up().await, "c");
+    let responses: Vec<_> = soon(stream.map(Result::unwrap).collect()).await;
+    assert_eq!(end(&responses).reason(), FinishReason::Cancelled);
+}
+
+#[tokio::test]
+async fn a_deadline_is_kept_while_the_client_reads_nothing() {
+    let mut stage = Stage::new(flood()).await;
+    let mut call = Request::new(named("d"));
+    call.metadata_mut()
+        .insert("grpc-timeout", "2S".parse().unwrap());
+    let mut stream = unread(&stage, call).await;
+    assert_eq!(stage.hung_up().await, "d");
+    let mut last = 0;
+    let status = soon(async {
+        loop {
+            match stream.message().await {
+                Ok(response) => last = response.unwrap().sequence,
+                Err(status) => return status,
+            }
+        }
+    })
+    .await;
+    assert_eq!(status.code(), Code::DeadlineExceeded);
+    // What the client was sent before, and no more.
+    let metadata = status.get_details_error_info().unwrap().metadata;
+    assert_eq!(metadata["last_sequence"], last.to_string());
+}
+
+#[tokio::test]
+async fn a_shutdown_does_not_wait_for_a_client_that_reads_nothing() {
+    let mut stage = Stage::new(flood()).await;
+    let stream = unread(&stage, named("s")).await;
+    soon(stage.front.drain(Duration::ZERO)).await;
+    assert_eq!(stage.hung_up().await, "s");
+    assert_eq!(failure(stream).await.code(), Code::Unavailable);
+}
+
+#[tokio::test]
+async fn a_generation_cancelled_in_the_queue_of_the_lead_ends_well() {
+    let mut stage = Stage::new(|_| Ok(vec![Cue::Hang])).await;
+    let stream = stage.client().generate(named("q")).await.unwrap();
+    assert_eq!(stage.followed().await.request_id, "q");
+    cancel(&stage, "q").await;
+    assert_eq!(stage.hung_up().await, "q");
+    let responses: Vec<_> = soon(stream.into_inner().map(Result::unwrap).collect()).await;
+    assert!(matches!(responses[0].event, Some(Event::Started(_))));
+    assert_eq!(end(&responses).reason(), FinishReason::Cancelled);
+    let get = v1::GetGenerationRequest {
+        generation_id: "q".into(),
+    };
+    let standing = stage.client().get_generation(get).await.unwrap();
+    assert_eq!(standing.into_inner().state(), GenerationState::Cancelled);
+}
+
+/// Cancels a live generation.
+async fn cancel(stage: &Stage, id: &str) {
+    let cancel = v1::CancelGenerationRequest {
+        generation_id: id.into(),
+        reason: "test".into(),
+    };
+    let answer = stage.client().cancel_generation(cancel).await.unwrap();
+    assert_eq!(answer.into_inner().state(), GenerationState::Cancelled);
+}
+
+#[tokio::test]
+async fn a_cancelled_choice_is_an_error_by_http() {
+    for stream in [false, true] {
+        let mut stage = Stage::new(stuck).await;
+        let body = serde_json::json!({"prompt": "x", "stream": stream});
+        let complete = tokio::spawn(http::complete(stage.http, body));
+        let id = stage.followed().await.request_id;
+        cancel(&stage, &id).await;
+        let answer = soon(complete).await.unwrap();
+        if stream {
+            // [DONE] does not follow.
+            let events = answer.events();
+            assert!(events.last().unwrap().contains("cancelled"), "{events:?}");
+        } else {
+            assert_eq!((answer.status, answer.error().2), (409, "cancelled".into()));
+        }
+    }
+}
+
+#[tokio::test]
+async fn events_that_could_not_be_sent_break_the_connection() {
+    let config = FrontConfig {
+        heartbeat: Duration::from_secs(10),
+        client_stall: Duration::from_millis(100),
+        body_time: Duration::from_secs(30),
+    };
+    // Each token has a lot to say: far more together than the sockets' buffers hold.
+    let output = byte_ids(&[b'a'; 30_000]);
+    let mut stage = Stage::with_config(config, move |request| {
+        let mut request = request.clone();
+        request.stop.as_mut().unwrap().max_tokens = u32::MAX;
+        Ok(play(&request, &output))
+    })
+    .await;
+    let body =
+        serde_json::json!({"prompt": "x", "stream": true, "logprobs": 20, "max_tokens": 900});
+    let mut connection =
+        http::open(stage.http, "POST", "/v1/completions", "", &body.to_string()).await;
+    stage.hung_up().await;
+    let mut answer = Vec::new();
+    let read = soon(connection.read_to_end(&mut answer)).await;
+    let is_whole = answer.ends_with(b"0\r\n\r\n");
+    assert!(
+        read.is_err() || !is_whole,
+        "the answer ended as if it were complete"
+    );
 }
 
 #[tokio::test]

@@ -358,6 +358,7 @@ async fn an_idle_stream_has_heartbeats() {
     let config = coordinator::front::FrontConfig {
         heartbeat: std::time::Duration::from_millis(20),
         client_stall: std::time::Duration::from_secs(60),
+        body_time: std::time::Duration::from_secs(30),
     };
     let stage = Stage::with_config(config, |_| Ok(vec![accept(), Cue::Hang])).await;
     let mut stream = stage

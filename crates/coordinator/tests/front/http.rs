@@ -87,7 +87,7 @@ pub(crate) async fn complete(to: SocketAddr, body: Value) -> Answer {
     call(to, "POST", "/v1/completions", "", &body.to_string()).await
 }
 
-fn parse(bytes: &[u8]) -> Answer {
+pub(crate) fn parse(bytes: &[u8]) -> Answer {
     let split = bytes
         .windows(4)
         .position(|four| four == b"\r\n\r\n")

@@ -196,6 +196,11 @@ async fn shows_the_model_by_every_name() {
     let unknown = http::get(stage.http, "/v1/models/gpt-7").await;
     assert_eq!(unknown.status, 404);
     assert_eq!(unknown.error().2, "model_not_found");
+    let no_text = http::get(stage.http, "/v1/models/%ff").await;
+    assert_eq!(
+        (no_text.status, no_text.error().2),
+        (400, "path_unreadable".into())
+    );
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Every bad input is refused with its code, and its field by name.
 
+use proto::v1::model_service_client::ModelServiceClient;
 use proto::v1::tokenizer_service_client::TokenizerServiceClient;
 use proto::v1::{self, Role, generate_request::Prompt};
 use tonic::{Code, Status};
@@ -386,6 +387,33 @@ async fn an_unknown_model_is_not_found() {
 }
 
 #[tokio::test]
+async fn long_names_are_not_repeated() {
+    let stage = stage().await;
+    let long = "x".repeat(100_000);
+    let generate = v1::GenerateRequest {
+        model: long.clone(),
+        ..request("x")
+    };
+    let status = stage.client().generate(generate).await.unwrap_err();
+    check("a model", &status, Code::InvalidArgument, "model");
+    let get = v1::GetModelRequest { name: long.clone() };
+    let mut models = ModelServiceClient::new(stage.grpc.clone());
+    let status = models.get_model(get).await.unwrap_err();
+    check("a name", &status, Code::InvalidArgument, "name");
+    let get = v1::GetGenerationRequest {
+        generation_id: long.clone(),
+    };
+    let status = stage.client().get_generation(get).await.unwrap_err();
+    check("an id", &status, Code::InvalidArgument, "generation_id");
+    let cancel = v1::CancelGenerationRequest {
+        generation_id: long,
+        reason: String::new(),
+    };
+    let status = stage.client().cancel_generation(cancel).await.unwrap_err();
+    check("an id", &status, Code::InvalidArgument, "generation_id");
+}
+
+#[tokio::test]
 async fn a_timeout_that_is_none_is_refused() {
     let stage = stage().await;
     let mut call = tonic::Request::new(request("x"));
@@ -422,6 +450,10 @@ fn tool(name: &str) -> v1::FunctionTool {
 
 fn message_cases() -> Vec<Case<v1::ChatRequest>> {
     let user = || message(Role::User, "x");
+    let named = |role| v1::Message {
+        name: "ann".into(),
+        ..message(role, "x")
+    };
     let to = |recipient: &str| v1::Message {
         recipient: recipient.into(),
         ..message(Role::Assistant, "{}")
@@ -460,6 +492,16 @@ fn message_cases() -> Vec<Case<v1::ChatRequest>> {
             "a control token as recipient",
             with(vec![to("a<|end|>")]),
             "messages[0].recipient",
+        ),
+        (
+            "a developer with a name",
+            with(vec![named(Role::Developer), user()]),
+            "messages[0].name",
+        ),
+        (
+            "a system message with a name later on",
+            with(vec![user(), named(Role::System)]),
+            "messages[1].name",
         ),
         (
             "a nameless tool",
@@ -518,6 +560,16 @@ fn chat_cases() -> Vec<Case<v1::ChatRequest>> {
         (
             "a schema that is no object",
             parameters("[1]"),
+            "tools[0].parameters_json",
+        ),
+        (
+            "a schema nested too deep",
+            parameters(&format!("{}1{}", r#"{"a":"#.repeat(33), "}".repeat(33))),
+            "tools[0].parameters_json",
+        ),
+        (
+            "a schema that is too long",
+            parameters(&format!("{{{}}}", " ".repeat(256 << 10))),
             "tools[0].parameters_json",
         ),
         (
@@ -619,6 +671,12 @@ async fn the_tokenizer_refuses_ids_and_models_it_does_not_have() {
     };
     let status = client.detokenize(outside).await.unwrap_err();
     check("an id", &status, Code::InvalidArgument, "token_ids[0]");
+    let many = v1::DetokenizeRequest {
+        model: String::new(),
+        token_ids: vec![1; CONTEXT as usize + 1],
+    };
+    let status = client.detokenize(many).await.unwrap_err();
+    check("many ids", &status, Code::InvalidArgument, "token_ids");
     let other = v1::TokenizeRequest {
         model: "gpt-7".into(),
         ..Default::default()

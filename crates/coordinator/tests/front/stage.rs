@@ -122,6 +122,7 @@ impl Stage {
         let config = FrontConfig {
             heartbeat: Duration::from_secs(10),
             client_stall: Duration::from_secs(60),
+            body_time: Duration::from_secs(30),
         };
         Self::with_config(config, script).await
     }

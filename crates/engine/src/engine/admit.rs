@@ -3,66 +3,57 @@
 use spec::StepNumber;
 
 use super::Engine;
+use super::choose::Choice;
 use super::plan::Draft;
 use crate::kv::{Hit, Room};
 use crate::outcome::Admitted;
 use crate::sequence::{Place, Told, wire};
 use crate::sequences::Key;
 
-/// How many rows of prompt a running sequence weighs when ranks are compared: it will take one row
-/// of many steps to come. So a rank with a prefix of 1,000 tokens is preferred to one that is idle
-/// until it runs some 15 sequences more.
-const ROWS_PER_RUNNING: usize = 64;
-
 /// Most sequences passed over in one step because the rank they want has no row left in it.
 const MAX_PASSED_OVER: usize = 4;
 
 /// What the sequences that run on a rank have yet to be given.
 #[derive(Clone, Copy, Debug, Default)]
-struct Owed {
-    running: usize,
-    rows: usize,
-    blocks: Room,
-}
-
-/// Where a waiting sequence can go.
-enum Choice {
-    /// To this rank, with this hit.
-    Rank(usize, Hit),
-    /// To a rank whose rows of this step are all given away. It is worth the wait.
-    Later,
-    /// Nowhere, for want of slots or blocks.
-    Nowhere,
+pub(super) struct Owed {
+    pub(super) running: usize,
+    pub(super) rows: usize,
+    pub(super) blocks: Room,
 }
 
 impl Engine {
     /// Lets waiting sequences in, in their order, and plans their first lines.
     ///
-    /// One that fits nowhere keeps all behind it waiting: what becomes free is for it.
+    /// One that fits nowhere keeps all behind it waiting: what becomes free is for it. One that
+    /// had rather wait for a rank lets a few by that go elsewhere, whosever they are. In the next
+    /// step it is asked before those behind it again, and every rank with a slot has rows for it.
     pub(super) fn admit(&mut self, number: StepNumber, drafts: &mut [Draft]) {
-        let has_room =
-            |(rank, draft): (usize, &Draft)| draft.budget > 0 && self.ranks[rank].has_free_slot();
-        if self.waiting.len() == 0 || !drafts.iter().enumerate().any(has_room) {
+        if self.waiting.len() == 0 || !self.can_admit(drafts) {
             return;
         }
         let ranks = 0..self.ranks.len();
         let mut owed: Vec<_> = ranks.map(|rank| self.owed(rank)).collect();
-        let mut passed_over = 0;
-        let mut behind = None;
-        while let Some((turn, key)) = self.waiting.next(behind) {
-            match self.choose_rank(key, &owed, drafts) {
+        let mut passed = Vec::new();
+        while self.can_admit(drafts)
+            && let Some(key) = self.waiting.next(&passed)
+        {
+            match self.choose_rank(key, number, &owed, drafts) {
                 Choice::Rank(rank, hit) => {
                     self.start(key, rank, hit);
                     self.add_owed(&mut owed[rank], key);
-                    self.plan_line(key, number, &mut drafts[rank]);
+                    let draft = &mut drafts[rank];
+                    self.plan_line(key, number, draft.budget, draft);
                 }
-                Choice::Later if passed_over < MAX_PASSED_OVER => {
-                    passed_over += 1;
-                    behind = Some(turn);
-                }
+                Choice::Later if passed.len() < MAX_PASSED_OVER => passed.push(key),
                 Choice::Later | Choice::Nowhere => break,
             }
         }
+    }
+
+    /// Returns whether any rank has both a slot and a row to give away.
+    fn can_admit(&self, drafts: &[Draft]) -> bool {
+        let mut ranks = self.ranks.iter().zip(drafts);
+        ranks.any(|(rank, draft)| draft.budget > 0 && rank.has_free_slot())
     }
 
     fn owed(&self, rank: usize) -> Owed {
@@ -84,59 +75,12 @@ impl Engine {
         owed.blocks.window += needs.window.saturating_sub(place.table.window.len());
     }
 
-    /// Returns the blocks a sequence needs to compute its tokens and one block more, in all.
-    fn needs(&self, key: Key) -> Room {
-        let sequence = &self.sequences[key];
-        let positions = sequence.tokens.len() + self.config.kv.block_size;
-        let full = self
-            .config
-            .blocks_for(positions.min(sequence.most_positions()));
-        Room {
-            full,
-            window: full.min(self.config.window_need()),
-        }
-    }
-
-    /// Finds the rank that has the least to do before the sequence is at its end there.
-    fn choose_rank(&self, key: Key, owed: &[Owed], drafts: &[Draft]) -> Choice {
-        let sequence = &self.sequences[key];
-        let history = sequence.history();
-        let limit = sequence.hit_limit() / self.config.kv.block_size;
-        let needs = self.needs(key);
-        let mut best: Option<(usize, usize, Hit)> = None;
-        for (index, rank) in self.ranks.iter().enumerate() {
-            if !rank.has_free_slot() {
-                continue;
-            }
-            let hit = rank.kv.find(history, limit);
-            let (room, idle) = (rank.kv.room(), rank.kv.idle_in(history, hit));
-            let window_hit =
-                hit.blocks - rank.kv.window_start(hit.blocks * self.config.kv.block_size);
-            let owed = &owed[index];
-            let fits = needs.full - hit.blocks + idle.full + owed.blocks.full <= room.full
-                && needs.window.saturating_sub(window_hit) + idle.window + owed.blocks.window
-                    <= room.window;
-            if !fits {
-                continue;
-            }
-            let missing = sequence.tokens.len() - hit.blocks * self.config.kv.block_size;
-            let cost = owed.rows + owed.running * ROWS_PER_RUNNING + missing;
-            if best.is_none_or(|(least, ..)| cost < least) {
-                best = Some((cost, index, hit));
-            }
-        }
-        match best {
-            None => Choice::Nowhere,
-            Some((_, rank, _)) if drafts[rank].budget == 0 => Choice::Later,
-            Some((_, rank, hit)) => Choice::Rank(rank, hit),
-        }
-    }
-
     /// Moves a waiting sequence to a rank.
     fn start(&mut self, key: Key, rank_index: usize, hit: Hit) {
         let sequence = &mut self.sequences[key];
         let rank = &mut self.ranks[rank_index];
         self.waiting.remove(sequence);
+        sequence.found = Vec::new();
         let block_size = self.config.kv.block_size;
         let computed = hit.blocks * block_size;
         let tokens = sequence.tokens.len();

@@ -9,7 +9,7 @@ use crate::sequences::Key;
 impl Engine {
     /// Checks that the books agree: every block has exactly the holders that tables name and is
     /// held, cached or free; what a row will write has one holder and is unknown to the cache;
-    /// each sequence waits or runs. It costs as much as all blocks and tables together.
+    /// each sequence waits or runs; what is remembered of a waiting one is so. It costs as much as all blocks and tables together.
     ///
     /// # Panics
     ///
@@ -32,6 +32,21 @@ impl Engine {
         );
         for index in 0..self.ranks.len() {
             self.check_rank(index);
+        }
+        for (key, sequence) in self.sequences.iter() {
+            self.check_found(key, sequence);
+        }
+    }
+
+    /// Checks that what is remembered of a cache that is unchanged is what a walk finds.
+    fn check_found(&self, key: Key, sequence: &Sequence) {
+        assert!(sequence.place.is_none() || sequence.found.is_empty());
+        for (index, found) in sequence.found.iter().enumerate() {
+            let version = self.ranks[index].kv.version();
+            if let Some(found) = found.filter(|found| found.version == version) {
+                let id = sequence.id;
+                assert_eq!((found.hit, found.takes), self.find(key, index), "{id}");
+            }
         }
     }
 

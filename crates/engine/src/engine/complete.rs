@@ -1,5 +1,7 @@
 //! Taking the results of a step: the only place where a sequence's committed state moves.
 
+use std::collections::BTreeMap;
+
 use spec::{LineResult, PartResult, Rank, StepNumber};
 
 use super::{Engine, FlightLine, FlightPart};
@@ -28,14 +30,18 @@ impl Engine {
         };
         self.settled = number;
         let mut events = Vec::new();
+        let mut served = BTreeMap::new();
         for (index, (part, result)) in flight.parts.into_iter().zip(results).enumerate() {
             for (line, result) in part.lines.iter().zip(result.lines) {
                 self.report.rows += line.len;
-                events.extend(self.settle_line(line, result));
+                events.extend(self.settle_line(line, result, &mut served));
             }
             let rank = &mut self.ranks[index];
             rank.closed(&part.closes, number);
             rank.release_leaving(number);
+        }
+        for (principal, rows) in served {
+            self.waiting.charge(principal, rows);
         }
         Ok(Completed {
             events,
@@ -62,7 +68,14 @@ impl Engine {
     }
 
     /// Commits what a line brought; returns the news of its sequence, if there is any.
-    fn settle_line(&mut self, line: &FlightLine, result: LineResult) -> Option<Event> {
+    ///
+    /// The rows that its principal was given are added to `served`.
+    fn settle_line(
+        &mut self,
+        line: &FlightLine,
+        result: LineResult,
+        served: &mut BTreeMap<u32, usize>,
+    ) -> Option<Event> {
         let current = |sequence: &&mut Sequence| {
             let place = sequence.place.as_ref();
             place.is_some_and(|place| place.attempt == line.attempt)
@@ -92,7 +105,7 @@ impl Engine {
         }
         if num_tokens > 0 {
             self.report.tokens += num_tokens;
-            self.waiting.charge(sequence.principal, num_tokens);
+            *served.entry(sequence.principal).or_default() += num_tokens;
         }
         let finished = self.commit(line, late);
         let silent = num_tokens == 0 && result.prompt_logprobs.is_empty() && finished.is_none();

@@ -4,7 +4,7 @@ use spec::{BlockRun, Line, Part, Rank, Step, StepNumber};
 
 use super::{Engine, Flight, FlightLine, FlightPart};
 use crate::kv::Table;
-use crate::sequence::{Told, wire};
+use crate::sequence::{Place, Told, wire};
 use crate::sequences::Key;
 
 /// A part under construction.
@@ -14,6 +14,10 @@ pub(super) struct Draft {
     lines: Vec<FlightLine>,
     /// Rows that may still be added.
     pub(super) budget: usize,
+    /// Sequences that run with more than one row to go, the oldest first, until they are planned.
+    prompts: Vec<Key>,
+    /// Rows set aside for the oldest of them, not in `budget`.
+    held: usize,
 }
 
 impl Engine {
@@ -36,11 +40,16 @@ impl Engine {
                 },
                 lines: Vec::new(),
                 budget: self.config.max_step_rows,
+                prompts: Vec::new(),
+                held: 0,
             };
             self.plan_running(rank, number, &mut draft);
             drafts.push(draft);
         }
         self.admit(number, &mut drafts);
+        for (rank, draft) in drafts.iter_mut().enumerate() {
+            self.plan_prompts(rank, number, draft);
+        }
         if drafts.iter().all(|draft| draft.lines.is_empty()) {
             return None;
         }
@@ -66,41 +75,82 @@ impl Engine {
         })
     }
 
-    /// Plans lines for what runs on a rank, the oldest first.
+    /// Plans a row for each sequence of a rank that decodes, the oldest first, and sets aside half
+    /// of what is left for the oldest that has a prompt to compute.
     fn plan_running(&mut self, rank: usize, number: StepNumber, draft: &mut Draft) {
         let running: Vec<_> = self.ranks[rank].running.values().copied().collect();
         draft.part.lines.reserve(running.len());
         draft.lines.reserve(running.len());
         let mut prompts = Vec::new();
         for key in running {
-            match self.rows_left(key) {
+            match self.rows_left(key, rank, number) {
                 0 => {}
-                1 => self.plan_line(key, number, draft),
+                1 => self.plan_line(key, number, draft.budget, draft),
                 _ => prompts.push(key),
             }
         }
-        for key in prompts {
-            if draft.budget == 0 {
-                break;
-            }
-            if self.rows_left(key) > 0 {
-                self.plan_line(key, number, draft);
+        if let Some(oldest) = prompts.first() {
+            // With the blocks for these rows, before those who are let in take some.
+            draft.held = self.reserve(*oldest, self.half(draft.budget));
+            draft.budget -= draft.held;
+            draft.prompts = prompts;
+        }
+    }
+
+    /// Returns half of a budget, in whole blocks if there is one, and at least a row.
+    fn half(&self, budget: usize) -> usize {
+        match budget / 2 / self.config.kv.block_size {
+            0 => budget.div_ceil(2),
+            blocks => blocks * self.config.kv.block_size,
+        }
+    }
+
+    /// Plans chunks of the prompts that run on a rank, behind those that were let in just now.
+    ///
+    /// The oldest has what was set aside for it, so that it gets on in every step, and what the
+    /// others cannot use. These come in the order of their rows: a short prompt is not kept
+    /// waiting by a long one, and a long one is the oldest in the end.
+    fn plan_prompts(&mut self, rank: usize, number: StepNumber, draft: &mut Draft) {
+        let held = std::mem::take(&mut draft.held);
+        draft.budget += held;
+        let prompts = std::mem::take(&mut draft.prompts).into_iter();
+        let rows = |key| (self.rows_left(key, rank, number), key);
+        let mut prompts: Vec<_> = prompts.map(rows).filter(|(rows, _)| *rows > 0).collect();
+        let Some(((_, oldest), others)) = prompts.split_first_mut() else {
+            return;
+        };
+        let behind: usize = others.iter().map(|(rows, _)| rows).sum();
+        let share = held.max(draft.budget.saturating_sub(behind));
+        self.plan_line(*oldest, number, share, draft);
+        others.sort_by_key(|(rows, _)| *rows);
+        for (_, key) in others {
+            if self.rows_left(*key, rank, number) > 0 {
+                self.plan_line(*key, number, draft.budget, draft);
             }
         }
     }
 
-    /// Returns how many rows a sequence could be given; none if it was sent back to waiting.
-    fn rows_left(&self, key: Key) -> usize {
+    /// Returns how many rows a sequence could be given on a rank in this step.
+    ///
+    /// There are none if it has its line, or was sent back to waiting for the sake of an older one
+    /// and maybe runs elsewhere by now.
+    fn rows_left(&self, key: Key, rank: usize, number: StepNumber) -> usize {
         let sequence = &self.sequences[key];
-        sequence
-            .place
-            .as_ref()
-            .map_or(0, |place| sequence.rows_left(place))
+        let here = |place: &&Place| place.rank == rank && place.last_step < number;
+        let place = sequence.place.as_ref().filter(here);
+        place.map_or(0, |place| sequence.rows_left(place))
     }
 
-    /// Plans a line of a running sequence, as long as budget and blocks allow; maybe none.
-    pub(super) fn plan_line(&mut self, key: Key, number: StepNumber, draft: &mut Draft) {
-        let len = self.reserve(key, draft.budget);
+    /// Plans a line of a running sequence, of at most `most` rows and as long as the blocks allow;
+    /// maybe none.
+    pub(super) fn plan_line(
+        &mut self,
+        key: Key,
+        number: StepNumber,
+        most: usize,
+        draft: &mut Draft,
+    ) {
+        let len = self.reserve(key, most);
         if len == 0 {
             return;
         }

@@ -30,6 +30,8 @@ pub(crate) struct Pool {
     idle: BTreeMap<Order, BlockId>,
     /// Counts releases, so that the longest unused block is the lowest.
     clock: u64,
+    /// Counts what changes for the prefix cache, see [`Self::version`].
+    version: u64,
 }
 
 impl Pool {
@@ -41,12 +43,19 @@ impl Pool {
             free: ids.rev().map(BlockId).collect(),
             idle: BTreeMap::new(),
             clock: 0,
+            version: 0,
         }
     }
 
     /// Returns how many blocks could be taken now.
     pub(crate) fn available(&self) -> usize {
         self.free.len() + self.idle.len()
+    }
+
+    /// Returns a number that is another one whenever a block became known to the cache, or no longer
+    /// is, or one that the cache knows came to be idle or held.
+    pub(crate) fn version(&self) -> u64 {
+        self.version
     }
 
     pub(crate) fn load(&self) -> PoolLoad {
@@ -63,6 +72,7 @@ impl Pool {
             Some(block) => (block, None),
             None => {
                 let (_, block) = self.idle.pop_first()?;
+                self.version += 1;
                 (block, self.blocks[block.index()].key)
             }
         };
@@ -79,6 +89,7 @@ impl Pool {
         debug_assert!(entry.key.is_some(), "only cached blocks are shared");
         if let Some(order) = entry.order.take() {
             self.idle.remove(&order);
+            self.version += 1;
         }
         entry.refs += 1;
         entry.kept = true;
@@ -100,6 +111,7 @@ impl Pool {
         }
         let order = (entry.kept, self.clock);
         self.clock += 1;
+        self.version += 1;
         entry.order = Some(order);
         self.idle.insert(order, block);
     }
@@ -110,6 +122,7 @@ impl Pool {
         debug_assert!(entry.refs > 0 && entry.key.is_none());
         entry.key = Some(key);
         entry.kept = kept;
+        self.version += 1;
     }
 
     /// Takes a block out of the cache; whoever holds it keeps it.
@@ -117,6 +130,7 @@ impl Pool {
         let entry = &mut self.blocks[block.index()];
         entry.key = None;
         entry.kept = false;
+        self.version += 1;
         if let Some(order) = entry.order.take() {
             self.idle.remove(&order);
             self.free.push(block);
@@ -199,5 +213,37 @@ mod tests {
         assert!(pool.is_idle(block));
         pool.unpublish(block);
         assert_eq!(pool.take(), Some((block, None)));
+    }
+
+    #[test]
+    fn the_version_changes_with_whatever_the_cache_could_notice() {
+        let mut pool = Pool::new(2);
+        let (block, _) = pool.take().unwrap();
+        let mut last = pool.version();
+        let mut changed = |pool: &Pool| {
+            let before = std::mem::replace(&mut last, pool.version());
+            before != last
+        };
+        pool.publish(block, key(0), false);
+        assert!(changed(&pool), "published");
+        pool.release(block);
+        assert!(changed(&pool), "idle");
+        pool.hold(block);
+        assert!(changed(&pool), "held");
+        pool.hold(block);
+        assert!(!changed(&pool), "held by another too");
+        pool.release(block);
+        assert!(!changed(&pool), "no longer by that one");
+        pool.unpublish(block);
+        assert!(changed(&pool), "unpublished");
+        pool.release(block);
+        assert!(!changed(&pool), "free");
+        let both = [(); 2].map(|()| pool.take().unwrap().0);
+        assert!(!changed(&pool), "taken while free");
+        pool.publish(both[0], key(0), false);
+        pool.release(both[0]);
+        changed(&pool);
+        pool.take().unwrap();
+        assert!(changed(&pool), "evicted");
     }
 }

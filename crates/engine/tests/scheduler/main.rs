@@ -4,6 +4,7 @@ mod batching;
 mod contract;
 mod fairness;
 mod prefix;
+mod sharing;
 mod stub;
 mod walk;
 mod world;

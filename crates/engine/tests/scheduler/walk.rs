@@ -19,7 +19,7 @@ fn config(rng: &mut Rng) -> EngineConfig {
     // From one sequence of full length, which then has the rank to itself, to room for several.
     let full_need = max_context.div_ceil(block_size);
     EngineConfig {
-        num_ranks: [1, 1, 2, 3][rng.below(4)],
+        num_ranks: rng.within(1, 4),
         kv: KvPlan {
             block_size,
             full_blocks: full_need + rng.below(full_need),
@@ -35,7 +35,7 @@ fn config(rng: &mut Rng) -> EngineConfig {
     }
 }
 
-fn a_submit(world: &mut World, id: u64) -> Submit {
+fn a_submit(world: &mut World, id: u64, principals: usize) -> Submit {
     let vocab = world.model.vocab;
     let rng = &mut world.rng;
     let mut prompt: Vec<TokenId> = Vec::new();
@@ -58,7 +58,9 @@ fn a_submit(world: &mut World, id: u64) -> Submit {
         }
         _ => {}
     }
-    for _ in 0..rng.within(1, 9) {
+    // Some are long, so that others run or wait beside their chunks.
+    let most = if rng.chance(20) { 30 } else { 9 };
+    for _ in 0..rng.within(1, most) {
         prompt.push(TokenId(rng.below(vocab as usize) as u32));
     }
     let mut stop_tokens = Vec::new();
@@ -79,7 +81,11 @@ fn a_submit(world: &mut World, id: u64) -> Submit {
             max_tokens: rng.below(40),
             stop_tokens,
         },
-        principal: u32::from(rng.chance(30)),
+        principal: if rng.chance(30) {
+            rng.below(principals) as u32
+        } else {
+            0
+        },
         cache_salt: u64::from(rng.chance(10)),
     };
     let resumed = rng.chance(15);
@@ -92,8 +98,8 @@ fn a_submit(world: &mut World, id: u64) -> Submit {
     submit
 }
 
-fn submit(world: &mut World, id: u64) {
-    let submit = a_submit(world, id);
+fn submit(world: &mut World, id: u64, principals: usize) {
+    let submit = a_submit(world, id, principals);
     let config = world.engine.config().clone();
     let (num_tokens, resumed) = (submit.tokens.len(), submit.tokens.len() > submit.prompt_len);
     let full = world.engine.num_waiting() >= config.max_waiting;
@@ -124,16 +130,22 @@ fn begin_epoch(world: &mut World) {
     world.begin_epoch(&homes);
 }
 
-fn walk(seed: u64) -> Report {
+fn walk(seed: u64) -> World {
     let mut rng = Rng::new(seed);
     let config = config(&mut rng);
     let vocab = rng.within(2, 8) as u32;
     let mut world = World::new(config, vocab, seed);
     world.late_percent = [0, 5, 30][rng.below(3)];
     let calm = rng.chance(30);
+    let principals = rng.within(1, 3);
+    let most_at_once = rng.within(1, 4);
     for id in 0..MOVES as u64 {
         match rng.below(100) {
-            0..18 => submit(&mut world, id),
+            0..18 => {
+                for nth in 0..rng.within(1, most_at_once) as u64 {
+                    submit(&mut world, 4 * id + nth, principals);
+                }
+            }
             18..50 => drop(world.plan()),
             50..82 => {
                 let broken = rng.chance(10);
@@ -157,12 +169,12 @@ fn walk(seed: u64) -> Report {
     world.late_percent = 0;
     world.drain();
     // One more, whose first step closes all that went before: ranks hold nothing for ever.
-    let last = request(MOVES as u64, vec![TokenId(0)], 3);
+    let last = request(4 * MOVES as u64, vec![TokenId(0)], 3);
     world.submit(last).expect("nothing else is there");
     world.drain();
     let held: usize = world.ranks.iter().map(|rank| rank.slots.len()).sum();
     assert_eq!(held, 1, "slots held on ranks");
-    world.total
+    world
 }
 
 #[test]
@@ -170,16 +182,20 @@ fn every_walk_ends_with_the_texts_of_undisturbed_runs() {
     let only = option_env!("ENGINE_WALK_SEED").map(|seed| seed.parse().expect("a number"));
     let seeds = only.map_or(0..SEEDS, |seed: u64| seed..seed + 1);
     let mut total = Report::default();
+    let (mut passed_over, mut shared_parts) = (0, 0);
     for seed in seeds {
         println!("seed {seed} (to run it alone, build with ENGINE_WALK_SEED={seed})");
-        let report = walk(seed);
+        let world = walk(seed);
+        let report = &world.total;
+        passed_over += world.passed_over;
+        shared_parts += world.shared_parts;
         total.preemptions += report.preemptions;
         total.hit_rows += report.hit_rows;
         total.late_lines += report.late_lines;
         total.wasted_rows += report.wasted_rows;
         total.tokens += report.tokens;
     }
-    println!("{total:?}");
+    println!("{total:?}, passed over {passed_over}, shared parts {shared_parts}");
     if only.is_none() {
         // The walks go where they are meant to.
         assert!(
@@ -191,5 +207,6 @@ fn every_walk_ends_with_the_texts_of_undisturbed_runs() {
             "{total:?}"
         );
         assert!(total.tokens > 30_000, "{total:?}");
+        assert!(passed_over > 0 && shared_parts > 1_000);
     }
 }

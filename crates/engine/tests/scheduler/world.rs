@@ -13,6 +13,9 @@ use spec::{
 
 use crate::stub::{Late, Model, StubRank, extend, mix};
 
+/// How many may go by a sequence of their principal that came before them.
+const MOST_PASSED: usize = 8;
+
 /// Numbers from a seed.
 pub(crate) struct Rng(u64);
 
@@ -79,10 +82,16 @@ pub(crate) struct World {
     pub(crate) ranks: Vec<StubRank>,
     pub(crate) requests: BTreeMap<SequenceId, Request>,
     pub(crate) total: Report,
+    /// Admissions that went by one of the same principal that had come before.
+    pub(crate) passed_over: usize,
+    /// Parts with chunks of several prompts.
+    pub(crate) shared_parts: usize,
     pub(crate) rng: Rng,
     /// Percent of the lines whose input is late.
     pub(crate) late_percent: usize,
     in_flight: VecDeque<InFlight>,
+    /// Who never ran, and how many of the same principal went by it.
+    new: BTreeMap<SequenceId, usize>,
     epoch: u64,
     steps: u64,
 }
@@ -141,9 +150,12 @@ impl World {
             ranks,
             requests: BTreeMap::new(),
             total: Report::default(),
+            passed_over: 0,
+            shared_parts: 0,
             rng: Rng::new(seed),
             late_percent: 0,
             in_flight: VecDeque::new(),
+            new: BTreeMap::new(),
             epoch: 1,
             steps: 0,
         }
@@ -185,6 +197,7 @@ impl World {
             logprobs: 0,
             finished: false,
         };
+        self.new.insert(request.submit.sequence, 0);
         self.requests.insert(request.submit.sequence, request);
         self.engine.check_invariants();
         Ok(())
@@ -195,6 +208,7 @@ impl World {
         assert_eq!(self.engine.cancel(sequence), live);
         if live {
             self.requests.remove(&sequence);
+            self.new.remove(&sequence);
         }
         self.engine.check_invariants();
     }
@@ -203,6 +217,7 @@ impl World {
     pub(crate) fn plan(&mut self) -> Option<&Step> {
         let step = self.engine.next_step();
         self.engine.check_invariants();
+        self.take_admitted();
         let Some(step) = step else {
             let idle = !self.in_flight.is_empty() || !self.engine.has_work();
             assert!(idle, "work but no step, and nothing in flight");
@@ -219,6 +234,8 @@ impl World {
             assert_eq!(part.rank, rank);
             let rows: u32 = part.lines.iter().map(|line| line.len).sum();
             assert!(rows as usize <= self.engine.config().max_step_rows);
+            let chunks = part.lines.iter().filter(|line| line.len > 1).count();
+            self.shared_parts += usize::from(chunks > 1);
         }
         let answers = vec![None; self.ranks.len()];
         self.in_flight.push_back(InFlight {
@@ -227,6 +244,25 @@ impl World {
             late_percent: self.late_percent,
         });
         self.in_flight.back().map(|in_flight| &in_flight.step)
+    }
+
+    /// Checks that within a principal the first comes first, but for a few that go by.
+    fn take_admitted(&mut self) {
+        for admitted in self.engine.take_admitted() {
+            let id = admitted.sequence;
+            let passed = self.new.remove(&id);
+            passed.expect("a sequence is admitted once");
+            let principal = self.requests[&id].submit.principal;
+            for (_, by) in self
+                .new
+                .range_mut(..id)
+                .filter(|(before, _)| self.requests[before].submit.principal == principal)
+            {
+                *by += 1;
+                self.passed_over += 1;
+                assert!(*by <= MOST_PASSED, "{id} is the {by}th to pass another");
+            }
+        }
     }
 
     /// Lets a rank execute all steps in flight, on its KV but with the slots of before: they can

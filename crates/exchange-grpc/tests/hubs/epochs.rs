@@ -1,12 +1,17 @@
 //! Entering, leaving, and frames of another epoch.
 
 use std::thread;
+use std::time::{Duration, Instant};
 
 use exchange::ExchangeError;
 use exchange_grpc::{EnterError, Peer};
+use proto::internal::exchange_service_client::ExchangeServiceClient;
 use spec::{Epoch, Fence, Rank, Term};
 
 use crate::process::{FENCE, NEXT, Process, dispatch, enter, pair, round, until};
+
+/// Far less than any limit on a stream, and enough for a busy machine.
+const SOON: Duration = Duration::from_secs(2);
 
 #[test]
 fn the_next_epoch_works_after_an_abort_and_the_old_stays_aborted() {
@@ -123,6 +128,37 @@ fn a_peer_that_leaves_in_order_is_not_lost() {
         let error = waiting.join().unwrap().unwrap_err();
         assert!(matches!(error, ExchangeError::Aborted { .. }), "{error}");
     });
+}
+
+#[test]
+fn an_epoch_without_frames_holds_up_no_server_that_ends() {
+    let (processes, _exchanges) = pair();
+    // The links of both directions are there, but no stream before there is a frame for it.
+    let since = Instant::now();
+    processes[0].shut_down();
+    assert!(since.elapsed() < SOON, "after {:?}", since.elapsed());
+}
+
+#[test]
+fn a_stream_that_brings_no_frame_holds_up_no_server_that_ends() {
+    let process = Process::start();
+    let (_sender, frames) = tokio::sync::mpsc::channel(1);
+    let stream = tokio_stream::wrappers::ReceiverStream::new(frames);
+    let address = format!("http://{}", process.address);
+    let mut pushing = None;
+    process.block_on(async {
+        let mut client = ExchangeServiceClient::connect(address).await.unwrap();
+        let mut other = client.clone();
+        pushing = Some(tokio::spawn(async move { client.push(stream).await }));
+        tokio::task::yield_now().await;
+        // A call after it on the same connection: once that is answered, the stream is open.
+        other.push(tokio_stream::empty()).await.unwrap();
+    });
+    let since = Instant::now();
+    process.hub.close();
+    process.shut_down();
+    assert!(since.elapsed() < SOON, "after {:?}", since.elapsed());
+    process.block_on(pushing.unwrap()).unwrap().unwrap();
 }
 
 #[test]

@@ -40,7 +40,7 @@ impl Process {
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let _inside = runtime.enter();
-        let hub = Hub::with_patience(Duration::from_secs(30));
+        let hub = Hub::new();
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = server()
             .add_service(hub.service())

@@ -320,3 +320,28 @@ fn waiting_has_a_limit() {
     assert!(waited >= Duration::from_millis(5));
     assert_eq!(inbox.waiting_for(), None);
 }
+
+#[test]
+fn an_epoch_that_a_lead_watches_sets_no_limit_to_a_wait() {
+    assert_eq!(Inbox::enter(FENCE, Rank(1), 3).patience, None);
+    let inbox = Arc::new(Inbox::enter(FENCE, Rank(1), 3));
+    let waiter = thread::spawn({
+        let inbox = Arc::clone(&inbox);
+        move || (take(&inbox, 0, 0), take(&inbox, 0, 2))
+    });
+    until_waiting(&inbox, 0);
+    // What wakes it without being for it does not end the wait either.
+    inbox.peer_lost(Rank(99), "no such rank");
+    inbox.deliver(frame(0, 0)).unwrap();
+    until_waiting(&inbox, 2);
+    inbox.abort();
+    let (first, second) = waiter.join().expect("taking does not panic");
+    assert_eq!(first.unwrap(), [0, 0]);
+    assert!(matches!(second, Err(ExchangeError::Aborted { .. })));
+}
+
+#[test]
+fn a_group_that_nobody_watches_does_not_wait_for_ever() {
+    let group = crate::local_group(2);
+    assert_eq!(group[0].inbox().patience, Some(PATIENCE));
+}

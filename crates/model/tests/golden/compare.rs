@@ -137,13 +137,13 @@ fn compare_row(golden: &Golden, row: usize, logits: &[f32], found: &mut Differen
     found.argmax.add(golden.margin[row], golden.tolerance, same);
 }
 
-/// The larger of `so_far` and a new difference; NaN stays.
-fn worse(so_far: f64, found: f32, expected: f32) -> f64 {
+/// The larger of `so_far` and a new difference; NaN, once there, stays.
+pub(crate) fn worse(so_far: f64, found: f32, expected: f32) -> f64 {
     let difference = (f64::from(found) - f64::from(expected)).abs();
-    if difference <= so_far {
-        so_far
-    } else {
+    if difference.is_nan() || difference > so_far {
         difference
+    } else {
+        so_far
     }
 }
 

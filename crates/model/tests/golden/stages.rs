@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use kernels::{Attend, Backend, Combine, Embed, Route, StoreKv};
 
+use crate::compare::worse;
 use crate::file::Golden;
 use crate::session::{Session, whole_model};
 use crate::twist::{Twist, Twisted};
@@ -63,16 +64,18 @@ impl Twist for Stages {
     }
 }
 
-/// Largest difference at the positions that the golden keeps.
-fn difference(golden: &Golden, found: &[f32], expected: &[f32]) -> f32 {
+/// Largest difference at the positions that the golden keeps; NaN if one is.
+fn difference(golden: &Golden, found: &[f32], expected: &[f32]) -> f64 {
     let width = found.len() / golden.prompt.len();
     assert_eq!(expected.len(), golden.stages.len() * width);
     let rows = golden.stages.iter().zip(expected.chunks(width));
-    let differences = rows.flat_map(|(position, expected)| {
+    let pairs = rows.flat_map(|(position, expected)| {
         let found = &found[position * width..(position + 1) * width];
-        found.iter().zip(expected).map(|(a, b)| (a - b).abs())
+        found.iter().zip(expected)
     });
-    differences.fold(0.0, f32::max)
+    pairs.fold(0.0, |so_far, (found, expected)| {
+        worse(so_far, *found, *expected)
+    })
 }
 
 #[test]
@@ -99,8 +102,21 @@ fn every_stage_of_every_layer() {
                 let found = difference(&golden, &made[stage][layer], expected);
                 let at = format!("{name}, layer {layer}, {stage}");
                 println!("{at}: {found:.2e}");
-                assert!(f64::from(found) <= golden.tolerance, "{at}: {found}");
+                assert!(found <= golden.tolerance, "{at}: {found}");
             }
         }
+    }
+}
+
+#[test]
+fn a_stage_that_is_not_a_number_differs() {
+    let golden = Golden::read("tiny-1");
+    assert_eq!(golden.stages, [0]);
+    let expected = [0.5; 3];
+    assert_eq!(difference(&golden, &[0.5, 0.25, 0.5], &expected), 0.25);
+    for place in 0..3 {
+        let mut found = expected;
+        found[place] = f32::NAN;
+        assert!(difference(&golden, &found, &expected).is_nan(), "{place}");
     }
 }

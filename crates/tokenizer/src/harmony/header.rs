@@ -14,28 +14,44 @@ use super::tokens::CONSTRAIN;
 pub(super) struct OpenHeader {
     /// The role, where it is not part of the text: at the end of a prompt, or without `<|start|>`.
     given: Option<Role>,
-    pieces: Vec<Piece>,
-    num_bytes: usize,
+    /// Everything so far, special tokens by name.
+    bytes: Vec<u8>,
+    /// Which of the bytes are special tokens.
+    specials: Vec<Item>,
     num_words: usize,
     /// Whether the last byte belongs to a word.
     in_word: bool,
 }
 
-/// A part of a header.
-#[derive(Clone, Debug)]
-enum Piece {
-    Text(Vec<u8>),
+/// A part of a header, but for blanks, and where it begins and ends.
+#[derive(Clone, Copy, Debug)]
+struct Item {
+    kind: Kind,
+    start: usize,
+    end: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Word,
     Channel,
     Constrain,
     /// A special token without a meaning here.
-    Special(String),
+    Special,
 }
 
 /// A longer text is no header: a recipient's name has at most 64 bytes in OpenAI's API.
 const MAX_BYTES: usize = 256;
 
-/// More words are no header: a role, a recipient, a channel, a content type, and some doubled.
+/// More words are no header: a role, a recipient, a channel, a content type, and some doubled. Nor
+/// are more special tokens.
 const MAX_WORDS: usize = 8;
+
+/// The name of the channel token.
+const CHANNEL: &str = "<|channel|>";
+
+/// Stands before a recipient.
+const TO: &str = "to=";
 
 /// What a header says.
 pub(super) struct Reading {
@@ -50,8 +66,8 @@ impl OpenHeader {
     pub(super) fn new(given: Option<Role>) -> Self {
         Self {
             given,
-            pieces: Vec::new(),
-            num_bytes: 0,
+            bytes: Vec::new(),
+            specials: Vec::new(),
             num_words: 0,
             in_word: false,
         }
@@ -60,11 +76,7 @@ impl OpenHeader {
     /// Appends a byte of text. A byte, not a token, so that the limits fall at the same place
     /// however the text was cut into tokens.
     pub(super) fn push(&mut self, byte: u8) {
-        match self.pieces.last_mut() {
-            Some(Piece::Text(bytes)) => bytes.push(byte),
-            _ => self.pieces.push(Piece::Text(vec![byte])),
-        }
-        self.num_bytes += 1;
+        self.bytes.push(byte);
         let blank = byte.is_ascii_whitespace();
         self.num_words += usize::from(!blank && !self.in_word);
         self.in_word = !blank;
@@ -72,56 +84,57 @@ impl OpenHeader {
 
     /// Appends `<|channel|>`.
     pub(super) fn push_channel(&mut self) {
-        self.push_piece(Piece::Channel);
+        self.push_token(Kind::Channel, CHANNEL.as_bytes());
     }
 
     /// Appends `<|constrain|>`.
     pub(super) fn push_constrain(&mut self) {
-        self.push_piece(Piece::Constrain);
+        self.push_token(Kind::Constrain, CONSTRAIN.as_bytes());
     }
 
     /// Appends a special token that has no place in a header.
-    pub(super) fn push_special(&mut self, name: String) {
-        self.num_bytes += name.len();
+    pub(super) fn push_special(&mut self, name: &[u8]) {
         self.num_words += 1;
-        self.push_piece(Piece::Special(name));
+        self.push_token(Kind::Special, name);
     }
 
-    fn push_piece(&mut self, piece: Piece) {
-        self.pieces.push(piece);
+    fn push_token(&mut self, kind: Kind, name: &[u8]) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(name);
+        let end = self.bytes.len();
+        self.specials.push(Item { kind, start, end });
         self.in_word = false;
     }
 
     /// Says whether this has grown beyond what a header can be.
     pub(super) fn is_too_long(&self) -> bool {
-        self.num_bytes > MAX_BYTES || self.num_words > MAX_WORDS
+        self.bytes.len() > MAX_BYTES
+            || self.num_words > MAX_WORDS
+            || self.specials.len() > MAX_WORDS
     }
 
     /// Says whether nothing but blanks has come.
     pub(super) fn is_blank(&self) -> bool {
-        self.num_words == 0
-            && self
-                .pieces
-                .iter()
-                .all(|piece| matches!(piece, Piece::Text(_)))
+        self.num_words == 0 && self.specials.is_empty()
     }
 
-    /// Says whether the first word is a role.
+    /// Says whether the first word is a role, before any special token.
     pub(super) fn begins_with_a_role(&self) -> bool {
-        let Some(Piece::Text(bytes)) = self.pieces.first() else {
-            return false;
-        };
-        next_word(bytes, 0).is_some_and(|(start, end)| known_role(&bytes[start..end]).is_some())
+        self.items()
+            .first()
+            .filter(|first| first.kind == Kind::Word)
+            .is_some_and(|word| known_role(&self.bytes[word.start..word.end]).is_some())
     }
 
     /// Says whether the first word is a role, or may become one when more text comes.
     pub(super) fn can_begin_with_a_role(&self) -> bool {
-        let unfinished = match &self.pieces[..] {
+        let unfinished = match &self.items()[..] {
             [] => true,
-            [Piece::Text(bytes)] => match next_word(bytes, 0) {
-                None => true,
-                Some((start, end)) => end == bytes.len() && begins_a_role(&bytes[start..]),
-            },
+            [only] => {
+                only.kind == Kind::Word
+                    && only.end == self.bytes.len()
+                    && begins_a_role(&self.bytes[only.start..])
+            }
             _ => false,
         };
         !self.is_too_long() && (unfinished || self.begins_with_a_role())
@@ -129,41 +142,67 @@ impl OpenHeader {
 
     /// Returns the header as text, special tokens by name.
     pub(super) fn text(&self) -> String {
-        let mut bytes = Vec::new();
-        for piece in &self.pieces {
-            bytes.extend_from_slice(match piece {
-                Piece::Text(text) => text,
-                Piece::Channel => b"<|channel|>",
-                Piece::Constrain => CONSTRAIN.as_bytes(),
-                Piece::Special(name) => name.as_bytes(),
-            });
-        }
-        String::from_utf8_lossy(&bytes).into_owned()
+        String::from_utf8_lossy(&self.bytes).into_owned()
     }
 
     /// Reads a header that `<|message|>` has ended: all its words have a place in it, if there
     /// are not too many of them.
     pub(super) fn read(&self) -> Reading {
-        let mut reader = Reader::new(self.given, true);
-        reader.read(&self.pieces, false);
-        reader.place_words();
-        reader.finish()
+        Reader::new(self, Mode::Complete).read(false)
     }
 
     /// Reads a header that ended otherwise: what is marked as a part of a header is one, and the
     /// first word that is not begins the content.
     pub(super) fn salvage(&self) -> Reading {
-        let mut reader = Reader::new(self.given, false);
         // Where it is too long, its last word goes on after the cut, and is left whole.
-        reader.read(&self.pieces, self.is_too_long());
-        reader.finish()
+        Reader::new(self, Mode::Salvage).read(self.is_too_long())
     }
+
+    /// Reads a header in which the tokens ended, or nothing if all of it is header.
+    ///
+    /// What stands after `to=` is text here: the name may be the beginning of a longer one, and a
+    /// call of another function is worse than none.
+    pub(super) fn salvage_cut(&self) -> Option<Reading> {
+        let text = self.salvage().text;
+        let is_header = text.is_empty() || text == TO.as_bytes();
+        (!is_header).then(|| Reader::new(self, Mode::Cut).read(false))
+    }
+
+    /// Returns the words and special tokens in order.
+    fn items(&self) -> Vec<Item> {
+        let mut items = Vec::new();
+        let mut at = 0;
+        let ends = self.specials.iter().map(|special| special.start);
+        for (i, end) in ends.chain([self.bytes.len()]).enumerate() {
+            while let Some((start, end)) = next_word(&self.bytes[..end], at) {
+                let kind = Kind::Word;
+                items.push(Item { kind, start, end });
+                at = end;
+            }
+            if let Some(&special) = self.specials.get(i) {
+                items.push(special);
+                at = special.end;
+            }
+        }
+        items
+    }
+}
+
+/// How a header ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// With `<|message|>`.
+    Complete,
+    /// Otherwise.
+    Salvage,
+    /// With the last token.
+    Cut,
 }
 
 /// The state of reading a header.
 struct Reader<'a> {
-    /// Whether `<|message|>` has ended the header.
-    complete: bool,
+    open: &'a OpenHeader,
+    mode: Mode,
     role: Option<Role>,
     /// Whether a word of the header has said it.
     role_is_said: bool,
@@ -188,10 +227,11 @@ enum Awaits {
 }
 
 impl<'a> Reader<'a> {
-    fn new(role: Option<Role>, complete: bool) -> Self {
+    fn new(open: &'a OpenHeader, mode: Mode) -> Self {
         Self {
-            complete,
-            role,
+            open,
+            mode,
+            role: open.given,
             role_is_said: false,
             name: None,
             channel: None,
@@ -205,27 +245,65 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads all pieces; with `cut`, a word that reaches their end is text.
-    fn read(&mut self, pieces: &'a [Piece], cut: bool) {
-        for (i, piece) in pieces.iter().enumerate() {
-            match piece {
-                Piece::Text(bytes) => self.read_text(bytes, cut && i + 1 == pieces.len()),
-                Piece::Channel => self.mark(Awaits::Channel),
-                Piece::Constrain => self.mark(Awaits::Constrain),
-                Piece::Special(name) => {
-                    self.settle();
-                    self.before_role = false;
-                    self.add_bare(name.as_bytes());
+    /// Reads everything; with `cut`, what reaches the end is text.
+    ///
+    /// Blanks between parts of the header are header. All other blanks are text, but for one that
+    /// divides the text from the header before it.
+    fn read(mut self, cut: bool) -> Reading {
+        let bytes = &self.open.bytes[..];
+        let (mut at, mut after_bare) = (0, false);
+        for item in self.open.items() {
+            let gap = &bytes[at..item.start];
+            let is_headed = !self.before_role || self.role_is_said;
+            let is_taken = !(cut && item.end == bytes.len()) && self.takes(item);
+            if is_taken {
+                if after_bare {
+                    self.text.extend_from_slice(gap);
                 }
+            } else {
+                self.settle();
+                self.before_role = false;
+                let from = at + usize::from(is_headed && gap.starts_with(b" "));
+                if self.mode != Mode::Complete {
+                    // From here on it is content, whatever comes.
+                    self.text = bytes[from..].to_vec();
+                    return self.finish();
+                }
+                match self.text.last() {
+                    None => self.text.extend_from_slice(&bytes[from..item.start]),
+                    Some(last) if !after_bare && gap.is_empty() && !last.is_ascii_whitespace() => {
+                        self.text.push(b' ');
+                    }
+                    Some(_) => self.text.extend_from_slice(gap),
+                }
+                self.bare.push(&bytes[item.start..item.end]);
+                self.text.extend_from_slice(&bytes[item.start..item.end]);
             }
+            (at, after_bare) = (item.end, !is_taken);
         }
         self.settle();
+        if after_bare {
+            self.text.extend_from_slice(&bytes[at..]);
+        }
+        self.place_words();
+        self.finish()
     }
 
-    fn mark(&mut self, marker: Awaits) {
+    /// Takes a part of the header, or returns false.
+    fn takes(&mut self, item: Item) -> bool {
+        match item.kind {
+            Kind::Word => self.takes_word(&self.open.bytes[item.start..item.end]),
+            Kind::Channel => self.mark(Awaits::Channel),
+            Kind::Constrain => self.mark(Awaits::Constrain),
+            Kind::Special => false,
+        }
+    }
+
+    fn mark(&mut self, marker: Awaits) -> bool {
         self.settle();
         self.before_role = false;
         self.awaits = Some(marker);
+        true
     }
 
     /// Gives up waiting for a marker's word.
@@ -237,41 +315,11 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn read_text(&mut self, bytes: &'a [u8], cut: bool) {
-        let mut at = 0;
-        while let Some((start, end)) = next_word(bytes, at) {
-            at = end;
-            let is_cut = cut && end == bytes.len();
-            if !is_cut && self.takes(&bytes[start..end]) {
-                continue;
-            }
-            self.settle();
-            self.before_role = false;
-            if self.complete {
-                self.add_bare(&bytes[start..end]);
-            } else {
-                // From here on it is content, blanks included.
-                return self.add_bare(&bytes[start..]);
-            }
-        }
-    }
-
     /// Takes a word that something marks as a part of the header, or returns false.
-    fn takes(&mut self, bytes: &[u8]) -> bool {
+    fn takes_word(&mut self, bytes: &[u8]) -> bool {
         let word = String::from_utf8_lossy(bytes);
-        if let Some(recipient) = word.strip_prefix("to=") {
-            self.settle();
-            self.before_role = false;
-            if !recipient.is_empty() {
-                let warn = |ignored| Warning::SecondRecipient { ignored };
-                replace(
-                    &mut self.recipient,
-                    recipient.to_owned(),
-                    &mut self.warnings,
-                    warn,
-                );
-            }
-            return true;
+        if let Some(recipient) = word.strip_prefix(TO) {
+            return self.takes_recipient(recipient);
         }
         // `<` begins a word: the names of special tokens, spelt out, never join another word.
         let spells_special = word.starts_with('<');
@@ -298,10 +346,29 @@ impl<'a> Reader<'a> {
         self.takes_role(&word, spells_special)
     }
 
+    /// Takes what follows `to=`. Without a name it is nothing in a complete header, else text.
+    fn takes_recipient(&mut self, recipient: &str) -> bool {
+        let is_taken = match self.mode {
+            Mode::Complete => true,
+            Mode::Salvage => !recipient.is_empty(),
+            Mode::Cut => false,
+        };
+        if is_taken {
+            self.settle();
+            self.before_role = false;
+        }
+        if is_taken && !recipient.is_empty() {
+            let warn = |ignored| Warning::SecondRecipient { ignored };
+            let recipient = recipient.to_owned();
+            replace(&mut self.recipient, recipient, &mut self.warnings, warn);
+        }
+        is_taken
+    }
+
     /// Takes a word that is the role: the first of a header, or, where `<|message|>` has shown
     /// that it is one, the first that nothing marks.
     fn takes_role(&mut self, word: &str, spells_special: bool) -> bool {
-        let first = self.complete && self.bare.is_empty() && self.recipient.is_none();
+        let first = self.mode == Mode::Complete && self.bare.is_empty() && self.recipient.is_none();
         if !(self.before_role || first) {
             return false;
         }
@@ -318,7 +385,7 @@ impl<'a> Reader<'a> {
         if let Some(role) = known_role(word.as_bytes()) {
             self.role = Some(role);
             self.name = word.split_once(':').map(|(_, name)| name.to_owned());
-        } else if self.complete && self.before_role && !spells_special {
+        } else if self.mode == Mode::Complete && self.before_role && !spells_special {
             self.role = Some(Role::Tool);
             self.name = Some(word.to_owned());
         }
@@ -334,25 +401,6 @@ impl<'a> Reader<'a> {
             &mut self.warnings,
             warn,
         );
-    }
-
-    fn add_bare(&mut self, words: &'a [u8]) {
-        if self.complete {
-            self.bare.push(words);
-        } else {
-            self.add_text(words);
-        }
-    }
-
-    fn add_text(&mut self, bytes: &[u8]) {
-        if self
-            .text
-            .last()
-            .is_some_and(|last| !last.is_ascii_whitespace())
-        {
-            self.text.push(b' ');
-        }
-        self.text.extend_from_slice(bytes);
     }
 
     /// Finds the places of the words that nothing marks: a recipient without `to=`, then a
@@ -375,11 +423,15 @@ impl<'a> Reader<'a> {
                 self.warnings.push(Warning::BareRecipient { recipient });
             }
             _ => {
-                bare.iter().for_each(|word| self.add_text(word));
-                self.text.push(b' ');
+                let last = self.text.last();
+                if last.is_some_and(|last| !last.is_ascii_whitespace()) {
+                    self.text.push(b' ');
+                }
                 self.warnings.push(Warning::ExtraWords);
+                return;
             }
         }
+        self.text.clear();
     }
 
     fn finish(mut self) -> Reading {

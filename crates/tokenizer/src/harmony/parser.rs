@@ -7,7 +7,7 @@ use spec::TokenId;
 use super::Harmony;
 use super::content::{HeldStart, OpenContent};
 use super::event::{Ending, Event, Header, Warning};
-use super::header::{OpenHeader, Reading};
+use super::header::OpenHeader;
 use super::message::{Message, Role};
 use super::tokens::Mark;
 
@@ -117,9 +117,10 @@ impl Parser {
         match mem::replace(&mut self.state, State::Between) {
             State::Between => {}
             State::Header(open, beginning) => {
-                let Reading { header, text, .. } = open.salvage();
-                if !text.is_empty() || header.recipient.is_some() {
-                    abandon(&open, beginning, Ending::Cut, &mut events);
+                if let Some(reading) = open.salvage_cut() {
+                    let repair = Some(beginning.without_message());
+                    OpenContent::begin(reading, repair, &mut events)
+                        .close(Ending::Cut, &mut events);
                 } else if !open.is_blank() {
                     let text = open.text();
                     events.push(Event::Warning(Warning::CutHeader { text }));
@@ -172,12 +173,15 @@ impl Parser {
             }
             Mark::Channel => open.push_channel(),
             Mark::Constrain => open.push_constrain(),
+            Mark::Text if self.harmony.tokenizer.is_special(token) => {
+                open.push_special(self.bytes(token));
+            }
             Mark::Text => return self.header_text(open, beginning, token, events),
         }
-        State::Header(open, beginning)
+        header_or_content(open, beginning, &[], events)
     }
 
-    /// Adds text to a header; where that makes it too long to be one, the content begins.
+    /// Adds text to a header.
     fn header_text(
         &self,
         mut open: OpenHeader,
@@ -186,21 +190,11 @@ impl Parser {
         events: &mut Vec<Event>,
     ) -> State {
         let mut rest = self.bytes(token);
-        if self.harmony.tokenizer.is_special(token) {
-            open.push_special(String::from_utf8_lossy(rest).into_owned());
-            rest = &[];
-        }
         while let (false, Some((&byte, after))) = (open.is_too_long(), rest.split_first()) {
             open.push(byte);
             rest = after;
         }
-        if !open.is_too_long() {
-            return State::Header(open, beginning);
-        }
-        let mut content =
-            OpenContent::begin(open.salvage(), Some(beginning.without_message()), events);
-        content.push(rest, events);
-        State::Content(content, None)
+        header_or_content(open, beginning, rest, events)
     }
 
     fn in_content(
@@ -253,10 +247,26 @@ impl Beginning {
     }
 }
 
+/// Goes on with a header, or, where it is too long to be one, with the content that it begins and
+/// the bytes that follow it.
+fn header_or_content(
+    open: OpenHeader,
+    beginning: Beginning,
+    rest: &[u8],
+    events: &mut Vec<Event>,
+) -> State {
+    if !open.is_too_long() {
+        return State::Header(open, beginning);
+    }
+    let repair = Some(beginning.without_message());
+    let mut content = OpenContent::begin(open.salvage(), repair, events);
+    content.push(rest, events);
+    State::Content(content, None)
+}
+
 /// Makes a message of a header that ended without `<|message|>`, if there is anything in it.
 fn abandon(open: &OpenHeader, beginning: Beginning, ending: Ending, events: &mut Vec<Event>) {
-    let mut reading = open.salvage();
-    reading.text.truncate(reading.text.trim_ascii_end().len());
+    let reading = open.salvage();
     let Header {
         role: _,
         name,

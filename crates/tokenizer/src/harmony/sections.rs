@@ -1,7 +1,7 @@
 //! The text of system and developer messages.
 
 use super::message::{Channel, DeveloperContent, Namespace, SystemContent};
-use super::typescript::type_of;
+use super::typescript::push_type;
 
 /// Returns the text of a system message.
 ///
@@ -28,7 +28,9 @@ pub(super) fn system(content: &SystemContent, with_functions: bool) -> String {
         sections.push(format!("Reasoning: {}", effort.as_str()));
     }
     if !content.tools.is_empty() {
-        sections.push(tools(&content.tools));
+        let mut section = String::new();
+        push_tools(&mut section, &content.tools);
+        sections.push(section);
     }
     if !content.channels.is_empty() {
         let names: Vec<&str> = content.channels.iter().map(Channel::as_str).collect();
@@ -47,53 +49,57 @@ pub(super) fn system(content: &SystemContent, with_functions: bool) -> String {
 
 /// Returns the text of a developer message.
 pub(super) fn developer(content: &DeveloperContent) -> String {
-    let mut sections = Vec::new();
+    let mut out = String::new();
     if let Some(instructions) = &content.instructions {
-        sections.push("# Instructions".to_owned());
-        sections.push(instructions.clone());
+        out.extend(["# Instructions\n\n", instructions]);
     }
     if !content.tools.is_empty() {
-        sections.push(tools(&content.tools));
+        if !out.is_empty() {
+            out.push_str("\n\n");
+        }
+        push_tools(&mut out, &content.tools);
     }
-    sections.join("\n\n")
+    out
 }
 
-/// Returns the section that declares tools; namespaces are ordered by name, functions are not.
-fn tools(namespaces: &[Namespace]) -> String {
+/// Appends the section that declares tools; namespaces are ordered by name, functions are not.
+fn push_tools(out: &mut String, namespaces: &[Namespace]) {
     let mut sorted: Vec<&Namespace> = namespaces.iter().collect();
     sorted.sort_by(|a, b| a.name.cmp(&b.name));
-    let mut sections = vec!["# Tools".to_owned()];
-    sections.extend(sorted.into_iter().map(namespace));
-    sections.join("\n\n")
+    out.push_str("# Tools");
+    for namespace in sorted {
+        out.push_str("\n\n");
+        push_namespace(out, namespace);
+    }
 }
 
-fn namespace(namespace: &Namespace) -> String {
+fn push_namespace(out: &mut String, namespace: &Namespace) {
     let Namespace {
         name,
         description,
         functions,
     } = namespace;
-    let mut lines = vec![format!("## {name}\n")];
-    let about = description.as_deref().unwrap_or_default().lines();
+    out.extend(["## ", name, "\n"]);
+    let about = description.as_deref().unwrap_or_default();
     if functions.is_empty() {
-        lines.extend(about.map(str::to_owned));
-        return lines.join("\n");
+        out.extend(about.lines().flat_map(|line| ["\n", line]));
+        return;
     }
-    lines.extend(about.map(comment));
-    lines.push(format!("namespace {name} {{\n"));
+    push_comments(out, about);
+    out.extend(["\nnamespace ", name, " {\n"]);
     for function in functions {
-        lines.extend(function.description.lines().map(comment));
-        let arguments = match &function.parameters {
-            Some(schema) => format!("_: {}", type_of(schema.as_json(), "")),
-            None => String::new(),
-        };
-        lines.push(format!("type {} = ({arguments}) => any;\n", function.name));
+        push_comments(out, &function.description);
+        out.extend(["\ntype ", &function.name, " = ("]);
+        if let Some(schema) = &function.parameters {
+            out.push_str("_: ");
+            push_type(out, schema.as_json());
+        }
+        out.push_str(") => any;\n");
     }
-    lines.push(format!("}} // namespace {name}"));
-    lines.join("\n")
+    out.extend(["\n} // namespace ", name]);
 }
 
-/// An empty line becomes `// `, with its blank.
-fn comment(line: &str) -> String {
-    format!("// {line}")
+/// Appends each line as a comment. An empty line becomes `// `, with its blank.
+fn push_comments(out: &mut String, text: &str) {
+    out.extend(text.lines().flat_map(|line| ["\n// ", line]));
 }

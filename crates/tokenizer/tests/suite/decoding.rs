@@ -1,16 +1,23 @@
 //! Ids to text, one by one.
 
-use std::sync::Arc;
-
 use spec::TokenId;
-use tokenizer::TextStream;
+use tokenizer::Utf8Stream;
 
 use crate::fixtures::PUBLISHED;
 
 fn pieces(ids: &[TokenId]) -> Vec<String> {
-    let mut stream = TextStream::new(Arc::clone(&PUBLISHED));
-    let mut texts: Vec<String> = ids.iter().map(|&id| stream.push(id)).collect();
-    texts.push(stream.finish());
+    let mut stream = Utf8Stream::default();
+    let mut texts: Vec<String> = ids
+        .iter()
+        .map(|&id| {
+            let (bytes, mut text) = (PUBLISHED.token_bytes(id).unwrap_or_default(), String::new());
+            stream.push(bytes, &mut text);
+            text
+        })
+        .collect();
+    let mut rest = String::new();
+    stream.finish(&mut rest);
+    texts.push(rest);
     texts
 }
 

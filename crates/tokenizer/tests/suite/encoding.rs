@@ -167,3 +167,11 @@ fn a_pattern_that_explodes_still_encodes_all_bytes() {
     let text = "a".repeat(40) + "é";
     assert_eq!(tokenizer.decode(&tokenizer.encode(&text)), text.as_bytes());
 }
+
+#[test]
+fn no_token_is_longer_than_the_longest() {
+    let longest = PUBLISHED.longest_token();
+    let lengths = (0..199_998).filter_map(|id| PUBLISHED.token_bytes(TokenId(id)).map(<[u8]>::len));
+    assert_eq!(lengths.max(), Some(longest));
+    assert_eq!(PUBLISHED.encode(&" ".repeat(longest)).len(), 1);
+}

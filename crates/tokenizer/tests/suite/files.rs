@@ -304,6 +304,14 @@ fn names_the_file_and_the_key_of_what_cannot_be_read() {
     );
     std::fs::write(&path, SMALL.to_string()).expect("writes");
     assert_eq!(Tokenizer::from_file(&path).expect("loads").vocab_len(), 300);
+    std::fs::write(&path, "{}").expect("writes");
+    let error = Tokenizer::from_file(&path).expect_err("holds nothing");
+    assert!(
+        error.to_string().contains(&*path.to_string_lossy()),
+        "{error}"
+    );
+    let why = error.source().expect("there is a reason").to_string();
+    assert!(why.contains("version: expected"), "{why}");
     for broken in ["", "[]", "{", "{\"version\": 1", "\u{0}"] {
         assert!(
             Tokenizer::from_bytes(broken.as_bytes()).is_err(),

@@ -142,7 +142,7 @@ fn a_header_without_message_is_read_as_far_as_it_is_one() {
             &["MISSING_MESSAGE"],
         );
     };
-    check_first("I  refuse. <|end|>", "assistant \"I  refuse.\"");
+    check_first("I  refuse. <|end|>", "assistant \"I  refuse. \"");
     check_first(
         "<|channel|>analysis I  refuse<|end|>",
         "assistant analysis \"I  refuse\"",
@@ -198,11 +198,67 @@ fn a_text_too_long_for_a_header_streams_as_content() {
 
 #[test]
 fn a_word_at_the_end_of_a_header_that_is_too_long_stays_whole() {
+    let word = "x".repeat(300);
     check(
-        "<|channel|>final a b c d e f g<|constrain|>kelp",
-        &["assistant final (<|constrain|>) \"a b c d e f g kelp\""],
+        &format!("<|channel|>final to={word}"),
+        &[&format!("assistant final \"to={word}\"")],
         &["MISSING_MESSAGE"],
     );
+    check(
+        &format!("<|channel|>{word}"),
+        &[&format!("assistant \"{word}\"")],
+        &["MISSING_MESSAGE", "EMPTY_CHANNEL"],
+    );
+}
+
+#[test]
+fn a_loop_of_markers_is_no_header() {
+    for (marker, rest) in [
+        ("<|channel|>", "assistant"),
+        ("<|constrain|>", "assistant (<|constrain|>)"),
+    ] {
+        let mut parser = HARMONY.parser(Some(Role::Assistant));
+        let tokens = HARMONY.tokenizer().encode_with_special(&marker.repeat(20));
+        let first = tokens
+            .iter()
+            .position(|&token| !parser.push(token).is_empty());
+        assert_eq!(first, Some(8), "the ninth marker is one too many");
+        let parsed = read(&marker.repeat(20));
+        let expected = format!("{rest} {:?}", marker.repeat(12));
+        assert_eq!(show(&parsed.messages[0]), expected);
+    }
+}
+
+#[test]
+fn text_without_a_header_keeps_all_its_blanks() {
+    let alone = |text: &str| {
+        let shown = format!("assistant {text:?}");
+        check(
+            &format!("{text}<|return|>"),
+            &[&shown],
+            &["MISSING_MESSAGE"],
+        );
+        check(text, &[&shown], &["MISSING_MESSAGE"]);
+    };
+    alone("    return x\n");
+    alone("\n\n- a\n\n- b\n\n");
+    alone(" a\n\n<|channel|>\n\nb ");
+    alone("a\n\n<|endoftext|>\n\nb");
+    alone("\n <|endoftext|>");
+    alone("to= 5");
+    // A single blank divides a text from its header.
+    let headed = |text: &str, shown: &str| {
+        check(
+            &format!("<|channel|>final{text}<|end|>"),
+            &[&format!("assistant final {shown:?}")],
+            &["MISSING_MESSAGE"],
+        );
+    };
+    headed(" \n  x\n", "\n  x\n");
+    headed("\n  x", "\n  x");
+    headed("  x", " x");
+    headed(" x<|channel|>analysis  y", "x<|channel|>analysis  y");
+    headed(" \n", "");
 }
 
 #[test]
@@ -210,6 +266,16 @@ fn too_many_words_go_before_the_content() {
     check(
         "<|channel|>final a b c<|message|>x<|end|>",
         &["assistant final \"a b c x\""],
+        &["EXTRA_WORDS"],
+    );
+    check(
+        "a\n\n<|channel|>final b  c\n<|message|>x<|end|>",
+        &["assistant final \"a\\n\\n b  c\\nx\""],
+        &["EXTRA_WORDS"],
+    );
+    check(
+        "    a b<|channel|>final<|constrain|>c <|message|> x<|end|>",
+        &["assistant final (<|constrain|>c) \"    a b  x\""],
         &["EXTRA_WORDS"],
     );
     check(
@@ -329,9 +395,30 @@ fn the_end_within_a_header_shows_what_it_holds() {
         &["assistant \"I refuse\""],
         &["MISSING_MESSAGE"],
     );
+}
+
+#[test]
+fn a_call_is_never_made_of_a_header_in_which_the_tokens_end() {
+    for header in [
+        "<|channel|>commentary to=functions.delete",
+        "<|channel|>commentary to=functions.delete ",
+        "<|channel|>commentary to=functions.delete <|constrain|>json",
+        " to=functions.delete<|channel|>comm",
+        "<|channel|>commentary to=",
+    ] {
+        check(header, &[], &["CUT_HEADER"]);
+        let text = header.to_owned();
+        assert_eq!(read(header).warnings, [Warning::CutHeader { text }]);
+    }
     check(
-        "<|channel|>commentary to=functions.f",
-        &["assistant commentary >functions.f \"\""],
+        "<|channel|>commentary to=functions.delete <|constrain|>json {\"a\"",
+        &["assistant commentary \"to=functions.delete <|constrain|>json {\\\"a\\\"\""],
+        &["MISSING_MESSAGE"],
+    );
+    // A token that ends the message ends the name, too.
+    check(
+        "<|channel|>commentary to=functions.delete<|call|>",
+        &["assistant commentary >functions.delete \"\""],
         &["MISSING_MESSAGE"],
     );
 }

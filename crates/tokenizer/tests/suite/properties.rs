@@ -92,6 +92,50 @@ fn shown(parsed: &Parsed) -> String {
     out
 }
 
+/// All texts in order: those of messages, and those of headers that were cut off.
+fn texts(parsed: &Parsed) -> String {
+    let mut out = String::new();
+    for content in parsed.messages.iter().flat_map(|message| &message.content) {
+        let Content::Text(text) = content else {
+            panic!("only texts are parsed")
+        };
+        out += text;
+    }
+    for warning in &parsed.warnings {
+        if let Warning::CutHeader { text } = warning {
+            out += text;
+        }
+    }
+    out
+}
+
+/// Words, line ends and indents, and control tokens that do not make a header complete.
+fn fragment() -> impl Strategy<Value = &'static str> {
+    proptest::sample::select(vec![
+        "assistant",
+        "user",
+        "final",
+        "analysis",
+        "to=f",
+        "to=",
+        "x",
+        "é",
+        "return",
+        "<",
+        " ",
+        "    ",
+        "\n",
+        "\n\n",
+        "\t",
+        "<|channel|>",
+        "<|constrain|>",
+        "<|endoftext|>",
+        "<|start|>",
+        "<|end|>",
+        "<|return|>",
+    ])
+}
+
 /// Counts the characters that carry text: no blanks, nor what `to=` and U+FFFD are made of.
 fn count(text: &str) -> HashMap<char, usize> {
     let mut counts = HashMap::new();
@@ -129,6 +173,57 @@ proptest! {
             let got = shown.get(&c).copied().unwrap_or(0) + slack;
             assert!(got >= n, "{n} of {c:?} went in, {got} came out: {parsed:?}");
         }
+    }
+
+    #[test]
+    fn texts_come_in_order_and_nothing_is_added(tokens in vec(token(), 0..60), role in start()) {
+        let said = String::from_utf8_lossy(&PUBLISHED.decode(&tokens)).into_owned();
+        let mut said = said.chars();
+        // Between words that stood apart, and before a content, a blank may be added.
+        let carries = |c: &char| *c != ' ' && *c != '\u{fffd}';
+        let parsed = HARMONY.parse(&tokens, role);
+        for c in texts(&parsed).chars().filter(carries) {
+            assert!(said.any(|other| other == c), "{c:?} is out of order: {parsed:?}");
+        }
+    }
+
+    #[test]
+    fn text_outside_of_a_complete_header_is_kept_exactly(fragments in vec(fragment(), 0..30)) {
+        let mut parser = HARMONY.parser(Some(Role::Assistant));
+        let tokens = PUBLISHED.encode_with_special(&fragments.concat());
+        let (mut said, mut start, mut text) = (String::new(), 0, String::new());
+        let mut check = |said: &str, start: usize, events: Vec<Event>| {
+            for event in events {
+                match event {
+                    Event::Text(delta) => text += &delta,
+                    Event::MessageDone(_) => {
+                        // A message is what was said since its beginning, without its header.
+                        let header = said[start..].strip_suffix(&text).expect("as it was said");
+                        let words = header.strip_suffix(' ').unwrap_or(header);
+                        assert!(
+                            text.is_empty()
+                                || header.is_empty()
+                                || !words.is_empty() && !words.ends_with([' ', '\n', '\t']),
+                            "lost the end of {header:?}, before {text:?}",
+                        );
+                        assert!(!text.is_empty() || !said[start..].trim().is_empty());
+                        text.clear();
+                    }
+                    Event::MessageStarted(_) | Event::Warning(_) => {}
+                }
+            }
+        };
+        for token in tokens {
+            let in_content = parser.header().is_some();
+            check(&said, start, parser.push(token));
+            said += std::str::from_utf8(PUBLISHED.token_bytes(token).unwrap()).unwrap();
+            let harmony = HARMONY.tokens();
+            let ends = [harmony.end, harmony.return_].contains(&token);
+            if ends || token == harmony.start && !in_content {
+                start = said.len();
+            }
+        }
+        check(&said, start, parser.finish());
     }
 
     #[test]

@@ -103,31 +103,19 @@ fn prompts_have_the_ids_of_openai_harmony() {
 }
 
 #[test]
-fn the_default_system_message_and_the_built_in_tools_are_those_of_the_library() {
+fn the_default_system_message_is_that_of_the_library() {
     let cases = cases(include_str!("../data/harmony_render.json"));
-    let rendered = |name: &str| {
-        let case = cases
-            .iter()
-            .find(|case| case["name"] == name)
-            .expect("there is such a case");
-        ids(&case["ids"])
-    };
-    let prompt = |content: SystemContent| {
-        HARMONY
-            .render_prompt(&[Message::system(content)], PastReasoning::Drop)
-            .expect("renders")
-    };
-    assert_eq!(prompt(SystemContent::default()), rendered("system"));
-    for (name, tool) in [
-        ("system_browser", Namespace::browser()),
-        ("system_python", Namespace::python()),
-    ] {
-        let content = SystemContent {
-            tools: vec![tool],
-            ..SystemContent::default()
-        };
-        assert_eq!(prompt(content), rendered(name), "{name}");
-    }
+    let case = cases
+        .iter()
+        .find(|case| case["name"] == "system")
+        .expect("there is such a case");
+    let prompt = HARMONY
+        .render_prompt(
+            &[Message::system(SystemContent::default())],
+            PastReasoning::Drop,
+        )
+        .expect("renders");
+    assert_eq!(prompt, ids(&case["ids"]));
 }
 
 #[test]

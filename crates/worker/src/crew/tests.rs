@@ -1,111 +1,24 @@
 //! Ranks' threads: who keeps what, and what a panic comes to.
 
-use checkpoint::{Checkpoint, ModelName, RankWeights};
+use checkpoint::RankWeights;
 use exchange::local_group_at;
-use kernels::{
-    Attend, Combine, Embed, Experts, Linear, Reference, RmsNorm, Rotate, Route, StoreKv,
-};
-use spec::{BlockId, BlockRun, TokenId};
-use spec::{Epoch, Fence, KvPlan, Line, Open, Part, Placement, SequenceId, Slot, StepNumber, Term};
+use kernels::{ExchangeError, Moment, Phase, Reference};
+use model::ModelError;
+use spec::StepNumber;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::compute::{Hold, StepOrder};
+use crate::compute::{Hold, Outcome, StepOrder, blamed};
 use crate::convert::EpochPlan;
 use crate::load::{LoadGauge, load};
-
-/// The reference, but for a bug in one op.
-struct Broken;
-
-impl Backend for Broken {
-    fn numerics(&self) -> &str {
-        "broken-1"
-    }
-    fn embed(&self, args: Embed<'_>) {
-        Reference.embed(args);
-    }
-    fn rms_norm(&self, args: RmsNorm<'_>) {
-        Reference.rms_norm(args);
-    }
-    fn linear(&self, args: Linear<'_>) {
-        Reference.linear(args);
-    }
-    fn rotate(&self, args: Rotate<'_>) {
-        Reference.rotate(args);
-    }
-    fn store_kv(&self, args: StoreKv<'_>) {
-        Reference.store_kv(args);
-    }
-    fn attend(&self, _args: Attend<'_>) {
-        panic!("planted in attend");
-    }
-    fn route(&self, args: Route<'_>) {
-        Reference.route(args);
-    }
-    fn run_experts(&self, args: Experts<'_>) {
-        Reference.run_experts(args);
-    }
-    fn combine(&self, args: Combine<'_>) {
-        Reference.combine(args);
-    }
-}
-
-fn checkpoint() -> Checkpoint {
-    Checkpoint::named(&ModelName::parse("synth:tiny,layers=1").unwrap()).unwrap()
-}
-
-fn plan(own: Vec<Rank>) -> Arc<EpochPlan> {
-    let (layers, experts) = (1, checkpoint().geometry().num_experts);
-    Arc::new(EpochPlan {
-        fence: Fence {
-            term: Term(1),
-            epoch: Epoch(1),
-        },
-        placement: Arc::new(Placement::even(layers, experts, own.len())),
-        own,
-        peers: Vec::new(),
-        kv: KvPlan {
-            block_size: 16,
-            full_blocks: 1,
-            window_blocks: 1,
-            num_slots: 1,
-        },
-        max_step_rows: 16,
-    })
-}
+use crate::testing::{Odd, checkpoint, part, plan};
 
 fn weights(plan: &EpochPlan) -> Vec<Arc<RankWeights>> {
-    let (gauge, alive) = (LoadGauge::default(), CancellationToken::new());
-    let watch = (&gauge, &alive);
-    load(&checkpoint(), &plan.placement, &plan.own, &[], 1, watch).unwrap()
-}
-
-/// One token of a new sequence.
-fn part() -> Part {
-    let blocks = BlockRun {
-        first: 0,
-        blocks: vec![BlockId(0)],
-    };
-    Part {
-        rank: Rank(0),
-        closes: Vec::new(),
-        opens: vec![Open {
-            slot: Slot(0),
-            sequence: SequenceId(1),
-            tokens: [TokenId(1)].into(),
-            prompt_len: 1,
-            sampling: Arc::default(),
-        }],
-        lines: vec![Line {
-            slot: Slot(0),
-            start: 0,
-            len: 1,
-            full: blocks.clone(),
-            window: blocks,
-            samples: true,
-            prompt_logprobs: false,
-        }],
-    }
+    let (gauge, stop) = (LoadGauge::default(), CancellationToken::new());
+    let watch = (&gauge, &stop);
+    let (weights, outcome) = load(&checkpoint(), plan, &[], 1, watch);
+    outcome.unwrap();
+    weights
 }
 
 async fn hold(contact: &Contact, plan: &Arc<EpochPlan>, weights: &Arc<RankWeights>) -> bool {
@@ -116,7 +29,6 @@ async fn hold(contact: &Contact, plan: &Arc<EpochPlan>, weights: &Arc<RankWeight
         .send(Order::Hold(Hold {
             plan,
             weights,
-            since: Fence::default(),
             reply,
         }))
         .await;
@@ -124,29 +36,38 @@ async fn hold(contact: &Contact, plan: &Arc<EpochPlan>, weights: &Arc<RankWeight
     held.await.unwrap().unwrap()
 }
 
-#[tokio::test]
-async fn a_panic_of_a_rank_is_told_with_its_rank_and_message() {
-    let (fatal, mut fatalities) = mpsc::unbounded_channel();
-    let mut crew = Crew::new(vec![Arc::new(Broken)], fatal);
-    let plan = plan(vec![Rank(0)]);
-    let contact = crew.assign(&plan.own).await.unwrap().remove(0);
-    hold(&contact, &plan, &weights(&plan)[0]).await;
+/// Lets a rank enter the epoch, alone, and begin a step; returns where its outcome comes.
+async fn begin(
+    contact: &Contact,
+    plan: &Arc<EpochPlan>,
+    alive: &CancellationToken,
+) -> mpsc::UnboundedReceiver<Outcome> {
     let exchange = Box::new(local_group_at(plan.fence, 1).remove(0));
     let enter = Order::Enter {
-        plan: Arc::clone(&plan),
+        plan: Arc::clone(plan),
         exchange,
     };
-    let (reply, mut outcomes) = mpsc::unbounded_channel();
-    let alive = CancellationToken::new();
+    let (reply, outcomes) = mpsc::unbounded_channel();
     let step = Order::Step(StepOrder {
         step: StepNumber(1),
         part: part(),
-        alive,
+        alive: alive.clone(),
         reply,
     });
     for order in [enter, step] {
         assert!(contact.orders.send(order).await.is_ok());
     }
+    outcomes
+}
+
+#[tokio::test]
+async fn a_panic_of_a_rank_is_told_with_its_rank_and_message() {
+    let (fatal, mut fatalities) = mpsc::unbounded_channel();
+    let mut crew = Crew::new(vec![Arc::new(Odd(|| panic!("planted in attend")))], fatal);
+    let plan = plan(vec![Rank(0)]);
+    let contact = crew.assign(&plan.own).await.unwrap().remove(0);
+    hold(&contact, &plan, &weights(&plan)[0]).await;
+    let mut outcomes = begin(&contact, &plan, &CancellationToken::new()).await;
     let error = fatalities.recv().await.unwrap();
     assert_eq!(
         error.to_string(),
@@ -157,6 +78,68 @@ async fn a_panic_of_a_rank_is_told_with_its_rank_and_message() {
         "the step must not be answered"
     );
     crew.dismiss().await;
+}
+
+#[tokio::test]
+async fn a_rank_gives_its_step_up_between_stages_once_the_epoch_is_over() {
+    let (fatal, mut fatalities) = mpsc::unbounded_channel();
+    let alive = CancellationToken::new();
+    let over = alive.clone();
+    let mut crew = Crew::new(vec![Arc::new(Odd(move || over.cancel()))], fatal);
+    let plan = plan(vec![Rank(0)]);
+    let contact = crew.assign(&plan.own).await.unwrap().remove(0);
+    hold(&contact, &plan, &weights(&plan)[0]).await;
+    // The epoch ends in the middle of attention; the exchange itself does not hear of it.
+    let outcome = begin(&contact, &plan, &alive).await.recv().await.unwrap();
+    let error = outcome.result.unwrap_err();
+    assert_eq!(blamed(&error, Rank(0)), None);
+    let aborted = ModelError::Exchange(ExchangeError::Aborted {
+        peer: Rank(0),
+        phase: Phase::Dispatch,
+        moment: Moment {
+            fence: plan.fence,
+            step: StepNumber(1),
+            layer: 0,
+        },
+    });
+    assert_eq!(error.to_string(), aborted.to_string());
+
+    // The rank goes on in the next epoch, with what it held.
+    assert!(hold(&contact, &plan, &weights(&plan)[0]).await);
+    let again = begin(&contact, &plan, &CancellationToken::new())
+        .await
+        .recv()
+        .await;
+    assert_eq!(again.unwrap().result.unwrap().lines[0].tokens.len(), 1);
+    assert!(fatalities.try_recv().is_err(), "nobody panicked");
+    crew.dismiss().await;
+}
+
+#[tokio::test]
+async fn a_rank_that_hangs_is_fatal_also_where_its_seat_is_taken_away() {
+    let (fatal, mut fatalities) = mpsc::unbounded_channel();
+    let (begun, mut hanging) = mpsc::unbounded_channel();
+    let backend = Odd(move || {
+        begun.send(()).ok();
+        loop {
+            std::thread::park();
+        }
+    });
+    let mut crew = Crew::new(vec![Arc::new(backend)], fatal);
+    let plan = plan(vec![Rank(0)]);
+    let contact = crew.assign(&plan.own).await.unwrap().remove(0);
+    hold(&contact, &plan, &weights(&plan)[0]).await;
+    let _outcomes = begin(&contact, &plan, &CancellationToken::new()).await;
+    hanging.recv().await.unwrap();
+    // From here on no thread does anything, so that the clock leaps to the limit.
+    tokio::time::pause();
+    let error = crew.assign(&[Rank(1)]).await.err().expect("rank 0 hangs");
+    assert!(
+        matches!(error, Error::RankHung { rank: Rank(0), .. }),
+        "{error}"
+    );
+    let told = fatalities.try_recv().unwrap();
+    assert_eq!(told.to_string(), error.to_string());
 }
 
 #[tokio::test]

@@ -1,7 +1,10 @@
 //! A worker that dies costs its peers one step, and nothing else.
 
+use std::time::Instant;
+
 use proto::internal::run_response::Message;
 use tonic::Code;
+use worker::limits::SHUTDOWN_GRACE;
 
 use crate::lead::{Sequence, advance, fence, parts, prepare, prepare_one, prepare_request, seat};
 use crate::process::Process;
@@ -107,8 +110,10 @@ async fn a_new_epoch_ends_the_run_of_the_one_before() {
     old.runs[0].until_waiting_for(1).await;
     let (mut group, _) = prepare(&mut members, fence(2, 1)).await;
     let ended = old.runs[0].answer().await;
-    let ended = ended.map(|message| matches!(message, Message::Failed(_)));
-    assert!(ended.is_ok_and(|failed| failed) || old.runs[0].answer().await.is_err());
+    assert!(
+        matches!(ended, Err(_) | Ok(Message::Failed(_))),
+        "{ended:?}"
+    );
     advance(&mut group, 1, &mut Sequence::several(2), true).await;
 }
 
@@ -149,12 +154,17 @@ async fn kv_is_kept_only_if_it_is_what_the_last_steps_left() {
     assert_eq!(kept_kv, [true]);
     let (_, kept_kv) = prepare(&mut members, fence(1, 4)).await;
     assert_eq!(kept_kv, [true]);
-    // In epoch 5 another worker may have held the rank; and a new lead knows none of it.
-    let (mut group, kept_kv) = prepare(&mut members, fence(1, 6)).await;
-    assert_eq!(kept_kv, [false]);
-    advance(&mut group, 1, &mut Sequence::several(1), true).await;
+    // Nor does an epoch that never came here: who held the rank in it is known to the lead.
+    let (_, kept_kv) = prepare(&mut members, fence(1, 9)).await;
+    assert_eq!(kept_kv, [true]);
+    // A new lead knows none of it, until steps of its own have run.
     let (_, kept_kv) = prepare(&mut members, fence(2, 1)).await;
     assert_eq!(kept_kv, [false]);
+    let (mut group, kept_kv) = prepare(&mut members, fence(2, 2)).await;
+    assert_eq!(kept_kv, [false]);
+    advance(&mut group, 1, &mut Sequence::several(1), true).await;
+    let (_, kept_kv) = prepare(&mut members, fence(2, 4)).await;
+    assert_eq!(kept_kv, [true]);
 }
 
 #[tokio::test]
@@ -174,4 +184,29 @@ async fn a_worker_ends_in_order_in_the_middle_of_a_step() {
         "{ended:?}"
     );
     a.ended().await.unwrap();
+}
+
+/// A worker ends while its peer and its lead stay, after so many steps.
+async fn ends_at_once_after(steps: u64) {
+    let (a, b) = (Process::alone("a", 1).await, Process::alone("b", 1).await);
+    let mut members = seat(&[&a, &b]).await;
+    let (mut group, _) = prepare(&mut members, fence(1, 1)).await;
+    let mut sequences = Sequence::several(2);
+    for step in 1..=steps {
+        advance(&mut group, step, &mut sequences, step == 1).await;
+    }
+    let since = Instant::now();
+    a.shutdown.cancel();
+    a.ended().await.unwrap();
+    let waited = since.elapsed();
+    assert!(
+        waited < SHUTDOWN_GRACE / 2,
+        "{waited:?} after {steps} steps"
+    );
+}
+
+#[tokio::test]
+async fn a_worker_ends_at_once_though_idle_peers_stay() {
+    ends_at_once_after(0).await;
+    ends_at_once_after(2).await;
 }

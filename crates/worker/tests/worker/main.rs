@@ -6,10 +6,13 @@
 )]
 
 mod coordinator;
+mod health;
 mod lead;
 mod process;
+mod relay;
 
 mod equality;
 mod faults;
+mod leads;
 mod membership;
 mod refusals;

@@ -2,10 +2,8 @@
 
 use proto::internal as wire;
 use tonic::Code;
-use tonic_health::pb::HealthCheckRequest;
-use tonic_health::pb::health_check_response::ServingStatus;
-use tonic_health::pb::health_client::HealthClient;
 
+use crate::health::Health;
 use crate::lead::{
     Run, Sequence, advance, fence, parts, prepare, prepare_one, prepare_request, seat,
 };
@@ -144,17 +142,33 @@ async fn steps_out_of_order_or_beyond_the_queue_are_refused() {
 #[tokio::test]
 async fn health_says_whether_an_epoch_is_ready() {
     let worker = Process::alone("a", 1).await;
-    let endpoint = tonic::transport::Endpoint::from_shared(worker.address.clone()).unwrap();
-    let mut health = HealthClient::new(endpoint.connect().await.unwrap());
-    let mut status = async |service: &str| {
-        let request = HealthCheckRequest {
-            service: service.into(),
-        };
-        health.check(request).await.unwrap().into_inner().status()
-    };
-    let step_service = "conclave.internal.v1.StepService";
-    assert_eq!(status("").await, ServingStatus::Serving);
-    assert_eq!(status(step_service).await, ServingStatus::NotServing);
+    let mut process = Health::watch_service(&worker, "").await;
+    process.until(true).await;
+    let mut health = Health::watch(&worker).await;
+    health.until(false).await;
     prepare(&mut seat(&[&worker]).await, fence(1, 1)).await;
-    assert_eq!(status(step_service).await, ServingStatus::Serving);
+    health.until(true).await;
+}
+
+#[tokio::test]
+async fn streams_without_a_step_are_few_and_end_with_the_epoch() {
+    let worker = Process::alone("a", 1).await;
+    let mut members = seat(&[&worker]).await;
+    let (group, _) = prepare(&mut members, fence(1, 1)).await;
+    let mut waiting = group.runs;
+    while waiting.len() < worker::limits::MAX_RUNS_WITHOUT_STEP {
+        waiting.push(Run::open(&mut members[0]).await);
+    }
+    let (_requests, stream) = tokio::sync::mpsc::channel(1);
+    let stream = tokio_stream::wrappers::ReceiverStream::new(stream);
+    let refused = members[0].client.run(stream).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+
+    let request = prepare_request(&members, 0, fence(1, 2));
+    prepare_one(&mut members[0], request).await.unwrap();
+    for mut run in waiting {
+        assert_eq!(run.answer().await.unwrap_err().code(), Code::Aborted);
+    }
+    let (mut group, _) = prepare(&mut members, fence(1, 3)).await;
+    advance(&mut group, 1, &mut Sequence::several(1), true).await;
 }

@@ -1,57 +1,67 @@
 //! A chat request's conversation: checked, and laid out as Harmony's messages.
 
+mod functions;
 mod message;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::mem;
 
+use prost::Message as _;
 use proto::v1;
 use spec::TokenId;
 use tokenizer::harmony::{
-    DeveloperContent, Effort, Function, Harmony, Message, Namespace, PastReasoning, Role, Schema,
+    DeveloperContent, Effort, Function, Harmony, Message, Namespace, PastReasoning, Role,
     SystemContent,
 };
 
+use self::functions::functions;
 use self::message::Given;
 use super::{Common, known};
 use crate::front::error::Error;
 use crate::front::limits;
 
-/// A conversation that can be rendered.
+/// The conversation of a request, as it came: what Chat does not have in common with Generate.
 #[derive(Debug)]
 pub(in crate::front) struct Conversation {
-    messages: Vec<Message>,
-    /// Length of all its text.
-    pub(in crate::front) bytes: usize,
+    request: v1::ChatRequest,
+}
+
+/// Splits a request into its conversation and the parameters that Chat has in common with Generate.
+pub(in crate::front) fn split(mut request: v1::ChatRequest) -> (Conversation, Common) {
+    let common = Common {
+        model: mem::take(&mut request.model),
+        request_id: mem::take(&mut request.request_id),
+        sampling: request.sampling.take(),
+        stop: request.stop.take(),
+        constraint: request.constraint.take(),
+        logprobs: request.logprobs.take(),
+        stream: request.stream.take(),
+        scheduling: request.scheduling.take(),
+        labels: mem::take(&mut request.labels),
+    };
+    (Conversation { request }, common)
 }
 
 impl Conversation {
-    /// Renders the prompt.
+    /// Returns how much there is to check and to render, as [`limits::INLINE_BYTES`] counts it.
+    pub(in crate::front) fn bytes(&self) -> usize {
+        let items = self.request.messages.len() + self.request.tools.len();
+        self.request.encoded_len() + limits::ITEM_BYTES * items
+    }
+
+    /// Checks the conversation and renders the prompt.
     ///
     /// # Errors
     ///
-    /// None that the checks before have left.
-    pub(in crate::front) fn render(&self, harmony: &Harmony) -> Result<Vec<TokenId>, Error> {
-        let prompt = harmony.render_prompt(&self.messages, PastReasoning::Drop);
+    /// The first field at fault.
+    pub(in crate::front) fn render(self, harmony: &Harmony) -> Result<Vec<TokenId>, Error> {
+        let messages = messages(self.request)?;
+        let prompt = harmony.render_prompt(&messages, PastReasoning::Drop);
         prompt.map_err(|error| Error::field("messages", error.to_string()))
     }
 }
 
-/// Returns the parameters that Chat has in common with Generate.
-pub(in crate::front) fn common(request: v1::ChatRequest) -> Common {
-    Common {
-        model: request.model,
-        request_id: request.request_id,
-        sampling: request.sampling,
-        stop: request.stop,
-        constraint: request.constraint,
-        logprobs: request.logprobs,
-        stream: request.stream,
-        scheduling: request.scheduling,
-        labels: request.labels,
-    }
-}
-
-/// Takes the conversation out of a request.
+/// Lays a conversation out as Harmony's messages.
 ///
 /// The system message is always ours. Instructions, the system and developer messages at the
 /// beginning, and the functions become one developer message, as the model was trained with.
@@ -59,8 +69,8 @@ pub(in crate::front) fn common(request: v1::ChatRequest) -> Common {
 /// # Errors
 ///
 /// The first field at fault.
-pub(in crate::front) fn conversation(request: &mut v1::ChatRequest) -> Result<Conversation, Error> {
-    let given = std::mem::take(&mut request.messages);
+fn messages(request: v1::ChatRequest) -> Result<Vec<Message>, Error> {
+    let given = request.messages;
     if given.is_empty() || given.len() > limits::MAX_MESSAGES {
         let why = format!(
             "{} are given, not 1 to {}",
@@ -69,20 +79,12 @@ pub(in crate::front) fn conversation(request: &mut v1::ChatRequest) -> Result<Co
         );
         return Err(Error::field("messages", why));
     }
-    let tools = std::mem::take(&mut request.tools);
-    let tools_bytes = tools
-        .iter()
-        .map(|tool| tool.description.len() + tool.parameters_json.len());
-    let bytes = tools_bytes
-        .chain(given.iter().map(|message| message.text.len()))
-        .sum::<usize>()
-        + request.instructions.len();
-    let mut functions = functions(tools)?;
+    let mut functions = functions(request.tools)?;
     if !may_call(request.tool_choice.as_ref())? {
         functions.clear();
     }
     let system = system(request.reasoning_effort, &request.conversation_date)?;
-    let mut instructions = vec![std::mem::take(&mut request.instructions)];
+    let mut instructions = vec![request.instructions];
     let mut calls = HashMap::new();
     let mut rest = Vec::new();
     for (index, message) in given.into_iter().enumerate() {
@@ -102,7 +104,7 @@ pub(in crate::front) fn conversation(request: &mut v1::ChatRequest) -> Result<Co
     let mut messages = vec![Message::system(system)];
     messages.extend(developer(instructions, functions));
     messages.extend(rest.into_iter().map(as_developer));
-    Ok(Conversation { messages, bytes })
+    Ok(messages)
 }
 
 fn plain_text(message: Message) -> String {
@@ -187,44 +189,36 @@ fn may_call(choice: Option<&v1::ToolChoice>) -> Result<bool, Error> {
     }
 }
 
-fn functions(tools: Vec<v1::FunctionTool>) -> Result<Vec<Function>, Error> {
-    if tools.len() > limits::MAX_TOOLS {
-        return Err(Error::field(
-            "tools",
-            format!("at most {} are taken", limits::MAX_TOOLS),
-        ));
-    }
-    let mut names = HashSet::new();
-    let check = |(index, tool): (usize, v1::FunctionTool)| {
-        let field = |name: &str| format!("tools[{index}].{name}");
-        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
-        if !(1..=64).contains(&tool.name.len()) || !tool.name.bytes().all(is_name) {
-            let why = "must be 1 to 64 letters, digits, '_' or '-'";
-            return Err(Error::field(field("name"), why));
-        }
-        if !names.insert(tool.name.clone()) {
-            return Err(Error::field(
-                field("name"),
-                format!("{} is given twice", tool.name),
-            ));
-        }
-        if tool.strict {
-            let why = "arguments cannot be constrained yet";
-            return Err(Error::unsupported(field("strict"), why));
-        }
-        let parameters = match tool.parameters_json.as_str() {
-            "" => None,
-            json => Some(Schema::parse(json).map_err(|error| {
-                let cause = std::error::Error::source(&error).map(ToString::to_string);
-                let why = cause.map_or(error.to_string(), |cause| format!("{error}: {cause}"));
-                Error::field(field("parameters_json"), why)
-            })?),
+#[cfg(test)]
+mod tests {
+    use proto::v1;
+
+    use super::split;
+    use crate::front::limits;
+
+    fn bytes(message: v1::Message, count: usize) -> usize {
+        let request = v1::ChatRequest {
+            messages: vec![message; count],
+            ..Default::default()
         };
-        Ok(Function {
-            name: tool.name,
-            description: tool.description,
-            parameters,
-        })
-    };
-    tools.into_iter().enumerate().map(check).collect()
+        split(request).0.bytes()
+    }
+
+    #[test]
+    fn a_conversation_is_long_by_its_headers_too() {
+        let short = v1::Message {
+            text: "Hi".into(),
+            ..Default::default()
+        };
+        assert!(bytes(short.clone(), 2) <= limits::INLINE_BYTES);
+        assert!(bytes(short, 100) > limits::INLINE_BYTES);
+        let word = || "x".repeat(limits::MAX_NAME_BYTES);
+        let headed = v1::Message {
+            name: word(),
+            recipient: word(),
+            content_type: word(),
+            ..Default::default()
+        };
+        assert!(bytes(headed, 6) > limits::INLINE_BYTES);
+    }
 }

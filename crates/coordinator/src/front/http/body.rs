@@ -1,15 +1,39 @@
 //! The fields of a JSON body, each read by itself so that an error can name it.
 //!
-//! Values are kept as text until they are asked for: a body costs no more memory than it has bytes.
+//! Values are kept as text until they are asked for, and lists are read no further than their limits
+//! ([`super::list`]): so a body costs a few times its own bytes at most.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
+use axum::extract::{FromRequest as _, Request};
+use axum::http::StatusCode;
+use bytes::Bytes;
 use serde::Deserializer as _;
 use serde::de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::error::HttpError;
 use crate::front::error::Error;
+use crate::front::limits;
+
+/// Reads the body of a request, whole.
+///
+/// # Errors
+///
+/// [`HttpError::Body`] if it is too long, takes longer than this, or breaks off.
+pub(super) async fn read(request: Request, time: Duration) -> Result<Bytes, HttpError> {
+    match tokio::time::timeout(time, Bytes::from_request(request, &())).await {
+        Ok(body) => body.map_err(|rejection| HttpError::Body {
+            status: rejection.status(),
+            why: rejection.body_text(),
+        }),
+        Err(_) => Err(HttpError::Body {
+            status: StatusCode::REQUEST_TIMEOUT,
+            why: format!("it did not come within {time:?}"),
+        }),
+    }
+}
 
 /// The fields of a body that have a meaning; others are skipped, as OpenAI's API does.
 #[derive(Debug)]
@@ -18,20 +42,20 @@ pub(super) struct Body<'a> {
 }
 
 impl<'a> Body<'a> {
-    /// Splits a body into the fields of these names.
+    /// Splits a body into its fields; `known` gives the names of those that have a meaning.
     ///
     /// # Errors
     ///
     /// [`HttpError::NotJson`].
     pub(super) fn parse(
         bytes: &'a [u8],
-        names: &'static [&'static str],
+        known: impl Fn(&str) -> Option<&'static str>,
     ) -> Result<Self, HttpError> {
         let mut json = serde_json::Deserializer::from_slice(bytes);
-        let fields = json.deserialize_map(Fields { names });
+        let fields = json.deserialize_map(Fields { known });
         let fields = fields.and_then(|fields| json.end().map(|()| fields));
         let fields = fields.map_err(|error| HttpError::NotJson {
-            why: error.to_string(),
+            why: clipped(&error.to_string()).to_owned(),
         })?;
         Ok(Self { fields })
     }
@@ -73,19 +97,27 @@ impl<'a> Body<'a> {
 ///
 /// [`Error::Field`] with this name.
 pub(super) fn value<T: DeserializeOwned>(name: &str, json: &str) -> Result<T, Error> {
-    serde_json::from_str(json).map_err(|error| {
-        let why = error.to_string();
-        // The place counts from the value's beginning, which a client does not see.
-        let why = why.split(" at line ").next().unwrap_or_default();
-        Error::field(name, why)
-    })
+    serde_json::from_str(json).map_err(|error| Error::field(name, why(&error)))
 }
 
-struct Fields {
-    names: &'static [&'static str],
+/// Returns what is wrong with a value.
+pub(super) fn why(error: &serde_json::Error) -> String {
+    let why = error.to_string();
+    // The place counts from the value's beginning, which a client does not see.
+    let why = why.rsplit_once(" at line ").map_or(&*why, |(why, _)| why);
+    clipped(why).to_owned()
 }
 
-impl<'de> Visitor<'de> for Fields {
+/// Returns the beginning of a message that may repeat a client's text of any length.
+pub(super) fn clipped(message: &str) -> &str {
+    &message[..message.floor_char_boundary(limits::MAX_ECHO_BYTES)]
+}
+
+struct Fields<Known> {
+    known: Known,
+}
+
+impl<'de, Known: Fn(&str) -> Option<&'static str>> Visitor<'de> for Fields<Known> {
     type Value = Vec<(&'static str, &'de RawValue)>;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -95,11 +127,11 @@ impl<'de> Visitor<'de> for Fields {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut fields: Self::Value = Vec::new();
         while let Some(Key(key)) = map.next_key()? {
-            let Some(name) = self.names.iter().find(|name| **name == key) else {
+            let Some(name) = (self.known)(&key) else {
                 map.next_value::<IgnoredAny>()?;
                 continue;
             };
-            if fields.iter().any(|(field, _)| field == name) {
+            if fields.iter().any(|(field, _)| *field == name) {
                 return Err(A::Error::custom(format_args!("{name} is given twice")));
             }
             fields.push((name, map.next_value()?));
@@ -117,23 +149,35 @@ struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 mod tests {
     use super::Body;
 
-    const NAMES: &[&str] = &["a", "b"];
+    fn parse(body: &[u8]) -> Result<Body<'_>, super::HttpError> {
+        Body::parse(body, |key| ["a", "b"].into_iter().find(|name| *name == key))
+    }
 
     #[test]
     fn reads_known_fields_and_skips_others() {
-        let body = Body::parse(br#"{"x": [1, {}], "a": 3, "b": null}"#, NAMES).unwrap();
+        let body = parse(br#"{"x": [1, {}], "a": 3, "b": null}"#).unwrap();
         assert_eq!(body.read::<u32>("a").unwrap(), Some(3));
         assert_eq!(body.read::<u32>("b").unwrap(), None);
     }
 
     #[test]
     fn an_error_names_the_field() {
-        let body = Body::parse(br#"{"a": "3"}"#, NAMES).unwrap();
+        let body = parse(br#"{"a": "3"}"#).unwrap();
         let error = body.read::<u32>("a").unwrap_err();
         assert_eq!(
             error.to_string(),
             "a: invalid type: string \"3\", expected u32"
         );
+    }
+
+    #[test]
+    fn an_error_repeats_little_of_the_body() {
+        let long = "x".repeat(1 << 20);
+        let json = format!(r#"{{"a": "{long}"}}"#);
+        let body = parse(json.as_bytes()).unwrap();
+        assert!(body.read::<u32>("a").unwrap_err().to_string().len() < 1000);
+        let json = format!(r#""{long}""#);
+        assert!(parse(json.as_bytes()).unwrap_err().to_string().len() < 1000);
     }
 
     #[test]
@@ -148,15 +192,15 @@ mod tests {
             r#"{"a": 1, "a": 2}"#,
             "{\"a\": NaN}",
         ] {
-            assert!(Body::parse(body.as_bytes(), NAMES).is_err(), "{body}");
+            assert!(parse(body.as_bytes()).is_err(), "{body}");
         }
     }
 
     #[test]
     fn a_deep_body_is_an_error_and_no_overflow() {
         let body = format!("{{\"a\": {}", "[".repeat(1 << 20));
-        assert!(Body::parse(body.as_bytes(), NAMES).is_err());
+        assert!(parse(body.as_bytes()).is_err());
         let body = format!("{{\"x\": {}", "[".repeat(1 << 20));
-        assert!(Body::parse(body.as_bytes(), NAMES).is_err());
+        assert!(parse(body.as_bytes()).is_err());
     }
 }

@@ -7,16 +7,15 @@ mod ask;
 mod shape;
 mod text;
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body as HttpBody;
-use axum::extract::State;
-use axum::extract::rejection::BytesRejection;
+use axum::extract::{Request, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use proto::v1::FinishReason;
 use serde::Serialize;
 use tokio::time::Instant;
 use tokio_stream::{StreamExt as _, StreamMap};
@@ -24,40 +23,42 @@ use tokio_stream::{StreamExt as _, StreamMap};
 use self::ask::Ask;
 use self::shape::{Choice, Completion, Usage};
 use self::text::ChoiceText;
+use super::body;
 use super::error::HttpError;
 use crate::front::error::Error;
 use crate::front::generation::Clock;
 use crate::front::output::raw::Chunk;
 use crate::front::replies::{self, Replies};
-use crate::front::stream::Said;
+use crate::front::stream::{OutputStream, Said};
 use crate::front::{Shared, generate};
 
 /// All sequences of a request, by the index of their choice.
 struct Choices {
     replies: StreamMap<usize, Replies<Said<Chunk>>>,
     texts: Vec<ChoiceText>,
+    /// Choices of each prompt.
+    per_prompt: usize,
     usage: Usage,
 }
 
 /// Serves one request.
 pub(super) async fn create(
     State(shared): State<Arc<Shared>>,
-    body: Result<Bytes, BytesRejection>,
+    request: Request,
 ) -> Result<Response, HttpError> {
     let clock = Clock {
         arrived: Instant::now(),
         deadline: None,
     };
-    let body = body.map_err(|rejection| HttpError::Body {
-        status: rejection.status(),
-        why: rejection.body_text(),
-    })?;
-    let ask = Ask::read(&body)?;
-    drop(body);
-    let envelope = Completion::new(&shared.model);
-    let choices = Choices::start(&shared, &ask, &envelope.id, clock).await?;
+    let body = body::read(request, shared.config.body_time).await?;
+    let max_context = shared.model.max_context as usize;
+    let bytes = body.len();
+    let read = move || Ask::read(&body, max_context);
+    let mut ask = shared.compute(bytes, read).await??;
+    let envelope = Completion::new(&shared.model, ask.include_usage);
+    let choices = Choices::start(&shared, &mut ask, &envelope.id, clock).await?;
     if ask.stream {
-        return Ok(events(&shared, clock, envelope, choices, ask.include_usage));
+        return Ok(events(&shared, envelope, choices, ask.include_usage));
     }
     let completion = choices.whole(&envelope).await?;
     Ok(Json(completion).into_response())
@@ -67,33 +68,25 @@ impl Choices {
     /// Checks all sequences, then enters them at the lead; all or none.
     async fn start(
         shared: &Arc<Shared>,
-        ask: &Ask,
+        ask: &mut Ask,
         id: &str,
         clock: Clock,
     ) -> Result<Self, HttpError> {
         let requests = ask.requests(shared, id).await?;
         let mut texts = Vec::new();
         let mut replies = StreamMap::new();
-        let mut usage = Usage::default();
         for (index, request) in requests.into_iter().enumerate() {
-            // The choices of one prompt share it.
-            if request.sampling.choice == 0 {
-                usage.add_prompt(request.prompt.len());
-            }
             texts.push(ChoiceText::new(shared, &request, ask.echo));
-            let mut stream = generate::follow(shared, request, clock).await?;
-            let events = replies::serve(shared, clock, |client| async move {
-                while let Some(event) = stream.next().await? {
-                    client.send(event).await?;
-                }
-                Ok(())
-            });
+            let output = generate::output(shared, &request);
+            let stream = OutputStream::start(shared, request, output, clock).await?;
+            let events = replies::serve(shared, |client| stream.send_all(client, |_, said| said));
             replies.insert(index, events);
         }
         Ok(Self {
             replies,
             texts,
-            usage,
+            per_prompt: ask.choices(),
+            usage: Usage::default(),
         })
     }
 
@@ -106,12 +99,20 @@ impl Choices {
     }
 
     /// Waits for more of any choice; `None` after the last. An empty piece is a sign of life.
+    ///
+    /// OpenAI's API has no reason for a choice that somebody cancelled: it is an error here.
     async fn next(&mut self) -> Result<Option<Option<Choice>>, Error> {
         let Some((index, event)) = self.replies.next().await else {
             return Ok(None);
         };
         let event = event?;
         if let Said::Finished(ending) = &event {
+            if ending.reason == FinishReason::Cancelled {
+                return Err(Error::Cancelled);
+            }
+            if index.is_multiple_of(self.per_prompt) {
+                self.usage.add_prompt(&ending.usage);
+            }
             self.usage.add_output(&ending.usage);
         }
         Ok(Some(self.texts[index].take(index, event)))
@@ -134,15 +135,15 @@ impl Choices {
 
 /// Returns the response as server-sent events.
 ///
-/// An error after the beginning is an event with OpenAI's error object, and no `[DONE]` follows.
+/// An error of a choice is an event with OpenAI's error object, and no `[DONE]` follows. Where not
+/// even that can be sent, the connection breaks.
 fn events(
     shared: &Arc<Shared>,
-    clock: Clock,
     envelope: Completion,
     mut choices: Choices,
     include_usage: bool,
 ) -> Response {
-    let replies = replies::serve(shared, clock, |client| async move {
+    let replies = replies::serve(shared, |client| async move {
         let piece = |choice| envelope.with(vec![choice], None);
         for beginning in choices.beginnings() {
             client.send(event(&piece(beginning))).await?;
@@ -162,13 +163,11 @@ fn events(
         }
         client.send(Bytes::from_static(b"data: [DONE]\n\n")).await
     });
-    // What ends the task early is the client's own doing; then there is nobody to tell.
-    let bytes = replies.filter_map(Result::ok).map(Ok::<_, Infallible>);
     let headers = [
         (header::CONTENT_TYPE, "text/event-stream"),
         (header::CACHE_CONTROL, "no-cache"),
     ];
-    (headers, HttpBody::from_stream(bytes)).into_response()
+    (headers, HttpBody::from_stream(replies)).into_response()
 }
 
 fn event(body: &impl Serialize) -> Bytes {

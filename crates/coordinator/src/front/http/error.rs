@@ -14,6 +14,9 @@ pub(super) enum HttpError {
     /// As by gRPC.
     #[error(transparent)]
     Refused(#[from] Error),
+    /// The path holds no text.
+    #[error("the path cannot be read: {why}")]
+    Path { why: String },
     /// The body cannot be read.
     #[error("the body cannot be read: {why}")]
     Body { status: StatusCode, why: String },
@@ -48,7 +51,7 @@ impl HttpError {
         match self {
             Self::Refused(error) => status(error.code()),
             Self::Body { status, .. } => *status,
-            Self::NotJson { .. } => StatusCode::BAD_REQUEST,
+            Self::Path { .. } | Self::NotJson { .. } => StatusCode::BAD_REQUEST,
             Self::UnknownPath { .. } => StatusCode::NOT_FOUND,
             Self::WrongMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
         }
@@ -66,6 +69,7 @@ impl HttpError {
                 error.at_field().map(str::to_owned),
                 error.reason().to_ascii_lowercase(),
             ),
+            Self::Path { .. } => (None, "path_unreadable".to_owned()),
             Self::Body { .. } => (None, "body_unreadable".to_owned()),
             Self::NotJson { .. } => (None, "body_not_json".to_owned()),
             Self::UnknownPath { .. } => (None, "path_unknown".to_owned()),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use serde::Serialize;
 
@@ -37,9 +38,12 @@ pub(super) async fn list(State(shared): State<Arc<Shared>>) -> Json<ModelList> {
 /// Shows the model under one of its names.
 pub(super) async fn show(
     State(shared): State<Arc<Shared>>,
-    Path(name): Path<String>,
+    name: Result<Path<String>, PathRejection>,
 ) -> Result<Json<ModelObject>, HttpError> {
-    shared.model.check_name(&name)?;
+    let Path(name) = name.map_err(|rejection| HttpError::Path {
+        why: rejection.body_text(),
+    })?;
+    shared.model.check_name(&name, "model")?;
     Ok(Json(object(&shared, &name)))
 }
 

@@ -25,6 +25,8 @@ pub(in crate::front) struct ChatOutput {
     ends: Ends,
     show: Show,
     open: Option<OpenMessage>,
+    /// Whether the last message that was closed is a call.
+    ended_in_call: bool,
     next_index: u32,
     /// Tokens whose text has not come out of the parser yet.
     tokens: Vec<SampledToken>,
@@ -54,6 +56,7 @@ impl ChatOutput {
             ends,
             show,
             open: None,
+            ended_in_call: false,
             next_index: 0,
             tokens: Vec::new(),
             ready: VecDeque::new(),
@@ -121,6 +124,7 @@ impl ChatOutput {
         }
         self.take_text();
         if let Some(open) = self.open.take() {
+            self.ended_in_call = open.is_call();
             let (message_index, message) = (open.index(), Some(open.into_message()));
             self.ready.push_back((
                 1,
@@ -188,8 +192,15 @@ impl Output for ChatOutput {
         self.stopped_by.as_deref()
     }
 
+    /// The recipient decides, and not the token: `<|call|>` after an answer calls nothing, and
+    /// `<|return|>` after a call still leaves the tool to be called. A token that the request stops
+    /// at says nothing about the turn.
     fn is_call(&self, token: TokenId) -> bool {
-        token == self.harmony.tokens().call
+        let in_call = self
+            .open
+            .as_ref()
+            .map_or(self.ended_in_call, OpenMessage::is_call);
+        in_call && self.ends.eos.contains(&token)
     }
 
     fn reasoning_tokens(&self) -> u32 {

@@ -67,7 +67,7 @@ impl Given {
         ];
         for (part, word) in words {
             short_text(word, &self.field(part))?;
-            if word.contains(|c: char| c.is_whitespace() || c == '<') {
+            if word.contains(|c: char| c.is_ascii_whitespace() || c == '<') {
                 let why = "must hold neither blanks nor '<'";
                 return Err(Error::field(self.field(part), why));
             }
@@ -109,6 +109,10 @@ impl Given {
         if let Some((part, _)) = parts.iter().find(|(_, is_set)| *is_set && !is_spoken) {
             let why = "is for assistant and tool messages only";
             return Err(Error::field(self.field(part), why));
+        }
+        if !message.name.is_empty() && matches!(role, Role::System | Role::Developer) {
+            let why = "is for user, assistant and tool messages only";
+            return Err(Error::field(self.field("name"), why));
         }
         let is_call = role == Role::Assistant && !message.tool_call_id.is_empty();
         if is_call && message.recipient.is_empty() {

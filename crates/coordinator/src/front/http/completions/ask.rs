@@ -1,13 +1,15 @@
 //! The body of `POST /v1/completions`, read and turned into the requests that Generate would make.
 
-use std::collections::HashMap;
+use std::mem;
 use std::sync::Arc;
 
 use proto::v1::{self, generate_request::Prompt};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
-use super::super::body::{Body, value};
+use super::super::body::{Body, clipped, value};
 use super::super::error::HttpError;
+use super::super::list::{list, map};
 use crate::front::error::Error;
 use crate::front::request::Request;
 use crate::front::{Shared, generate, limits};
@@ -39,7 +41,7 @@ const UNSUPPORTED: [(&str, &str); 17] = [
     ),
 ];
 
-/// All fields that have a meaning here.
+/// Fields that can be served.
 const NAMES: &[&str] = &[
     "model",
     "prompt",
@@ -64,24 +66,17 @@ const NAMES: &[&str] = &[
     "logit_bias",
     "cache_salt",
     "priority",
-    "suffix",
-    "messages",
-    "tools",
-    "response_format",
-    "structured_outputs",
-    "guided_json",
-    "guided_regex",
-    "guided_choice",
-    "guided_grammar",
-    "allowed_token_ids",
-    "bad_words",
-    "use_beam_search",
-    "min_tokens",
-    "prompt_embeds",
-    "prompt_logprobs",
-    "truncate_prompt_tokens",
-    "include_stop_str_in_output",
 ];
+
+/// Finds a field that has a meaning here, were it that it is refused.
+fn known(name: &str) -> Option<&'static str> {
+    let unsupported = UNSUPPORTED.iter().map(|(name, _)| name);
+    NAMES
+        .iter()
+        .chain(unsupported)
+        .find(|known| **known == name)
+        .copied()
+}
 
 /// What a body asks for.
 #[derive(Debug)]
@@ -104,17 +99,17 @@ struct StreamOptions {
 }
 
 impl Ask {
-    /// Reads a body.
+    /// Reads a body, for a model with this context.
     ///
     /// # Errors
     ///
     /// The first field at fault, by name.
-    pub(super) fn read(bytes: &[u8]) -> Result<Self, HttpError> {
-        let body = Body::parse(bytes, NAMES)?;
+    pub(super) fn read(bytes: &[u8], max_context: usize) -> Result<Self, HttpError> {
+        let body = Body::parse(bytes, known)?;
         for (name, why) in UNSUPPORTED {
             body.refuse(name, why)?;
         }
-        let (prompts, is_list) = prompts(body.raw("prompt"))?;
+        let (prompts, is_list) = prompts(body.raw("prompt"), max_context)?;
         let choices = choices(&body, prompts.len())?;
         let stream = body.read("stream")?.unwrap_or(false);
         let options: Option<StreamOptions> = body.read("stream_options")?;
@@ -149,25 +144,32 @@ impl Ask {
         })
     }
 
-    /// Checks all sequences, choice by choice within prompt by prompt.
+    /// Returns how many choices each prompt has.
+    pub(super) fn choices(&self) -> usize {
+        self.choices as usize
+    }
+
+    /// Takes the prompts and checks all sequences, choice by choice within prompt by prompt.
     ///
     /// # Errors
     ///
     /// As Generate's check, with the body's own field names.
     pub(super) async fn requests(
-        &self,
+        &mut self,
         shared: &Arc<Shared>,
         id: &str,
     ) -> Result<Vec<Request>, Error> {
         let mut requests = Vec::new();
-        for (index, prompt) in self.prompts.iter().enumerate() {
-            let request_id = match self.prompts.len() {
+        let prompts = mem::take(&mut self.prompts);
+        let num_prompts = prompts.len();
+        for (index, prompt) in prompts.into_iter().enumerate() {
+            let request_id = match num_prompts {
                 1 => id.to_owned(),
                 _ => format!("{id}-{index}"),
             };
             let request = v1::GenerateRequest {
                 request_id,
-                prompt: Some(prompt.clone()),
+                prompt: Some(prompt),
                 ..self.template.clone()
             };
             let checked = generate::check(shared, request).await;
@@ -175,7 +177,7 @@ impl Ask {
                 error.rename(|name| own_name(name, self.is_list.then_some(index)))
             })?;
             if !self.has_max_tokens {
-                checked.ends.max_tokens = checked.ends.max_tokens.min(DEFAULT_MAX_TOKENS);
+                checked.max_tokens = checked.max_tokens.min(DEFAULT_MAX_TOKENS);
             }
             requests.extend((0..self.choices).map(|choice| {
                 let mut request = checked.clone();
@@ -210,22 +212,27 @@ fn own_name(field: &str, prompt: Option<usize>) -> String {
     }
 }
 
-/// Reads the prompt: a text, a list of ids, or a list of either.
-fn prompts(json: Option<&str>) -> Result<(Vec<Prompt>, bool), Error> {
+/// Reads the prompt: a text, a list of ids, or a list of either. A list of ids has no more than the
+/// context.
+fn prompts(json: Option<&str>, max_context: usize) -> Result<(Vec<Prompt>, bool), Error> {
     let name = "prompt";
     let json = json.ok_or_else(|| Error::field(name, "must be given"))?;
-    let ids = |ids| Prompt::TokenIds(v1::TokenIds { ids });
+    let ids = |name: &str, json| {
+        let ids = list(name, json, max_context)?;
+        Ok(Prompt::TokenIds(v1::TokenIds { ids }))
+    };
     let inside = json.strip_prefix('[').map(str::trim_ascii_start);
     let prompts: Vec<Prompt> = match inside.and_then(|inside| inside.bytes().next()) {
-        Some(b'"') => value::<Vec<String>>(name, json)?
+        Some(b'"') => list(name, json, limits::MAX_CHOICES)?
             .into_iter()
             .map(Prompt::Text)
             .collect(),
-        Some(b'[') => value::<Vec<Vec<u32>>>(name, json)?
+        Some(b'[') => list::<&RawValue>(name, json, limits::MAX_CHOICES)?
             .into_iter()
-            .map(ids)
-            .collect(),
-        Some(_) => return Ok((vec![ids(value(name, json)?)], false)),
+            .enumerate()
+            .map(|(index, json)| ids(&format!("{name}[{index}]"), json.get()))
+            .collect::<Result<_, Error>>()?,
+        Some(_) => return Ok((vec![ids(name, json)?], false)),
         None => return Ok((vec![Prompt::Text(value(name, json)?)], false)),
     };
     Ok((prompts, true))
@@ -258,13 +265,14 @@ fn choices(body: &Body<'_>, num_prompts: usize) -> Result<u32, Error> {
 }
 
 fn sampling(body: &Body<'_>) -> Result<v1::SamplingParams, Error> {
-    let bias: HashMap<String, f32> = body.read("logit_bias")?.unwrap_or_default();
+    let bias = body.raw("logit_bias");
+    let bias = bias.map(|json| map("logit_bias", json, limits::MAX_LOGIT_BIAS));
     let token = |(token, bias): (String, f32)| match token.parse() {
         Ok(token) => Ok((token, bias)),
-        Err(_) => Err(Error::field(
-            "logit_bias",
-            format!("{token:?} is not a token id"),
-        )),
+        Err(_) => {
+            let why = format!("{:?} is not a token id", clipped(&token));
+            Err(Error::field("logit_bias", why))
+        }
     };
     // Below zero means what zero means: all of them.
     let top_k = body
@@ -281,7 +289,12 @@ fn sampling(body: &Body<'_>) -> Result<v1::SamplingParams, Error> {
         frequency_penalty: body.read("frequency_penalty")?,
         repetition_penalty: body.read("repetition_penalty")?,
         seed: seed(body)?,
-        logit_bias: bias.into_iter().map(token).collect::<Result<_, _>>()?,
+        logit_bias: bias
+            .transpose()?
+            .unwrap_or_default()
+            .into_iter()
+            .map(token)
+            .collect::<Result<_, _>>()?,
     })
 }
 
@@ -299,13 +312,15 @@ fn stop(body: &Body<'_>, max_tokens: Option<u32>) -> Result<v1::StopParams, Erro
     let stop_sequences = match body.raw("stop") {
         None => Vec::new(),
         Some(json) if json.starts_with('"') => vec![value("stop", json)?],
-        Some(json) => value("stop", json)?,
+        Some(json) => list("stop", json, limits::MAX_STOP_SEQUENCES)?,
     };
+    let stop_tokens = body.raw("stop_token_ids");
+    let stop_tokens = stop_tokens.map(|json| list("stop_token_ids", json, limits::MAX_STOP_TOKENS));
     Ok(v1::StopParams {
         max_output_tokens: max_tokens,
         max_reasoning_tokens: None,
         stop_sequences,
-        stop_token_ids: body.read("stop_token_ids")?.unwrap_or_default(),
+        stop_token_ids: stop_tokens.transpose()?.unwrap_or_default(),
         ignore_eos: body.read("ignore_eos")?.unwrap_or(false),
     })
 }

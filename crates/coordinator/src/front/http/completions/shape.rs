@@ -18,13 +18,14 @@ pub(super) struct Completion {
     model: String,
     system_fingerprint: String,
     choices: Vec<Choice>,
+    /// Null in the earlier pieces of a stream whose last one has it; else absent from pieces.
     #[serde(skip_serializing_if = "Option::is_none")]
-    usage: Option<Usage>,
+    usage: Option<Option<Usage>>,
 }
 
 impl Completion {
     /// Makes an envelope without contents, under a name of its own.
-    pub(super) fn new(model: &Model) -> Self {
+    pub(super) fn new(model: &Model, usage_follows: bool) -> Self {
         Self {
             id: format!("cmpl-{}", convert::fresh_id()),
             object: "text_completion",
@@ -32,7 +33,7 @@ impl Completion {
             model: model.name.clone(),
             system_fingerprint: model.system_fingerprint(),
             choices: Vec::new(),
-            usage: None,
+            usage: usage_follows.then_some(None),
         }
     }
 
@@ -40,7 +41,7 @@ impl Completion {
     pub(super) fn with(&self, choices: Vec<Choice>, usage: Option<Usage>) -> Self {
         Self {
             choices,
-            usage,
+            usage: usage.map(Some).or(self.usage),
             ..self.clone()
         }
     }
@@ -120,16 +121,16 @@ struct PromptDetails {
 }
 
 impl Usage {
-    /// Counts a prompt.
-    pub(super) fn add_prompt(&mut self, tokens: usize) {
-        self.prompt_tokens += tokens as u64;
-        self.total_tokens += tokens as u64;
+    /// Counts a prompt, which all its choices share.
+    pub(super) fn add_prompt(&mut self, usage: &proto::v1::Usage) {
+        self.prompt_tokens += u64::from(usage.prompt_tokens);
+        self.total_tokens += u64::from(usage.prompt_tokens);
+        self.prompt_tokens_details.cached_tokens += u64::from(usage.cached_prompt_tokens);
     }
 
     /// Counts what a sequence generated.
     pub(super) fn add_output(&mut self, usage: &proto::v1::Usage) {
         self.completion_tokens += u64::from(usage.output_tokens);
         self.total_tokens += u64::from(usage.output_tokens);
-        self.prompt_tokens_details.cached_tokens += u64::from(usage.cached_prompt_tokens);
     }
 }

@@ -20,7 +20,7 @@ const LEAST_LOGPROB: f32 = -9999.0;
 pub(super) struct ChoiceText {
     tokenizer: Arc<Tokenizer>,
     /// The prompt's tokens, if they are part of the text.
-    echo: Option<Vec<TokenId>>,
+    echo: Option<Arc<[TokenId]>>,
     /// Whether the prompt comes with logprobs, and so position by position.
     prompt_logprobs: bool,
     /// Whether anything does.
@@ -35,7 +35,7 @@ impl ChoiceText {
     pub(super) fn new(shared: &Shared, request: &Request, echo: bool) -> Self {
         Self {
             tokenizer: Arc::clone(&shared.tokenizer),
-            echo: echo.then(|| request.prompt.clone()),
+            echo: echo.then(|| Arc::clone(&request.prompt)),
             prompt_logprobs: request.wants_prompt_logprobs(),
             logprobs: request.sampling.logprobs.is_some(),
             utf8: Utf8Stream::default(),
@@ -76,13 +76,12 @@ impl ChoiceText {
                     ..empty
                 }
             }
-            Said::Idle { .. } => return None,
+            Said::Idle(_) => return None,
             Said::Finished(ending) => {
                 let mut text = String::new();
                 self.utf8.finish(&mut text);
                 let finish_reason = match ending.reason {
                     FinishReason::Length => "length",
-                    FinishReason::Cancelled => "cancelled",
                     _ => "stop",
                 };
                 Choice {

@@ -41,8 +41,7 @@ impl OpenMessage {
         show: &Show,
         tokenizer: &Arc<Tokenizer>,
     ) -> Self {
-        let is_call = header.role == Role::Assistant && header.recipient.is_some();
-        let tool_call_id = match is_call {
+        let tool_call_id = match is_call(&header) {
             true => format!(
                 "call_{:016x}",
                 convert::hash64(&format!("{}/{index}", show.id))
@@ -67,6 +66,11 @@ impl OpenMessage {
     /// Returns the message's number.
     pub(super) fn index(&self) -> u32 {
         self.index
+    }
+
+    /// Says whether the message calls a tool.
+    pub(super) fn is_call(&self) -> bool {
+        is_call(&self.header)
     }
 
     /// Returns the announcement.
@@ -155,6 +159,10 @@ impl OpenMessage {
             tool_call_id: self.tool_call_id,
         }
     }
+}
+
+fn is_call(header: &Header) -> bool {
+    header.role == Role::Assistant && header.recipient.is_some()
 }
 
 fn role(role: Role) -> v1::Role {

@@ -21,7 +21,6 @@ fn tokens(text: &str) -> Vec<TokenId> {
 fn ends(sequences: &[&str]) -> Ends {
     let harmony = harmony();
     Ends {
-        max_tokens: 1000,
         eos: harmony.tokens().ends_of_generation().to_vec(),
         tokens: tokens("<|endoftext|>"),
         sequences: sequences.iter().map(|text| (*text).to_owned()).collect(),
@@ -169,6 +168,38 @@ fn a_call_has_an_id_and_its_recipient() {
     assert!(started.tool_call_id.starts_with("call_"));
     assert_eq!(done(&events)[0].tool_call_id, started.tool_call_id);
     assert!(output.is_call(tokens("<|call|>")[0]));
+}
+
+#[test]
+fn the_recipient_says_whether_the_turn_ends_with_a_call() {
+    let is_call = |text: &str| {
+        let tokens = tokens(text);
+        let (_, _, output) = run(&tokens, &[], false);
+        output.is_call(*tokens.last().unwrap())
+    };
+    let call = "<|channel|>commentary to=functions.f<|message|>{}";
+    assert!(is_call(&format!("{call}<|call|>")));
+    assert!(is_call(&format!("{call}<|return|>")));
+    assert!(is_call(&format!("{call}<|end|><|return|>")));
+    assert!(!is_call("<|channel|>final<|message|>Hi<|call|>"));
+    let answer = "<|start|>assistant<|channel|>final<|message|>Hi<|return|>";
+    assert!(!is_call(&format!("{call}<|end|>{answer}")));
+    // Not the model's end of its turn, but the request's.
+    assert!(!is_call(&format!("{call}<|endoftext|>")));
+    // Another role calls nothing.
+    let foreign = "<|end|><|start|>user to=functions.f<|message|>{}<|call|>";
+    assert!(!is_call(foreign));
+}
+
+#[test]
+fn a_call_whose_header_is_cut_off_is_none() {
+    let cut = "<|channel|>commentary to=functions.delete";
+    let (events, _, _) = run(&tokens(cut), &[], false);
+    let [Event::Warning(warning)] = &events[..] else {
+        panic!("{events:?}")
+    };
+    assert_eq!(warning.reason, "CUT_HEADER");
+    assert!(warning.message.contains(cut), "{}", warning.message);
 }
 
 #[test]

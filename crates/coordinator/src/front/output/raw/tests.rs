@@ -12,7 +12,6 @@ use crate::front::testing::tiny_tokenizer;
 
 fn ends(sequences: &[&str], tokens: &[TokenId]) -> Ends {
     Ends {
-        max_tokens: 100,
         eos: Vec::new(),
         tokens: tokens.to_vec(),
         sequences: sequences.iter().map(|text| (*text).to_owned()).collect(),

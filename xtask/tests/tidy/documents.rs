@@ -1,0 +1,94 @@
+//! The files and folders that the documents name are there.
+
+use std::path::Path;
+
+use crate::{root, sources};
+
+const DOCUMENTS: [&str; 2] = ["README.md", "docs/architecture.md"];
+
+/// What ends the name of a file, where there is no folder before it.
+const FILE_ENDINGS: [&str; 4] = [".rs", ".md", ".toml", ".py"];
+
+/// Text between backticks, outside of fenced blocks.
+fn in_backticks(text: &str) -> Vec<&str> {
+    let mut found = Vec::new();
+    for block in text.split("```").step_by(2) {
+        found.extend(block.split('`').skip(1).step_by(2));
+    }
+    found
+}
+
+/// Targets of links into the repository.
+fn links(text: &str) -> Vec<&str> {
+    let targets = text.split("](").skip(1);
+    let targets = targets.filter_map(|after| after.split(')').next());
+    targets.filter(|target| !target.contains("://")).collect()
+}
+
+/// Whether it may be meant as a path in the repository. Absolute ones, URLs and commands are not.
+fn looks_like_a_path(text: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./".contains(c);
+    let is_file = FILE_ENDINGS.iter().any(|ending| text.ends_with(ending));
+    text.chars().all(is_plain) && !text.starts_with('/') && (text.contains('/') || is_file)
+}
+
+/// Whether a document may call a file or folder so: by its path, with `crates/` and `src/` left
+/// out, without `.rs`; or, if it has no folder, by its name.
+fn exists(path: &str) -> bool {
+    let there = |path: &Path| path.exists() || path.with_extension("rs").exists();
+    if there(&root().join(path)) || there(&root().join("crates").join(path)) {
+        return true;
+    }
+    match path.split_once('/') {
+        Some((package, rest)) => there(&root().join("crates").join(package).join("src").join(rest)),
+        None => sources().iter().any(|source| source.ends_with(path)),
+    }
+}
+
+#[test]
+fn every_path_that_a_document_names_exists() {
+    for document in DOCUMENTS {
+        let text = std::fs::read_to_string(root().join(document)).unwrap();
+        let paths = in_backticks(&text).into_iter();
+        let paths: Vec<&str> = paths.filter(|text| looks_like_a_path(text)).collect();
+        let missing: Vec<&str> = paths
+            .iter()
+            .copied()
+            .chain(links(&text))
+            .filter(|path| !exists(path))
+            .collect();
+        assert!(missing.is_empty(), "{document} names {missing:?}");
+    }
+}
+
+#[test]
+fn paths_are_told_from_other_words() {
+    let text = "a `crates/spec` b\n```\n`no/path`\n```\n[c](docs/x.md) and `step_loop.rs`";
+    assert_eq!(in_backticks(text), ["crates/spec", "step_loop.rs"]);
+    assert_eq!(links(text), ["docs/x.md"]);
+    for path in ["crates/spec", "front/http", "step_loop.rs", "deny.toml"] {
+        assert!(looks_like_a_path(path), "{path}");
+    }
+    for other in [
+        "engine",
+        "Engine::complete",
+        "/v1/models",
+        "http://x/y",
+        "a b/c",
+        "1,000",
+    ] {
+        assert!(!looks_like_a_path(other), "{other}");
+    }
+    for path in [
+        "crates/spec",
+        "engine/kv",
+        "engine/kv.rs",
+        "cli",
+        "signals.rs",
+    ] {
+        assert!(exists(path), "{path}");
+    }
+    for path in ["crates/none", "engine/none", "none.rs", "engine/mod.rs"] {
+        assert!(!exists(path), "{path}");
+    }
+}
