@@ -50,6 +50,13 @@ pub(crate) fn open(name: &str) -> Result<Model, String> {
         }
     };
     let tokenizer = Arc::new(tokenizer.map_err(in_words)?);
+    let (ids, rows) = (tokenizer.vocab_len(), checkpoint.geometry().vocab_size);
+    if ids > rows {
+        return Err(format!(
+            "--model {name}: {TOKENIZER} has {ids} tokens, the model's vocab_size is {rows}; they are \
+             not of one checkpoint"
+        ));
+    }
     Ok(Model {
         name,
         checkpoint,
@@ -122,9 +129,11 @@ pub(crate) fn parse(name: &str) -> Result<ModelName, String> {
     ModelName::parse(name).map_err(|error| format!("--model {name}: {}", in_words(error)))
 }
 
+/// The folder's own name, also where it links to one named otherwise, as in a download's cache.
 fn folder_name(dir: &Path) -> String {
-    let whole = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
-    whole.file_name().map_or_else(
+    let named = dir.file_name().map(std::ffi::OsStr::to_owned);
+    let whole = || dir.canonicalize().ok()?.file_name().map(Into::into);
+    named.or_else(whole).map_or_else(
         || "model".into(),
         |name| name.to_string_lossy().into_owned(),
     )
@@ -147,6 +156,41 @@ mod tests {
     use std::fs;
 
     use super::*;
+
+    /// Writes a small model, with the tokenizer of another vocabulary.
+    fn written(dir: &Path, tokenizer_vocab: usize) {
+        let mut spec = Spec::new(Preset::Tiny);
+        spec.vocab = 1024;
+        assert!(synth::write(dir, spec, false, &CancellationToken::new()).is_ok());
+        let files = tokenizer_json(tokenizer_vocab).unwrap();
+        fs::write(dir.join(TOKENIZER), files.tokenizer_json).unwrap();
+    }
+
+    #[test]
+    fn a_tokenizer_with_more_tokens_than_the_model_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("mixed");
+        written(&dir, 2048);
+        let refused = open(dir.to_str().unwrap()).err().unwrap();
+        for part in ["mixed", "2048", "1024", TOKENIZER] {
+            assert!(refused.contains(part), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_model_is_named_as_its_folder_is_called_also_through_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let (stored, link) = (folder.path().join("6cee5e81"), folder.path().join("gpt"));
+        written(&stored, 1024);
+        std::os::unix::fs::symlink(&stored, &link).unwrap();
+        for (given, name) in [
+            (&link, "gpt"),
+            (&link.join("."), "gpt"),
+            (&stored, "6cee5e81"),
+        ] {
+            assert_eq!(open(given.to_str().unwrap()).unwrap().name, name);
+        }
+    }
 
     #[test]
     fn the_default_model_is_written_once_by_whoever_comes_first() {
