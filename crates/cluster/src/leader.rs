@@ -251,6 +251,7 @@ impl Leader {
             let Registration {
                 name, incarnation, ..
             } = member;
+            self.failures.remove(&name);
             actions.push(Action::Evict {
                 name,
                 incarnation,

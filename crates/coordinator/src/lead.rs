@@ -56,8 +56,8 @@ pub(crate) struct Lead {
 }
 
 impl Lead {
-    /// Starts the step loop on `tasks` and returns how to wait for its end; it ends, once its sequences have, after `shutdown`, and then
-    /// cancels `done`. Workers' streams stay until then.
+    /// Starts the step loop on `tasks` and returns how to wait for its end: after `shutdown` and once
+    /// its sequences have ended. It then cancels `done`; workers' streams stay until then.
     ///
     /// # Errors
     ///

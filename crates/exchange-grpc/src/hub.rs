@@ -122,8 +122,8 @@ impl Hub {
         }
     }
 
-    /// Leaves the epoch and ends every stream of a peer, for good: no epoch is entered afterwards.
-    /// A server with [`Hub::service`] can then end in order.
+    /// Leaves the epoch and ends every stream of a peer, also those that come later, so that a
+    /// server with [`Hub::service`] can end in order. Whoever closes enters no epoch afterwards.
     pub fn close(&self) {
         self.epochs.lobby.close();
         self.leave();

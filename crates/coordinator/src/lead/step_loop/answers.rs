@@ -64,6 +64,8 @@ impl StepLoop {
         };
         // Of a later step the row may be one too many: the step before may end the sequence.
         if self.flight.is_oldest(failed.step) || self.suspect == Some(sequence) {
+            // The sequence was at fault, not those beside it.
+            (self.failures, self.barren) = (0, 0);
             self.end_sequence(sequence, &failed.reason);
         } else {
             self.suspect = Some(sequence);
