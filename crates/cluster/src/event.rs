@@ -1,6 +1,6 @@
 //! What the leader is told and what it asks for.
 
-use spec::{Fence, Placement, Rank};
+use spec::{Fence, Placement, Rank, Term};
 
 use crate::member::Registration;
 
@@ -56,6 +56,8 @@ pub enum Event {
         /// A rank that made no progress while others waited for it; its member is sent away.
         silent: Option<Rank>,
     },
+    /// The lead has a higher term now, which nobody else has or had.
+    Raised(Term),
     /// Time has passed.
     Tick,
 }
@@ -78,6 +80,12 @@ pub enum Action {
         fence: Fence,
         /// Why, in words.
         why: String,
+    },
+    /// Get a term above this one, which a worker has obeyed; no epoch is prepared before
+    /// [`Event::Raised`].
+    Raise {
+        /// The worker's term.
+        above: Term,
     },
     /// End a member's registration; it may register again.
     Evict {

@@ -50,20 +50,21 @@ pub struct Leader {
     failures: BTreeMap<String, u32>,
     /// Starts of workers that were part of an epoch of ours, by name.
     planned: BTreeMap<String, u64>,
+    /// The highest term of a worker that did not get it from us: no epoch before ours is above it.
+    outranked: Option<Term>,
     state: State,
 }
 
 impl Leader {
-    /// Starts without members, in a term above `highest_term`.
+    /// Starts without members, in a term that nobody else has or had.
     #[must_use]
-    pub fn new(config: LeaderConfig, highest_term: Term) -> Self {
+    pub fn new(config: LeaderConfig, term: Term) -> Self {
         let seats = Seats::new(config.num_ranks);
         let served = vec![None; config.num_ranks];
         let state = State::Gathering {
             not_before: Duration::ZERO,
             why: "waiting for workers".into(),
         };
-        let term = Term(highest_term.0 + 1);
         Self {
             config,
             term,
@@ -73,6 +74,7 @@ impl Leader {
             served,
             failures: BTreeMap::new(),
             planned: BTreeMap::new(),
+            outranked: None,
             state,
         }
     }
@@ -93,12 +95,16 @@ impl Leader {
         // A worker that obeyed a higher term would refuse ours; if another lead had this very term,
         // one fence would name two epochs. Who obeyed us comes back with our term.
         let obeyed_us = self.planned.get(&registration.name) == Some(&registration.incarnation);
+        let mut actions = Vec::new();
         if registration.term > self.term || (registration.term == self.term && !obeyed_us) {
-            self.term = Term(registration.term.0 + 1);
-            self.epoch = Epoch(0);
+            self.outranked = self.outranked.max(Some(registration.term));
+            actions.push(Action::Raise {
+                above: registration.term,
+            });
         }
         self.members.insert(registration.name.clone(), registration);
-        Ok(self.proceed(now))
+        actions.extend(self.proceed(now));
+        Ok(actions)
     }
 
     /// Takes in what happened and says what to do about it.
@@ -122,6 +128,13 @@ impl Leader {
                     return Vec::new();
                 }
                 self.on_step_failed(why, silent, now)
+            }
+            Event::Raised(term) => {
+                if term > self.term {
+                    (self.term, self.epoch) = (term, Epoch(0));
+                }
+                self.outranked = self.outranked.filter(|outranked| *outranked >= self.term);
+                self.proceed(now)
             }
             Event::Tick => self.proceed(now),
         }
@@ -285,6 +298,9 @@ impl Leader {
             return Vec::new();
         };
         let not_before = *not_before;
+        if self.outranked.is_some() {
+            return Vec::new();
+        }
         self.seats.assign(&self.by_preference());
         if now < not_before || !self.seats.complete(|name| self.members.contains_key(name)) {
             return Vec::new();

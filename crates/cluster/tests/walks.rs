@@ -43,6 +43,10 @@ struct World {
     /// Who held each rank in the last epoch that served.
     served: Vec<Option<Start>>,
     incarnations: u64,
+    /// A term that the leader has to get above before it may plan.
+    outranked: Option<Term>,
+    /// The leader's term, also while an epoch of a lower one goes on.
+    term: Term,
 }
 
 impl World {
@@ -55,7 +59,7 @@ impl World {
             wire: 1,
         };
         Self {
-            leader: Leader::new(config, Term(0)),
+            leader: Leader::new(config, Term(1)),
             dice: Dice(seed),
             now: Duration::ZERO,
             live: BTreeMap::new(),
@@ -66,17 +70,20 @@ impl World {
             serving: false,
             served: vec![None; NUM_RANKS],
             incarnations: 0,
+            outranked: None,
+            term: Term(1),
         }
     }
 
     fn step(&mut self) {
         self.now += Duration::from_millis(self.dice.below(300) as u64);
-        let actions = match self.dice.below(10) {
+        let actions = match self.dice.below(11) {
             0 | 1 => self.register(),
             2 => self.leave(),
             3..=6 => self.prepared(),
             7 => self.prepare_failed(),
             8 => self.step_failed(),
+            9 => self.raised(),
             _ => self.leader.on(Event::Tick, self.now),
         };
         self.obey(actions);
@@ -100,7 +107,6 @@ impl World {
         let term = self.obeyed.get(&(name.clone(), incarnation));
         let term = term.map_or(Term(0), |(term, _)| *term);
         let foreign = self.dice.below(40) == 0;
-        let ours = self.leader.status().fence.term;
         let registration = Registration {
             name: name.clone(),
             incarnation,
@@ -110,15 +116,14 @@ impl World {
             weights: "w".into(),
             numerics: "exact".into(),
             num_ranks,
-            term: if foreign { Term(ours.0 + 3) } else { term },
+            term: if foreign { Term(self.term.0 + 3) } else { term },
         };
         let actions = self.leader.register(registration, self.now).unwrap();
         self.live.insert(name, (incarnation, num_ranks));
-        let after = self.leader.status().fence.term;
-        assert!(
-            foreign || after == ours,
-            "a member that obeyed us moved the term"
-        );
+        let raises = actions
+            .iter()
+            .any(|action| matches!(action, Action::Raise { .. }));
+        assert_eq!(raises, foreign, "only who obeyed another moves the term");
         actions
     }
 
@@ -175,6 +180,15 @@ impl World {
         self.leader.on(event, self.now)
     }
 
+    /// The store has given the leader the term it asked for.
+    fn raised(&mut self) -> Vec<Action> {
+        let Some(above) = self.outranked.take() else {
+            return Vec::new();
+        };
+        self.term = Term(above.0 + 1);
+        self.leader.on(Event::Raised(self.term), self.now)
+    }
+
     fn obey(&mut self, actions: Vec<Action>) {
         for action in actions {
             match action {
@@ -188,12 +202,14 @@ impl World {
                 Action::Evict {
                     name, incarnation, ..
                 } => assert_eq!(self.live.remove(&name).unwrap().0, incarnation),
+                Action::Raise { above } => self.outranked = self.outranked.max(Some(above)),
             }
         }
         assert_eq!(self.leader.status().serving, self.serving);
     }
 
     fn check_plan(&mut self, plan: EpochPlan) {
+        assert_eq!(self.outranked, None, "a worker has obeyed a higher term");
         assert!(plan.fence > self.last, "fences ascend");
         let mut ranks = BTreeSet::new();
         for (member, own) in &plan.members {
@@ -242,6 +258,8 @@ impl World {
     /// Once nothing fails any more the group serves, if it can.
     fn settle(&mut self) {
         self.now += Duration::from_secs(10);
+        let actions = self.raised();
+        self.obey(actions);
         let actions = self.leader.on(Event::Tick, self.now);
         self.obey(actions);
         for (member, ranks) in self

@@ -13,7 +13,7 @@ fn leader(num_ranks: usize) -> Leader {
         weights: "w".into(),
         wire: 1,
     };
-    Leader::new(config, Term(0))
+    Leader::new(config, Term(1))
 }
 
 fn worker(name: &str, num_ranks: usize) -> Registration {
@@ -274,7 +274,11 @@ fn a_term_is_above_every_term_a_worker_obeyed() {
         term: Term(41),
         ..worker("a", 1)
     };
-    let fence = fence_of(&leader.register(obeyed, NOW).unwrap());
+    let actions = leader.register(obeyed, NOW).unwrap();
+    assert_eq!(actions, [Action::Raise { above: Term(41) }]);
+    assert_eq!(leader.on(Event::Tick, LATER), [], "no epoch before that");
+    assert_eq!(leader.on(Event::Raised(Term(41)), LATER), []);
+    let fence = fence_of(&leader.on(Event::Raised(Term(42)), LATER));
     assert_eq!(
         fence,
         Fence {

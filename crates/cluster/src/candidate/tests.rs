@@ -1,0 +1,173 @@
+//! What a candidate does, event by event.
+
+use super::*;
+
+const NOW: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_millis(100);
+const LATER: Duration = Duration::from_secs(2);
+
+fn record(name: &str, term: u64) -> LeadRecord {
+    LeadRecord {
+        name: name.into(),
+        incarnation: 7,
+        address: format!("http://{name}:1"),
+        term: Term(term),
+    }
+}
+
+fn held(by: &str, term: u64, revision: Revision) -> Heard {
+    Heard::Seat(Seat {
+        lead: Some((record(by, term), revision)),
+        lease: 5,
+        last: Some((record(by, term), revision)),
+    })
+}
+
+fn empty(last: Option<(LeadRecord, Revision)>) -> Heard {
+    Heard::Seat(Seat {
+        lead: None,
+        lease: 0,
+        last,
+    })
+}
+
+/// A coordinator named `a` whose lease is 5.
+fn candidate() -> Candidate {
+    let mut candidate = Candidate::new(record("a", 0), PATIENCE);
+    assert_eq!(candidate.on(Heard::Lease(Some(5)), NOW), []);
+    candidate
+}
+
+/// The same as the lead of term 3.
+fn lead() -> Candidate {
+    let mut candidate = candidate();
+    assert_eq!(
+        candidate.on(held("a", 3, 30), NOW),
+        [Ask::Lead(Term(3))],
+        "a bid was won"
+    );
+    candidate
+}
+
+fn bid(term: u64, lead: Revision, last: Revision) -> Ask {
+    Ask::Bid {
+        record: record("a", term),
+        lease: 5,
+        lead,
+        last,
+    }
+}
+
+#[test]
+fn bids_for_a_seat_that_stays_empty_above_every_term_it_knows() {
+    let mut candidate = candidate();
+    let last = Some((record("b", 8), 20));
+    assert_eq!(candidate.on(empty(last.clone()), NOW), []);
+    assert_eq!(candidate.on(Heard::Outranked(Term(4)), NOW), []);
+    let due = NOW + PATIENCE;
+    assert_eq!(candidate.on(Heard::Tick, due), [bid(9, 0, 20)]);
+    assert_eq!(candidate.on(Heard::Tick, due), [], "one bid at a time");
+    assert_eq!(candidate.on(Heard::Outranked(Term(40)), due), []);
+    assert_eq!(candidate.on(Heard::Decided, due), [], "the seat will tell");
+    assert_eq!(candidate.on(Heard::Tick, due + REST), [bid(41, 0, 20)]);
+}
+
+#[test]
+fn leads_when_the_store_says_so_even_if_the_answer_was_lost() {
+    let mut candidate = candidate();
+    candidate.on(empty(None), NOW);
+    assert_eq!(candidate.on(Heard::Tick, LATER), [bid(1, 0, 0)]);
+    assert_eq!(candidate.on(held("a", 1, 9), LATER), [Ask::Lead(Term(1))]);
+    assert_eq!(candidate.leading(), Some(Term(1)));
+}
+
+#[test]
+fn follows_another_and_does_not_bid_without_a_lease() {
+    let mut candidate = candidate();
+    assert_eq!(candidate.on(held("b", 2, 9), NOW), []);
+    assert_eq!(candidate.on(Heard::Lease(None), NOW), []);
+    assert_eq!(candidate.on(empty(None), NOW), []);
+    assert_eq!(candidate.on(Heard::Tick, LATER), []);
+    assert_eq!(candidate.on(Heard::Lease(Some(5)), LATER), [bid(1, 0, 0)]);
+}
+
+#[test]
+fn leads_on_while_the_store_is_gone_and_puts_its_key_again() {
+    let mut lead = lead();
+    assert_eq!(lead.on(Heard::Disconnected, NOW), []);
+    assert_eq!(lead.on(Heard::Lease(None), LATER), []);
+    assert_eq!(lead.leading(), Some(Term(3)));
+    assert_eq!(lead.on(Heard::Lease(Some(5)), LATER), []);
+    let mine = Some((record("a", 3), 30));
+    assert_eq!(lead.on(empty(mine), LATER), [bid(3, 0, 30)]);
+    assert_eq!(lead.on(Heard::Decided, LATER), []);
+    assert_eq!(lead.on(held("a", 3, 31), LATER), []);
+}
+
+#[test]
+fn fills_a_store_that_has_lost_everything() {
+    let mut lead = lead();
+    assert_eq!(lead.on(empty(None), LATER), [bid(3, 0, 0)]);
+}
+
+#[test]
+fn steps_down_for_whoever_has_led_since() {
+    for taken in [3, 4] {
+        let mut lead = lead();
+        let since = Some((record("b", taken), 40));
+        let asks = lead.on(empty(since), LATER);
+        assert!(
+            matches!(&asks[..], [Ask::StepDown { .. }]),
+            "term {taken}: {asks:?}"
+        );
+        assert_eq!(lead.leading(), None);
+    }
+    let mut lead = lead();
+    let asks = lead.on(held("b", 1, 2), LATER);
+    assert!(matches!(&asks[..], [Ask::StepDown { .. }]), "{asks:?}");
+}
+
+#[test]
+fn raises_its_term_above_one_that_a_worker_has_obeyed() {
+    let mut lead = lead();
+    assert_eq!(lead.on(Heard::Outranked(Term(2)), NOW), []);
+    assert_eq!(lead.on(Heard::Outranked(Term(6)), NOW), [bid(7, 30, 30)]);
+    assert_eq!(lead.leading(), Some(Term(3)), "not before the store agrees");
+    assert_eq!(lead.on(held("a", 7, 31), NOW), [Ask::Lead(Term(7))]);
+}
+
+#[test]
+fn hangs_its_key_on_a_new_lease() {
+    let mut lead = lead();
+    let again = Ask::Bid {
+        record: record("a", 3),
+        lease: 6,
+        lead: 30,
+        last: 30,
+    };
+    assert_eq!(lead.on(Heard::Lease(Some(6)), NOW), [again]);
+}
+
+#[test]
+fn leaves_its_seat_before_it_ends() {
+    let mut lead = lead();
+    let asks = lead.on(Heard::Draining, NOW);
+    assert!(
+        matches!(&asks[..], [Ask::StepDown { .. }, Ask::Leave { lead: 30 }]),
+        "{asks:?}"
+    );
+    assert_eq!(lead.on(empty(None), LATER), []);
+    assert_eq!(
+        lead.on(Heard::Tick, LATER + PATIENCE),
+        [],
+        "it bids no more"
+    );
+}
+
+#[test]
+fn a_bid_whose_answer_never_comes_is_made_again() {
+    let mut candidate = candidate();
+    candidate.on(empty(None), NOW);
+    assert_eq!(candidate.on(Heard::Tick, LATER), [bid(1, 0, 0)]);
+    assert_eq!(candidate.on(Heard::Tick, LATER + BID_LIMIT), [bid(1, 0, 0)]);
+}
