@@ -1,7 +1,7 @@
 //! The command line.
 
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
@@ -100,6 +100,12 @@ pub(crate) struct ServeArgs {
     /// Most sequences that wait; one more is refused at once.
     #[arg(long, default_value = "1024", value_name = "N")]
     pub(crate) max_waiting: NonZeroUsize,
+    /// Most tokens a request may generate, whatever its context leaves.
+    #[arg(long, default_value = "131072", value_name = "N")]
+    pub(crate) max_output_tokens: NonZeroU32,
+    /// Seconds a request waits for the group to be complete before it fails.
+    #[arg(long, default_value = "120", value_name = "SECONDS")]
+    pub(crate) hold: u64,
 }
 
 /// Arguments of `conclave up`.

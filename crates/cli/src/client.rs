@@ -1,5 +1,7 @@
 //! What `generate` and `chat` share: a connection to the API, and errors that teach.
 
+use std::time::Duration;
+
 use proto::v1::generation_service_client::GenerationServiceClient;
 use proto::v1::{SamplingParams, StopParams};
 use tonic::transport::{Channel, Endpoint};
@@ -10,11 +12,21 @@ use crate::args::{SamplingArgs, ServerArgs};
 /// Largest message from the server: a token with its alternatives is far below.
 const MAX_MESSAGE: usize = 16 << 20;
 
+/// A server is asked for a sign of life this often while a stream is open; gRPC servers of other makes
+/// tolerate no more than twice a minute.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// A server that gives none for this long is gone.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// Connects to the API.
 pub(crate) async fn connect(args: &ServerArgs) -> Result<GenerationServiceClient<Channel>, String> {
     let server = &args.server;
     let endpoint = Endpoint::from_shared(server.clone())
         .map_err(|error| format!("--server '{server}' is no URI: {error}"))?;
+    let endpoint = endpoint
+        .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT);
     let channel = endpoint.connect().await.map_err(|_| {
         format!("nothing answers at {server}; start a cluster with 'conclave up', or say --server")
     })?;

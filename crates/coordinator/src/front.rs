@@ -2,13 +2,15 @@
 //!
 //! A request goes one way: `service` or `http` takes it, `convert` checks it once,
 //! `generation` follows it at the lead, `output` turns its tokens into what the client sees,
-//! `stream` numbers that, and `replies` carries it to the client. A front knows the lead only as
-//! a `LeadService`; it holds no state that a request did not bring.
+//! `transcript` numbers that, `stream` joins the two, and `replies` carries it to the client. A front
+//! knows the lead only as a `LeadService`; it holds no state that a request did not bring: a
+//! generation is the lead's, and any front can follow it.
 
 mod chat;
 mod convert;
 mod deadline;
 mod error;
+mod fingerprint;
 mod generate;
 mod generation;
 mod health;
@@ -17,13 +19,14 @@ mod limits;
 mod model;
 mod output;
 mod reflection;
-mod registry;
 mod replies;
 mod request;
 mod service;
+mod standing;
 mod stop;
 mod stream;
 mod text;
+mod transcript;
 
 #[cfg(test)]
 mod testing;
@@ -49,7 +52,6 @@ pub use model::Model;
 
 use error::Error;
 use health::Health;
-use registry::Registry;
 use request::Request;
 
 /// How a front behaves towards its clients.
@@ -61,6 +63,8 @@ pub struct FrontConfig {
     pub client_stall: Duration,
     /// How long an HTTP client may take to send a request's body.
     pub body_time: Duration,
+    /// How long a generation is looked for when the lead is gone, before its stream ends.
+    pub hold: Duration,
 }
 
 /// What every request of a front uses.
@@ -76,7 +80,8 @@ struct Shared {
     /// The chat format; a vocabulary without its control tokens has none.
     harmony: Option<Harmony>,
     lead: LeadServiceClient<Channel>,
-    registry: Arc<Registry>,
+    /// Permits to follow generations.
+    live: Arc<Semaphore>,
     health: Health,
     /// Seconds since 1970 when the front started.
     started_at: u64,
@@ -112,7 +117,7 @@ impl Front {
             long_texts: Arc::new(Semaphore::new(limits::MAX_LONG_TEXTS)),
             tokenizer,
             lead,
-            registry: Registry::new(limits::MAX_LIVE, limits::MAX_ENDED),
+            live: Arc::new(Semaphore::new(limits::MAX_LIVE)),
             health: Health::new(),
             started_at: http::unix_time(),
             tasks: TaskTracker::new(),
@@ -130,17 +135,20 @@ impl Front {
         let text = text::Text(Arc::clone(&self.shared));
         let models = model::Models(Arc::clone(&self.shared.model));
         let (reflection, reflection_alpha) = reflection::services();
-        Routes::new(
+        let routes = Routes::new(
             GenerationServiceServer::new(generations)
                 .max_decoding_message_size(limits::MAX_REQUEST),
-        )
-        .add_service(
-            TokenizerServiceServer::new(text).max_decoding_message_size(limits::MAX_REQUEST),
-        )
-        .add_service(ModelServiceServer::new(models))
-        .add_service(self.shared.health.service())
-        .add_service(reflection)
-        .add_service(reflection_alpha)
+        );
+        let routes = routes
+            .add_service(
+                TokenizerServiceServer::new(text).max_decoding_message_size(limits::MAX_REQUEST),
+            )
+            .add_service(ModelServiceServer::new(models))
+            .add_service(self.shared.health.service())
+            .add_service(reflection)
+            .add_service(reflection_alpha);
+        let late = axum::middleware::from_fn(deadline::refuse_late);
+        routes.into_axum_router().layer(late).into()
     }
 
     /// Returns the HTTP API.
@@ -299,7 +307,7 @@ mod tests {
         let request = v1::GenerateRequest { prompt, ..request };
         tokio::select! {
             biased;
-            checked = generate::check(&shared, request) => checked.unwrap_err(),
+            checked = generate::check(&shared, request, 1) => checked.unwrap_err(),
             () = tokio::task::yield_now() => panic!("the text was encoded"),
         }
     }

@@ -1,18 +1,22 @@
 //! The lead: one engine and one step loop for a group. It deals in token ids and positions only.
 //!
 //! [`attend`] takes workers in, [`follow`] takes sequences in, both as messages to the one task that
-//! owns all state ([`step_loop`]); [`ranks`] carries parts to the workers and their answers back.
+//! owns all state ([`step_loop`]); [`ranks`] carries parts to the workers and their answers back. What
+//! is known of a generation is in the [`ledger`], its events in a [`log`] that followers read.
 
 mod attend;
 mod convert;
 mod flight;
 mod follow;
-mod followers;
 mod kv;
+mod ledger;
+mod log;
 mod message;
 mod progress;
 mod ranks;
 mod step_loop;
+
+use std::time::Duration;
 
 use cluster::LeaderConfig;
 use engine::{Engine, EngineConfig};
@@ -45,6 +49,8 @@ pub struct LeadConfig {
     pub max_in_flight: usize,
     /// Most sequences that wait.
     pub max_waiting: usize,
+    /// How long a sequence waits for the group to serve before it fails.
+    pub hold: Duration,
 }
 
 /// A running lead: its two services, to be mounted on the internal server.
@@ -96,8 +102,8 @@ impl Lead {
             wire: proto::WIRE_VERSION,
         };
         let (messages, inbox) = mpsc::channel(limits::LOOP_QUEUE);
-        // Not bounded by itself: at most one for each live sequence.
-        let (cancels, cancelled) = mpsc::unbounded_channel();
+        // Not bounded by itself: at most one for each follower.
+        let (going, gone) = mpsc::unbounded_channel();
         let (state, states) = watch::channel(proto::internal::WatchResponse::default());
         let vocab_size = geometry.vocab_size;
         let step_loop = step_loop::StepLoop::new(step_loop::Setup {
@@ -106,20 +112,23 @@ impl Lead {
             max_step_rows: config.max_step_rows,
             vocab_size,
             messages: messages.clone(),
+            gone: going,
+            hold: config.hold,
             tasks: tasks.clone(),
             state,
             shutdown,
             done: done.clone(),
         });
-        let ended = tasks.spawn(step_loop.run(inbox, cancelled));
+        let ended = tasks.spawn(step_loop.run(inbox, gone));
         let lead = Self {
             attend: attend::Attend::new(messages.clone(), tasks.clone(), done.clone()),
             follow: follow::Follow {
                 messages,
-                cancels,
                 states,
-                vocab_size,
-                max_context,
+                vocabulary: convert::Vocabulary {
+                    size: vocab_size,
+                    max_context,
+                },
                 tasks: tasks.clone(),
                 done,
             },

@@ -7,6 +7,7 @@ pub mod front;
 mod lead;
 mod limits;
 mod serve;
+mod status;
 mod wire;
 
 pub use lead::LeadConfig;

@@ -74,3 +74,45 @@ pub(crate) const DRAIN: Duration = Duration::from_secs(10);
 /// Distance in positions at which the prefix cache keeps the sliding layers' blocks, so that a long
 /// shared prefix is found again at most this far before its end.
 pub(crate) const CHECKPOINT_INTERVAL: usize = 1024;
+
+/// Tokens, or positions of a prompt, in one message of a followed sequence. With 20 alternatives each
+/// they are 150 kB.
+pub(crate) const MAX_READ: usize = 512;
+
+/// Who may follow one generation at a time. Each costs a stream.
+pub(crate) const MAX_FOLLOWERS: usize = 64;
+
+/// How long a generation that has ended is remembered, so that its client may come back for it.
+pub(crate) const ENDED_TIME: Duration = Duration::from_secs(600);
+
+/// Generations that have ended and are remembered. The oldest are forgotten first.
+pub(crate) const MAX_ENDED: usize = 10_000;
+
+/// Bytes of memory of all those together.
+pub(crate) const MAX_ENDED_BYTES: usize = 64 << 20;
+
+/// What a remembered generation takes beside its tokens and texts: two map nodes, a channel.
+pub(crate) const ENTRY_BYTES: usize = 512;
+
+/// A deadline that passes within this time has passed for whoever sees it first.
+pub(crate) const DEADLINE_SLACK: Duration = Duration::from_millis(100);
+
+/// Longest that a generation may be kept without followers, and longest wait in the queue that may be
+/// asked for.
+pub(crate) const MAX_KEEP: Duration = Duration::from_secs(600);
+
+/// Bytes of a record that mean something to fronts only: 16 stop sequences of 1,024 bytes, 128 stop
+/// tokens, and some more.
+pub(crate) const MAX_FRONT_BYTES: usize = 32 << 10;
+
+/// Length of a name in a record, in bytes.
+pub(crate) const MAX_NAME: usize = 256;
+
+/// Stop tokens in a record: a request's 128 and the model's own.
+pub(crate) const MAX_STOP_TOKENS: usize = 256;
+
+/// When it may be worth another try after a group did not serve for too long.
+pub(crate) const RETRY_AFTER_HOLD: Duration = Duration::from_secs(5);
+
+/// A request's priority is at most this, and at least as much below zero.
+pub(crate) const MAX_PRIORITY: i32 = 100;

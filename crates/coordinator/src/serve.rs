@@ -1,5 +1,6 @@
 //! Puts front and lead together on three listeners, and takes them apart in order.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::server::TcpIncoming;
-use tonic::transport::{Endpoint, Server};
+use tonic::transport::{Channel, Endpoint, Server};
 
 use crate::front::{Front, FrontConfig, Model};
 use crate::lead::{Lead, LeadConfig};
@@ -32,6 +33,8 @@ pub struct Config {
 pub struct Served {
     /// Its name.
     pub name: String,
+    /// Most tokens of output that a request gets.
+    pub max_output_tokens: u32,
     /// Tokens that end the model's turn.
     pub eos_tokens: Vec<TokenId>,
     /// Sampling where a request says nothing.
@@ -84,11 +87,14 @@ pub struct Running {
 /// How the front treats its clients: a heartbeat keeps proxies from closing a quiet stream, a client
 /// that takes nothing for a minute is not coming back, and the largest body comes in half a minute
 /// also over 5 Mbit/s.
-const FRONT: FrontConfig = FrontConfig {
-    heartbeat: Duration::from_secs(10),
-    client_stall: Duration::from_secs(60),
-    body_time: Duration::from_secs(30),
-};
+fn front_config(hold: Duration) -> FrontConfig {
+    FrontConfig {
+        heartbeat: Duration::from_secs(10),
+        client_stall: Duration::from_secs(60),
+        body_time: Duration::from_secs(30),
+        hold,
+    }
+}
 
 /// How long connections may take to close once every stream has ended.
 const CLOSE: Duration = Duration::from_secs(3);
@@ -142,6 +148,7 @@ pub fn start(
     let done = CancellationToken::new();
     let weights_fingerprint = config.lead.weights_fingerprint.clone();
     let vocab_size = config.lead.geometry.vocab_size as u32;
+    let hold = config.lead.hold;
     let lead = Lead::start(config.lead, &tasks, lead_shutdown.clone(), done.clone());
     let (lead, lead_ended) = lead.map_err(Error::Config)?;
 
@@ -152,17 +159,13 @@ pub fn start(
             server: "internal",
             why: error.to_string(),
         })?;
-    let channel = Endpoint::from_shared(format!("http://{internal}"))
-        .map_err(|error| Error::Config(error.to_string()))?
-        .tcp_nodelay(true)
-        .initial_stream_window_size(limits::FOLLOW_WINDOW)
-        .initial_connection_window_size(limits::CONNECTION_WINDOW)
-        .connect_lazy();
+    let channel = to_lead(internal)?;
     let served = config.served;
     let model = Model {
         name: served.name,
         aliases: Vec::new(),
         max_context: lead.max_context() as u32,
+        max_output: served.max_output_tokens,
         vocab_size,
         weights_fingerprint,
         tokenizer_fingerprint: served.tokenizer.fingerprint().to_owned(),
@@ -171,7 +174,7 @@ pub fn start(
         default_sampling: served.default_sampling,
     };
     let lead_client = LeadServiceClient::new(channel);
-    let front = Front::start(FRONT, model, served.tokenizer, lead_client);
+    let front = Front::start(front_config(hold), model, served.tokenizer, lead_client);
 
     let internal = Server::builder()
         .tcp_nodelay(true)
@@ -215,6 +218,20 @@ pub fn start(
         lead_shutdown,
         failures,
     })
+}
+
+/// Returns the front's way to the lead.
+fn to_lead(address: SocketAddr) -> Result<Channel, Error> {
+    let lead = Endpoint::from_shared(format!("http://{address}"));
+    let lead = lead.map_err(|error| Error::Config(error.to_string()))?;
+    Ok(lead
+        .tcp_nodelay(true)
+        .initial_stream_window_size(limits::FOLLOW_WINDOW)
+        .initial_connection_window_size(limits::CONNECTION_WINDOW)
+        .http2_keep_alive_interval(limits::KEEPALIVE)
+        .keep_alive_timeout(limits::KEEPALIVE_TIMEOUT)
+        .keep_alive_while_idle(true)
+        .connect_lazy())
 }
 
 /// Small events must not wait until the client has acknowledged the ones before.

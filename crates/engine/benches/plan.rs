@@ -107,6 +107,7 @@ fn submit(engine: &mut Engine, id: usize, tokens: Vec<TokenId>, max_tokens: usiz
         },
         principal: (id % 8) as u32,
         cache_salt: 0,
+        priority: 0,
     };
     engine.submit(submit).expect("there is room");
 }

@@ -8,10 +8,10 @@ mod plan;
 
 use std::collections::{BTreeSet, VecDeque};
 
-use spec::{Fence, Rank, SequenceId, Slot, StepNumber};
+use spec::{Fence, Rank, SequenceId, Slot, StepNumber, TokenId};
 
 use crate::config::{ConfigError, EngineConfig};
-use crate::outcome::{Admitted, Load, RankLoad, Report};
+use crate::outcome::{Admitted, Finish, Load, RankLoad, Report};
 use crate::queue::Waiting;
 use crate::rank::RankState;
 use crate::sequence::{Sequence, Told};
@@ -118,7 +118,10 @@ impl Engine {
             return Err(refused);
         }
         let waiting = self.waiting.num_new();
-        if waiting >= self.config.max_waiting {
+        // What was running elsewhere has had its turn, and is not turned away as soon.
+        let is_resumed = tokens > prompt_len;
+        let most = self.config.max_waiting * if is_resumed { 2 } else { 1 };
+        if waiting >= most {
             return Err(Refused::QueueFull { waiting });
         }
         let sequence = Sequence::new(submit, self.clock, &self.config);
@@ -157,6 +160,41 @@ impl Engine {
         self.leave_rank(key);
         self.sequences.remove(key);
         true
+    }
+
+    /// Puts tokens in the place of a sequence's output behind its first `keep` tokens, as far as its
+    /// limit goes. It goes on after them, before all that have not run yet; what is in flight for it
+    /// is wasted. Returns how it has ended thereby, if it has: the engine has then forgotten it.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused::Unknown`], nothing being changed.
+    pub fn rewrite(
+        &mut self,
+        sequence: SequenceId,
+        keep: usize,
+        tokens: &[TokenId],
+    ) -> Result<Option<Finish>, Refused> {
+        let known = self.sequences.key(sequence);
+        let has_output = |key: &Key| {
+            let sequence = &self.sequences[*key];
+            sequence.tokens.len() >= sequence.prompt_len + keep
+        };
+        let known = known.filter(has_output);
+        let key = known.ok_or(Refused::Unknown { sequence, keep })?;
+        if self.sequences[key].place.is_none() {
+            self.waiting.remove(&self.sequences[key]);
+        }
+        self.leave_rank(key);
+        let entry = &mut self.sequences[key];
+        entry.found.clear();
+        entry.rewrite(keep, tokens, self.config.kv.block_size);
+        let finish = entry.finish(0);
+        match finish {
+            None => self.waiting.insert(key, &self.sequences[key]),
+            Some(_) => self.sequences.remove(key),
+        }
+        Ok(finish)
     }
 
     /// Says that no step in flight happened. Every sequence is back at what it has committed, and

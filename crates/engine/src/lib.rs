@@ -5,7 +5,7 @@
 //! Several steps may be in flight; results are taken in order.
 //!
 //! What a sequence has *committed* (its tokens, and the positions whose KV is computed) changes in
-//! [`Engine::complete`] alone, so a token is emitted once whatever happens to a step. Everything
+//! [`Engine::complete`] alone (and by [`Engine::rewrite`], which is asked for), so a token is emitted once whatever happens to a step. Everything
 //! else about a running sequence is a *plan* that [`Engine::void`] throws away.
 //!
 //! Three rules keep KV right while steps are in flight or run again:
@@ -30,4 +30,4 @@ pub use engine::Engine;
 pub use outcome::{
     Admitted, BadResult, Completed, Event, Finish, Load, PoolLoad, RankLoad, Report,
 };
-pub use submit::{Refused, Stop, Submit};
+pub use submit::{MAX_PRIORITY, PRIORITY_TURNS, Refused, Stop, Submit};

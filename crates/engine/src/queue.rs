@@ -1,7 +1,7 @@
 //! Who waits, and who is next.
 //!
 //! Sequences that ran before come first, the oldest of them leading. Then principals take turns by
-//! the rows they were given: the one that had the least is next, within it the first to arrive. A
+//! the rows they were given: the one that had the least is next, within it the first to arrive, but for priorities. A
 //! principal that comes back after a pause starts level with the others, so that silence earns no
 //! credit; so the least served is served, and nobody waits for ever.
 
@@ -14,8 +14,8 @@ use crate::sequences::Key;
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
     returned: BTreeMap<u64, Key>,
-    /// By principal, then by arrival. None is empty.
-    queues: BTreeMap<u32, BTreeMap<u64, Key>>,
+    /// By principal, then by turn and arrival. None is empty.
+    queues: BTreeMap<u32, BTreeMap<(u64, u64), Key>>,
     num_new: usize,
     /// Principals with a queue, by rows served.
     order: BTreeSet<(u64, u32)>,
@@ -49,7 +49,7 @@ impl Waiting {
             *served = self.floor.max(*served);
             self.order.insert((*served, principal));
         }
-        queue.insert(sequence.arrival, key);
+        queue.insert((sequence.turn, sequence.arrival), key);
     }
 
     /// Removes a sequence that waits.
@@ -61,7 +61,7 @@ impl Waiting {
         let principal = sequence.principal;
         let queue = self.queues.get_mut(&principal);
         let queue = queue.expect("a new sequence that waits is in its principal's queue");
-        queue.remove(&sequence.arrival);
+        queue.remove(&(sequence.turn, sequence.arrival));
         self.num_new -= 1;
         if queue.is_empty() {
             self.queues.remove(&principal);

@@ -7,11 +7,20 @@ use spec::{Open, Sampling, SequenceId, Slot, StepNumber, TokenId};
 use crate::config::EngineConfig;
 use crate::kv::{BlockKey, History, Hit, Room, Table};
 use crate::outcome::Finish;
-use crate::submit::{Stop, Submit};
+use crate::submit::{MAX_PRIORITY, PRIORITY_TURNS, Stop, Submit};
 
 /// A position as steps carry it.
 pub(crate) fn wire(position: usize) -> u32 {
     u32::try_from(position).expect("the configuration limits the context to u32")
+}
+
+/// Returns the place of a sequence in its principal's queue.
+fn turn(arrival: u64, priority: i32) -> u64 {
+    let above_lowest = priority.clamp(-MAX_PRIORITY, MAX_PRIORITY) + MAX_PRIORITY;
+    let lead = u64::from(above_lowest.unsigned_abs()) * PRIORITY_TURNS;
+    // So that the highest is not below zero.
+    let start = 2 * u64::from(MAX_PRIORITY.unsigned_abs()) * PRIORITY_TURNS;
+    start + arrival - lead
 }
 
 /// A sequence that waits or runs.
@@ -19,6 +28,8 @@ pub(crate) fn wire(position: usize) -> u32 {
 pub(crate) struct Sequence {
     pub(crate) id: SequenceId,
     pub(crate) principal: u32,
+    /// Order of submission, shifted by its priority: the lower is first of its principal.
+    pub(crate) turn: u64,
     /// Order of submission.
     pub(crate) arrival: u64,
     /// Order of first admission; a higher one is younger.
@@ -102,6 +113,7 @@ impl Sequence {
         let mut sequence = Self {
             id: submit.sequence,
             principal: submit.principal,
+            turn: turn(arrival, submit.priority),
             arrival,
             age: None,
             reported: if resumed { submit.prompt_len - 1 } else { 0 },
@@ -122,6 +134,16 @@ impl Sequence {
     pub(crate) fn limit_of(submit: &Submit, config: &EngineConfig) -> usize {
         let asked = submit.prompt_len.saturating_add(submit.stop.max_tokens);
         asked.min(config.max_context)
+    }
+
+    /// Puts tokens in the place of its output behind the first `keep`, as far as its limit goes.
+    pub(crate) fn rewrite(&mut self, keep: usize, tokens: &[TokenId], block_size: usize) {
+        self.tokens.truncate(self.prompt_len + keep);
+        let room = self.limit.saturating_sub(self.tokens.len());
+        let full_blocks = self.tokens.len() / block_size;
+        self.tokens.extend(&tokens[..room.min(tokens.len())]);
+        self.chain.truncate(1 + full_blocks);
+        self.extend_chain(block_size);
     }
 
     /// Adds the keys of the blocks that its tokens fill.

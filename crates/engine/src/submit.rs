@@ -25,7 +25,19 @@ pub struct Submit {
     pub principal: u32,
     /// Keeps prefixes apart within a principal.
     pub cache_salt: u64,
+    /// Its place among the waiting of its principal: higher ones come first, see [`MAX_PRIORITY`].
+    pub priority: i32,
 }
+
+/// Priorities lie between this and as much below zero; others count as the nearest of these.
+///
+/// One more is worth as much as to have come [`PRIORITY_TURNS`] turns earlier, so that nobody waits
+/// for ever.
+pub const MAX_PRIORITY: i32 = 100;
+
+/// Turns, that is submissions and first admissions of all principals, that a higher priority by one
+/// is worth. Far more than a queue holds, and a few minutes' worth of a busy group.
+pub const PRIORITY_TURNS: u64 = 1024;
 
 /// When a sequence ends by itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,6 +65,14 @@ pub enum Refused {
     Duplicate {
         /// The name.
         sequence: SequenceId,
+    },
+    /// No sequence of that name waits or runs, or it has no such output.
+    #[error("sequence {sequence} has no {keep} tokens of output that could stay")]
+    Unknown {
+        /// The name.
+        sequence: SequenceId,
+        /// Tokens of output that were to stay.
+        keep: usize,
     },
     /// More tokens than a sequence may have.
     #[error("{tokens} tokens are more than the context of {max_context}")]

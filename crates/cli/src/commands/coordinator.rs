@@ -1,6 +1,7 @@
 //! `conclave coordinator`: the API, and the lead that plans every step.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use coordinator::{Config, LeadConfig, Listeners, Served};
 use tokio::net::TcpListener;
@@ -44,6 +45,7 @@ fn config(args: &CoordinatorArgs, model: &model::Model) -> Result<Config, String
         max_step_rows: serve.max_step_rows.get(),
         max_in_flight: serve.steps_in_flight.get(),
         max_waiting: serve.max_waiting.get(),
+        hold: Duration::from_secs(serve.hold),
     };
     let config = model.checkpoint.config();
     let mut default_sampling = spec::Sampling::default();
@@ -59,6 +61,7 @@ fn config(args: &CoordinatorArgs, model: &model::Model) -> Result<Config, String
     }
     let served = Served {
         name: model.name.clone(),
+        max_output_tokens: serve.max_output_tokens.get(),
         eos_tokens: config.eos.clone(),
         default_sampling,
         tokenizer: model.tokenizer.clone(),

@@ -175,6 +175,11 @@ fn coordinator(args: &UpArgs, name: &str) -> Result<Child, String> {
         ("--max-step-rows", args.serve.max_step_rows.to_string()),
         ("--steps-in-flight", args.serve.steps_in_flight.to_string()),
         ("--max-waiting", args.serve.max_waiting.to_string()),
+        (
+            "--max-output-tokens",
+            args.serve.max_output_tokens.to_string(),
+        ),
+        ("--hold", args.serve.hold.to_string()),
     ];
     Child::new("coordinator", "coordinator", &arguments)
 }

@@ -12,6 +12,7 @@ use super::output::chat::{ChatOutput, Show};
 use super::replies::Replies;
 use super::request::Request;
 use super::stream::{self, Said};
+use super::transcript::Told;
 
 /// A chat request whose every field has been checked.
 #[derive(Debug)]
@@ -39,10 +40,6 @@ pub(super) async fn check(
         return Err(Error::unsupported("logprobs.prompt", why));
     }
     let ignores_eos = request.stop.as_ref().is_some_and(|stop| stop.ignore_eos);
-    let token_ids = request
-        .stream
-        .as_ref()
-        .is_some_and(|stream| stream.include_token_ids);
     let (conversation, common) = convert::chat::split(request);
     let bytes = conversation.bytes();
     let parameters = common.check(&shared.model)?;
@@ -60,8 +57,8 @@ pub(super) async fn check(
     }
     let show = Show {
         id: request.id.clone(),
-        final_only: request.final_only,
-        token_ids,
+        final_only: request.delivery.final_only,
+        token_ids: request.delivery.token_ids,
     };
     let output = ChatOutput::new(harmony, request.ends.clone(), show);
     Ok(Checked { request, output })
@@ -92,9 +89,9 @@ pub(super) async fn start(
 /// Converts an event.
 fn event(said: Said<Event>) -> Event {
     match said {
-        Said::Piece(event) => event,
+        Said::Told(Told::Piece(event)) => event,
         Said::Idle(heartbeat) => Event::Heartbeat(heartbeat),
         Said::Finished(ending) => Event::Finished(reply::finished(ending)),
-        Said::Prompt { .. } => unreachable!("a chat asks for no logprobs of its prompt"),
+        Said::Told(_) => unreachable!("a chat asks for no logprobs of its prompt"),
     }
 }

@@ -4,10 +4,14 @@
 //! that does not exist here learns it before anything runs.
 
 pub(super) mod chat;
+mod delivery;
 mod identity;
 pub(super) mod reply;
+mod scheduling;
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use proto::v1;
 use spec::{Sampling, TokenId};
@@ -15,7 +19,7 @@ use spec::{Sampling, TokenId};
 use super::error::Error;
 use super::limits;
 use super::model::Model;
-use super::request::{Ends, Request};
+use super::request::{Asked, Ends, Request};
 
 pub(super) use identity::{fresh_id, hash64};
 
@@ -29,7 +33,10 @@ pub(super) struct Common {
     pub(super) logprobs: Option<v1::LogprobParams>,
     pub(super) stream: Option<v1::StreamParams>,
     pub(super) scheduling: Option<v1::SchedulingParams>,
-    pub(super) labels: std::collections::HashMap<String, String>,
+    pub(super) labels: HashMap<String, String>,
+    pub(super) is_chat: bool,
+    /// The least that may be asked for as `max_output_tokens`.
+    pub(super) least_output: u32,
 }
 
 impl Common {
@@ -45,60 +52,88 @@ impl Common {
                 "output cannot be constrained yet",
             ));
         }
-        let final_only = stream(&self.stream.unwrap_or_default())?;
+        let is_named = !self.request_id.is_empty();
+        let delivery = delivery::delivery(self.stream.unwrap_or_default(), is_named)?;
         let id = identity::request_id(self.request_id)?;
-        labels(&self.labels, &id)?;
+        let labels = labels(self.labels, &id)?;
         let mut sampling = sampling(self.sampling.unwrap_or_default(), &id, model)?;
         logprobs(self.logprobs.unwrap_or_default(), &mut sampling)?;
         let given = self.stop.unwrap_or_default();
-        let max_tokens = given.max_output_tokens;
+        let (max_tokens, ignore_eos) = (given.max_output_tokens, given.ignore_eos);
+        if max_tokens.is_some_and(|max| max < self.least_output) {
+            let why = "0 leaves nothing to generate; 1 is the least";
+            return Err(Error::field("stop.max_output_tokens", why));
+        }
+        if given.max_reasoning_tokens.is_some() && !self.is_chat {
+            let why = "is for Chat: a raw generation has no channels";
+            return Err(Error::field("stop.max_reasoning_tokens", why));
+        }
         let ends = ends(given, model)?;
-        let cache_salt = scheduling(self.scheduling.unwrap_or_default())?;
-        Ok(Parameters {
-            id,
-            sampling,
+        let queueing = scheduling::queueing(self.scheduling.unwrap_or_default())?;
+        let asked = Asked {
+            model: model.name.clone(),
             max_tokens,
-            ends,
-            cache_salt,
-            final_only,
+            ignore_eos,
+            session_id: queueing.session_id,
+            labels,
+        };
+        Ok(Parameters {
+            request: Request {
+                id,
+                is_chat: self.is_chat,
+                prompt: Arc::from([]),
+                sampling,
+                max_tokens: 0,
+                ends,
+                cache_salt: queueing.cache_salt,
+                priority: queueing.priority,
+                queue_timeout: queueing.timeout,
+                delivery,
+                asked,
+            },
         })
     }
 }
 
 /// The checked parameters of a request whose prompt is yet to come.
 pub(super) struct Parameters {
-    id: String,
-    sampling: Sampling,
-    /// As the request has it; what the context leaves is known with the prompt.
-    max_tokens: Option<u32>,
-    ends: Ends,
-    cache_salt: String,
-    final_only: bool,
+    request: Request,
 }
 
 impl Parameters {
     /// Joins the parameters with a prompt in token ids.
     pub(super) fn with_prompt(self, prompt: Vec<TokenId>, model: &Model) -> Result<Request, Error> {
         let room = prompt_room(prompt.len(), model)?;
-        if let Some(max) = self.max_tokens.filter(|max| *max > room) {
+        let (asked, most) = (self.request.asked.max_tokens, model.max_output);
+        if let Some(max) = asked.filter(|max| *max > room) {
             let why = format!("{max} is more than the {room} tokens the context leaves");
             return Err(Error::field("stop.max_output_tokens", why));
         }
+        if let Some(max) = asked.filter(|max| *max > most) {
+            let why = format!("{max} is more than this server's limit of {most}");
+            return Err(Error::field("stop.max_output_tokens", why));
+        }
         Ok(Request {
-            id: self.id,
             prompt: Arc::from(prompt),
-            sampling: self.sampling,
-            max_tokens: self.max_tokens.unwrap_or(room),
-            ends: self.ends,
-            cache_salt: self.cache_salt,
-            final_only: self.final_only,
+            max_tokens: asked.unwrap_or(room.min(most)),
+            ..self.request
         })
+    }
+}
+
+/// Checks the name of a generation that is asked about.
+pub(super) fn generation_id(id: &str) -> Result<(), Error> {
+    short_text(id, "generation_id")?;
+    match id.is_empty() {
+        true => Err(Error::field("generation_id", "must be given")),
+        false => Ok(()),
     }
 }
 
 /// Splits a raw request into what has to be tokenized and the rest.
 pub(super) fn generate(
     request: v1::GenerateRequest,
+    least_output: u32,
 ) -> Result<(v1::generate_request::Prompt, Common), Error> {
     let missing = || Error::field("prompt", "token_ids or text must be given");
     let prompt = request.prompt.ok_or_else(missing)?;
@@ -112,6 +147,8 @@ pub(super) fn generate(
         stream: request.stream,
         scheduling: request.scheduling,
         labels: request.labels,
+        is_chat: false,
+        least_output,
     };
     Ok((prompt, common))
 }
@@ -199,10 +236,6 @@ fn logprobs(given: v1::LogprobParams, sampling: &mut Sampling) -> Result<(), Err
 
 /// Checks what ends a generation before its limit.
 fn ends(given: v1::StopParams, model: &Model) -> Result<Ends, Error> {
-    if given.max_reasoning_tokens.is_some() {
-        let why = "reasoning has no limit of its own yet";
-        return Err(Error::unsupported("stop.max_reasoning_tokens", why));
-    }
     if given.stop_sequences.len() > limits::MAX_STOP_SEQUENCES {
         let why = format!("at most {} are taken", limits::MAX_STOP_SEQUENCES);
         return Err(Error::field("stop.stop_sequences", why));
@@ -229,65 +262,19 @@ fn ends(given: v1::StopParams, model: &Model) -> Result<Ends, Error> {
         },
         tokens: token_ids(&given.stop_token_ids, "stop.stop_token_ids", model)?,
         sequences: given.stop_sequences,
+        max_reasoning: given.max_reasoning_tokens,
     })
 }
 
-/// Checks the delivery; returns whether the client wants all at the end.
-fn stream(given: &v1::StreamParams) -> Result<bool, Error> {
-    let zero = |duration: &Option<prost_types::Duration>| {
-        duration.is_none_or(|given| given.seconds == 0 && given.nanos == 0)
-    };
-    if !zero(&given.coalesce) {
-        let why = "text is sent as soon as it is there";
-        return Err(Error::unsupported("stream.coalesce", why));
-    }
-    if given.keep_for.is_some() {
-        return Err(Error::unsupported("stream.keep_for", KEEP));
-    }
-    if given.resume_after.is_some() {
-        return Err(Error::unsupported(
-            "stream.resume_after",
-            "streams cannot be resumed yet",
-        ));
-    }
-    match known::<v1::DisconnectPolicy>(given.on_disconnect, "stream.on_disconnect")? {
-        v1::DisconnectPolicy::Unspecified | v1::DisconnectPolicy::Cancel => {}
-        v1::DisconnectPolicy::Keep => {
-            return Err(Error::unsupported("stream.on_disconnect", KEEP));
-        }
-    }
-    let delivery = known::<v1::Delivery>(given.delivery, "stream.delivery")?;
-    Ok(delivery == v1::Delivery::FinalOnly)
-}
-
-const KEEP: &str = "a generation ends with its client's stream";
-
-/// Checks the queueing; returns the cache salt.
-fn scheduling(given: v1::SchedulingParams) -> Result<String, Error> {
-    if given.priority != 0 {
-        return Err(Error::unsupported(
-            "scheduling.priority",
-            "all requests are equal yet",
-        ));
-    }
-    if given.queue_timeout.is_some() {
-        let why = "give the call a deadline instead";
-        return Err(Error::unsupported("scheduling.queue_timeout", why));
-    }
-    short_text(&given.session_id, "scheduling.session_id")?;
-    short_text(&given.cache_salt, "scheduling.cache_salt")?;
-    Ok(given.cache_salt)
-}
-
 /// Checks the client's labels and logs them beside the generation's id.
-fn labels(given: &std::collections::HashMap<String, String>, id: &str) -> Result<(), Error> {
+fn labels(given: HashMap<String, String>, id: &str) -> Result<BTreeMap<String, String>, Error> {
     if given.len() > limits::MAX_LABELS {
         return Err(Error::field(
             "labels",
             format!("at most {} are taken", limits::MAX_LABELS),
         ));
     }
-    for (key, value) in given {
+    for (key, value) in &given {
         if key.len() > limits::MAX_LABEL_KEY_BYTES || value.len() > limits::MAX_NAME_BYTES {
             let why = format!(
                 "keys have at most {} bytes and values at most {}",
@@ -297,10 +284,11 @@ fn labels(given: &std::collections::HashMap<String, String>, id: &str) -> Result
             return Err(Error::field("labels", why));
         }
     }
-    if !given.is_empty() {
-        tracing::info!(request = id, labels = ?given, "request has labels");
+    let labels = BTreeMap::from_iter(given);
+    if !labels.is_empty() {
+        tracing::info!(request = id, ?labels, "request has labels");
     }
-    Ok(())
+    Ok(labels)
 }
 
 /// Checks the length of a name or another short text.
@@ -319,4 +307,21 @@ pub(super) fn short_text(text: &str, field: &str) -> Result<(), Error> {
 /// Reads an enum's number.
 pub(super) fn known<E: TryFrom<i32>>(number: i32, field: &str) -> Result<E, Error> {
     E::try_from(number).map_err(|_| Error::field(field, format!("{number} has no meaning here")))
+}
+
+/// Reads a time.
+///
+/// # Errors
+///
+/// [`Error::Field`] if it is below zero, or above `most`.
+fn duration(given: prost_types::Duration, field: &str, most: Duration) -> Result<Duration, Error> {
+    let time = Duration::try_from(given);
+    let time = time.map_err(|_| Error::field(field, format!("{given} is no time to wait")))?;
+    if time > most {
+        return Err(Error::field(
+            field,
+            format!("{time:?} is more than {most:?}"),
+        ));
+    }
+    Ok(time)
 }

@@ -1,5 +1,6 @@
 //! Why a request was not served, and the gRPC status that says so.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -7,9 +8,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::limits;
-
-/// The domain of the reasons in `google.rpc.ErrorInfo`.
-const DOMAIN: &str = "conclave";
+use crate::status::{DOMAIN, reason, reason_of};
 
 /// Why a request was not served, or not to its end.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -23,12 +22,16 @@ pub(super) enum Error {
     /// No such model.
     #[error("model {name:?} is not served here; {served:?} is")]
     UnknownModel { name: String, served: String },
-    /// No such generation.
-    #[error("generation {id:?} is not live and did not end lately")]
-    UnknownGeneration { id: String },
-    /// Two live generations would have one name.
-    #[error("request id {id:?} belongs to a live generation")]
-    IdInUse { id: String },
+    /// A stream was to be resumed after more events than it has.
+    #[error("stream.resume_after: the generation has ended with event {last}")]
+    BeyondTheEnd { last: u64 },
+    /// An answer does not fit into a message.
+    #[error("{field}: the answer would have {bytes} bytes, more than {most}; ask in pieces")]
+    AnswerTooLong {
+        field: &'static str,
+        bytes: usize,
+        most: usize,
+    },
     /// The front is full.
     #[error("{limit} generations are live, more are not taken")]
     TooManyLive { limit: usize },
@@ -38,6 +41,9 @@ pub(super) enum Error {
     /// The caller's deadline has passed.
     #[error("the deadline passed after event {last_sequence} of generation {id:?}")]
     Deadline { id: String, last_sequence: u64 },
+    /// The caller's deadline had passed when the call came.
+    #[error("the deadline had passed when the call came")]
+    DeadlineBefore,
     /// Somebody cancelled the generation, and its client's API has no other word for that.
     #[error("the generation was cancelled")]
     Cancelled,
@@ -99,6 +105,11 @@ impl Error {
             Code::ResourceExhausted
             | Code::Unavailable
             | Code::InvalidArgument
+            | Code::NotFound
+            | Code::AlreadyExists
+            | Code::FailedPrecondition
+            | Code::Aborted
+            | Code::DeadlineExceeded
             | Code::DataLoss => Self::Lead(Box::new(status)),
             Code::Cancelled => Self::LeadGone {
                 why: status.message().to_owned(),
@@ -116,16 +127,30 @@ impl Error {
         }
     }
 
+    /// Says whether the generation may be found again, at this lead or another.
+    pub(super) fn is_passing(&self) -> bool {
+        match self {
+            Self::LeadGone { .. } => true,
+            Self::Lead(status) => {
+                let reason = reason_of(status);
+                let reason = reason.as_deref();
+                [Some(reason::LEAD_ENDING), Some(reason::REWRITTEN)].contains(&reason)
+            }
+            _ => false,
+        }
+    }
+
     /// Returns the gRPC code.
     pub(super) fn code(&self) -> Code {
         match self {
             Self::Field { .. } => Code::InvalidArgument,
             Self::Unsupported { .. } => Code::Unimplemented,
-            Self::UnknownModel { .. } | Self::UnknownGeneration { .. } => Code::NotFound,
-            Self::IdInUse { .. } => Code::AlreadyExists,
+            Self::UnknownModel { .. } => Code::NotFound,
+            Self::BeyondTheEnd { .. } => Code::OutOfRange,
+            Self::AnswerTooLong { .. } => Code::InvalidArgument,
             Self::TooManyLive { .. } => Code::ResourceExhausted,
             Self::Draining | Self::LeadGone { .. } => Code::Unavailable,
-            Self::Deadline { .. } => Code::DeadlineExceeded,
+            Self::Deadline { .. } | Self::DeadlineBefore => Code::DeadlineExceeded,
             Self::Cancelled | Self::ClientStalled { .. } | Self::ClientGone => Code::Cancelled,
             Self::Lead(status) => status.code(),
             Self::LeadProtocol { .. } | Self::Broken => Code::Internal,
@@ -133,29 +158,27 @@ impl Error {
     }
 
     /// Returns the reason for programs, as in `google.rpc.ErrorInfo`.
-    pub(super) fn reason(&self) -> &'static str {
-        match self {
+    pub(super) fn reason(&self) -> Cow<'static, str> {
+        let reason = match self {
             Self::Field { .. } => "FIELD_INVALID",
             Self::Unsupported { .. } => "FIELD_UNSUPPORTED",
             Self::UnknownModel { .. } => "MODEL_UNKNOWN",
-            Self::UnknownGeneration { .. } => "GENERATION_UNKNOWN",
-            Self::IdInUse { .. } => "REQUEST_ID_IN_USE",
+            Self::BeyondTheEnd { .. } => "BEYOND_THE_END",
+            Self::AnswerTooLong { .. } => "ANSWER_TOO_LONG",
             Self::TooManyLive { .. } => "TOO_MANY_GENERATIONS",
             Self::Draining => "DRAINING",
-            Self::Deadline { .. } => "DEADLINE_PASSED",
+            Self::Deadline { .. } | Self::DeadlineBefore => reason::DEADLINE_PASSED,
             Self::Cancelled => "CANCELLED",
             Self::ClientStalled { .. } => "CLIENT_STALLED",
             Self::ClientGone => "CLIENT_GONE",
-            Self::Lead(status) => match status.code() {
-                Code::ResourceExhausted => "QUEUE_FULL",
-                Code::InvalidArgument => "REFUSED_BY_LEAD",
-                Code::DataLoss => "CANNOT_BE_COMPUTED",
-                _ => "GROUP_INCOMPLETE",
-            },
+            Self::Lead(status) => {
+                return reason_of(status).map_or(reason::REFUSED_BY_LEAD.into(), Cow::from);
+            }
             Self::LeadGone { .. } => "LEAD_GONE",
             Self::LeadProtocol { .. } => "LEAD_PROTOCOL",
             Self::Broken => "BROKEN",
-        }
+        };
+        reason.into()
     }
 
     /// Returns when it may be worth another try; `None` if it is not.
@@ -173,6 +196,8 @@ impl Error {
     pub(super) fn at_field(&self) -> Option<&str> {
         match self {
             Self::Field { field, .. } | Self::Unsupported { field, .. } => Some(field),
+            Self::AnswerTooLong { field, .. } => Some(field),
+            Self::BeyondTheEnd { .. } => Some("stream.resume_after"),
             _ => None,
         }
     }

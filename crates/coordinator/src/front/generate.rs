@@ -13,8 +13,10 @@ use super::output::raw::{Chunk, RawOutput};
 use super::replies::Replies;
 use super::request::Request;
 use super::stream::{self, Said};
+use super::transcript::Told;
 
-/// Checks a request and turns its prompt into tokens.
+/// Checks a request and turns its prompt into tokens. The least that may be asked for as output is
+/// `least_output`: 0 where prompts may be scored without any.
 ///
 /// # Errors
 ///
@@ -22,9 +24,10 @@ use super::stream::{self, Said};
 pub(super) async fn check(
     shared: &Arc<Shared>,
     request: v1::GenerateRequest,
+    least_output: u32,
 ) -> Result<Request, Error> {
     let model = &shared.model;
-    let (prompt, common) = convert::generate(request)?;
+    let (prompt, common) = convert::generate(request, least_output)?;
     // A long prompt costs far more than all else: it is read once nothing else is at fault.
     let parameters = common.check(model)?;
     let prompt = match prompt {
@@ -40,7 +43,7 @@ pub(super) async fn check(
 /// Begins the output of a checked request.
 pub(super) fn output(shared: &Shared, request: &Request) -> RawOutput {
     let tokenizer = Arc::clone(&shared.tokenizer);
-    RawOutput::new(tokenizer, request.ends.clone(), request.final_only)
+    RawOutput::new(tokenizer, request.ends.clone(), request.delivery.final_only)
 }
 
 /// Starts a generation and returns its stream.
@@ -53,7 +56,7 @@ pub(super) async fn start(
     request: v1::GenerateRequest,
     clock: Clock,
 ) -> Result<Replies<v1::GenerateResponse>, Error> {
-    let request = check(shared, request).await?;
+    let request = check(shared, request, 1).await?;
     let output = output(shared, &request);
     let numbered = |sequence, event| v1::GenerateResponse {
         sequence,
@@ -70,10 +73,10 @@ pub(super) async fn start(
 /// Converts an event.
 fn event(shared: &Shared, prompt: &[TokenId], said: Said<Chunk>) -> Event {
     match said {
-        Said::Prompt {
+        Said::Told(Told::Prompt {
             first_position,
             logprobs,
-        } => {
+        }) => {
             let tokens = prompt[first_position as usize..].iter();
             let logprobs = tokens.zip(logprobs);
             Event::PromptLogprobs(v1::PromptLogprobs {
@@ -85,7 +88,8 @@ fn event(shared: &Shared, prompt: &[TokenId], said: Said<Chunk>) -> Event {
                     .collect(),
             })
         }
-        Said::Piece(chunk) => Event::Tokens(tokens(shared, chunk)),
+        Said::Told(Told::Piece(chunk)) => Event::Tokens(tokens(shared, chunk)),
+        Said::Told(Told::Finished(_)) => unreachable!("an end comes with its figures"),
         Said::Idle(heartbeat) => Event::Heartbeat(heartbeat),
         Said::Finished(ending) => Event::Finished(reply::finished(ending)),
     }

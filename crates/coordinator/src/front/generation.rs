@@ -1,25 +1,27 @@
-//! One generation followed at the lead: the only place that calls LeadService.Follow.
+//! One generation followed at the lead: the only place that calls LeadService for it.
 //!
-//! A [`Generation`] owns the lead's stream, its place in the registry and its clock. Dropping it
-//! cancels the sequence at the lead. It knows tokens and positions, no text.
+//! A [`Generation`] owns the lead's stream and its clock. Where the stream breaks it is found again, at
+//! this lead or another, and goes on where it was. It knows tokens and positions, no text.
 
-use proto::internal::{self, SequenceEnd, follow_response};
-use proto::v1::{FinishReason, GenerationState, Usage};
-use spec::{SampledToken, TokenId, TokenLogprob};
 use std::sync::Arc;
 use std::time::Duration;
+
+use proto::internal::{self, SequenceEnd, follow_response};
+use proto::v1::{GenerationState, Usage};
+use spec::{SampledToken, TokenId, TokenLogprob};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
-use tonic::Streaming;
+use tonic::{Code, Streaming};
 
 use super::Shared;
 use super::error::Error;
-use super::registry::{Standing, Ticket};
+use super::limits;
 use super::request::Request;
 use crate::wire;
 
 /// Who calls, as long as there is one tenant.
-const PRINCIPAL: &str = "default";
+pub(super) const PRINCIPAL: &str = "default";
 
 /// What a generation says, in order.
 #[derive(Clone, Debug)]
@@ -36,27 +38,6 @@ pub(super) enum Event {
     Cancelled,
 }
 
-/// How a generation ended in good order.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Ending {
-    /// Why.
-    pub(super) reason: FinishReason,
-    /// The stop sequence that was met.
-    pub(super) stop_sequence: Option<String>,
-    /// The token that ended it.
-    pub(super) token: Option<TokenId>,
-    /// Tokens used.
-    pub(super) usage: Usage,
-    /// From the request's arrival to the beginning of its prompt's computation.
-    pub(super) queued: Option<Duration>,
-    /// From there to its first token.
-    pub(super) prefill: Option<Duration>,
-    /// From the request's arrival to its first token.
-    pub(super) to_first_token: Option<Duration>,
-    /// From the request's arrival to the end.
-    pub(super) total: Duration,
-}
-
 /// When a request arrived, and when its caller gives up.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clock {
@@ -66,22 +47,53 @@ pub(super) struct Clock {
     pub(super) deadline: Option<Instant>,
 }
 
+/// Times since the request first arrived, anywhere.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Times {
+    /// When its prompt began to be computed.
+    pub(super) running: Option<Duration>,
+    /// When its first token was there.
+    pub(super) first_token: Option<Duration>,
+    /// When it ended, where the lead has said so.
+    end: Option<Duration>,
+}
+
 /// A generation at the lead.
 #[derive(Debug)]
 pub(super) struct Generation {
     shared: Arc<Shared>,
-    ticket: Ticket,
+    request: Arc<Request>,
+    clock: Clock,
     /// `None` once nothing more is wanted of the lead.
     events: Option<Streaming<internal::FollowResponse>>,
     expected: Expected,
-    clock: Clock,
-    running: Option<Instant>,
-    first_token: Option<Instant>,
-    /// When something was last sent to the client.
-    last_sent: Instant,
+    /// The tokens so far, for another lead; empty where they would not be enough.
+    tokens: Vec<TokenId>,
+    /// Since when the stream has been broken without any news in between, and by what.
+    trouble: Option<(Instant, Error)>,
+    /// When the stream began.
+    regained: Instant,
+    /// How often it went on at another lead.
+    resumed: u32,
+    /// When the request would have arrived by this clock, had it come to this front.
+    origin: Instant,
+    times: Times,
+    state: GenerationState,
+    cached_prompt_tokens: u32,
     queue_position: u32,
+    /// When something was last sent to the client, and its number.
+    last_sent: (Instant, u64),
+    _permit: OwnedSemaphorePermit,
     /// Held so that a front that drains waits for this generation.
     _live: TaskTrackerToken,
+}
+
+/// A stream of the lead, after its acceptance.
+struct Followed {
+    events: Streaming<internal::FollowResponse>,
+    accepted: internal::Accepted,
+    /// Whether this lead did not know the generation, which had tokens already.
+    is_resumed: bool,
 }
 
 /// What has to come next; a lead that sends anything else has lost or repeated something.
@@ -95,34 +107,23 @@ struct Expected {
 }
 
 impl Generation {
-    /// Enters the request at the lead and waits until it is accepted or refused.
-    ///
-    /// One that is cancelled meanwhile has nothing to say but [`Event::Cancelled`].
+    /// Enters the request at the lead, or finds it there, and waits until it is accepted or refused.
     ///
     /// # Errors
     ///
     /// The lead's refusal, and all that can end a generation early.
     pub(super) async fn start(
         shared: &Arc<Shared>,
-        request: &Request,
+        request: Arc<Request>,
         clock: Clock,
     ) -> Result<Self, Error> {
         if shared.draining.is_cancelled() {
             return Err(Error::Draining);
         }
         let live = shared.tasks.token();
-        let prompt_tokens = u32::try_from(request.prompt.len()).unwrap_or(u32::MAX);
-        let mut ticket = shared.registry.enter(&request.id, prompt_tokens)?;
-        let accepted = tokio::select! {
-            biased;
-            () = ticket.cancelled().cancelled() => Ok((None, 0)),
-            error = expiry(shared, &ticket, clock) => Err(error),
-            accepted = follow(shared, request, clock) => {
-                accepted.map(|(events, queue_position)| (Some(events), queue_position))
-            }
-        };
-        let (events, queue_position) = accepted.inspect_err(|_| {
-            ticket.settle(GenerationState::Failed);
+        let permit = Arc::clone(&shared.live).try_acquire_owned();
+        let permit = permit.map_err(|_| Error::TooManyLive {
+            limit: limits::MAX_LIVE,
         })?;
         let length = request.prompt.len();
         let expected = Expected {
@@ -134,18 +135,27 @@ impl Generation {
             },
             token_position: length,
         };
-        Ok(Self {
+        let mut generation = Self {
             shared: Arc::clone(shared),
-            ticket,
-            events,
-            expected,
             clock,
-            running: None,
-            first_token: None,
-            last_sent: Instant::now(),
-            queue_position,
+            events: None,
+            expected,
+            tokens: Vec::new(),
+            trouble: None,
+            regained: Instant::now(),
+            resumed: 0,
+            origin: clock.arrived,
+            times: Times::default(),
+            state: GenerationState::Queued,
+            cached_prompt_tokens: 0,
+            queue_position: 0,
+            last_sent: (Instant::now(), request.delivery.resume_after),
+            request,
+            _permit: permit,
             _live: live,
-        })
+        };
+        generation.regain().await?;
+        Ok(generation)
     }
 
     /// Waits for the next event.
@@ -158,15 +168,19 @@ impl Generation {
     ///
     /// Dropping the future loses nothing.
     pub(super) async fn next(&mut self) -> Result<Event, Error> {
-        let heartbeat = self.last_sent + self.shared.config.heartbeat;
+        let heartbeat = self.last_sent.0 + self.shared.config.heartbeat;
         loop {
             let Some(events) = self.events.as_mut() else {
-                return Ok(Event::Cancelled);
+                tokio::select! {
+                    biased;
+                    regained = self.regain() => regained?,
+                    () = tokio::time::sleep_until(heartbeat) => return Ok(Event::Idle),
+                }
+                continue;
             };
             let message = tokio::select! {
                 biased;
-                () = self.ticket.cancelled().cancelled() => return Ok(Event::Cancelled),
-                error = expiry(&self.shared, &self.ticket, self.clock) => {
+                error = expiry(&self.shared, &self.request, self.clock, self.last_sent.1) => {
                     return Err(self.fail(error));
                 }
                 message = events.message() => message,
@@ -179,48 +193,62 @@ impl Generation {
                 }),
                 Err(status) => Err(Error::from_lead(status)),
             };
-            if let Some(event) = event.map_err(|error| self.fail(error))? {
-                return Ok(event);
+            match event {
+                Ok(Some(event)) => {
+                    self.trouble = None;
+                    return Ok(event);
+                }
+                Ok(None) => {}
+                Err(error) if error.is_passing() => self.lose(error),
+                Err(error) => return Err(self.failed(error)),
             }
         }
     }
 
     /// Checks an event of the lead and converts it; `None` if it is no news for the client.
     fn take(&mut self, event: Option<follow_response::Event>) -> Result<Option<Event>, Error> {
+        let after = Duration::from_micros;
         match event {
             Some(follow_response::Event::Running(running)) => {
-                self.running.get_or_insert_with(Instant::now);
-                self.note(|standing| {
-                    standing.state = GenerationState::Prefilling;
-                    standing.usage.cached_prompt_tokens = running.cached_prompt_tokens;
-                });
+                self.times.running.get_or_insert(after(running.after_us));
+                self.state = GenerationState::Prefilling;
+                self.cached_prompt_tokens = running.cached_prompt_tokens;
                 Ok(None)
             }
             Some(follow_response::Event::PromptLogprobs(prompt)) => {
-                let logprobs: Vec<_> = prompt
-                    .logprobs
-                    .into_iter()
-                    .map(wire::token_logprob)
-                    .collect();
-                self.expected
-                    .take_prompt(prompt.first_position, &logprobs)?;
+                let logprobs = prompt.logprobs.into_iter().map(wire::token_logprob);
+                let logprobs: Vec<_> = logprobs.collect();
+                let first = prompt.first_position;
+                self.expected.take_prompt(first, &logprobs)?;
                 Ok(Some(Event::Prompt(logprobs)))
             }
-            Some(follow_response::Event::Tokens(tokens)) => {
-                self.expected
-                    .take_tokens(tokens.first_position, tokens.tokens.len())?;
-                self.first_token.get_or_insert_with(Instant::now);
-                self.note(|standing| standing.state = GenerationState::Decoding);
-                let tokens = tokens.tokens.into_iter().map(wire::sampled_token).collect();
+            Some(follow_response::Event::Tokens(said)) => {
+                let count = said.tokens.len();
+                self.expected.take_tokens(said.first_position, count)?;
+                let first_after = after(said.first_after_us);
+                self.times.first_token.get_or_insert(first_after);
+                self.state = GenerationState::Decoding;
+                let tokens: Vec<_> = said.tokens.into_iter().map(wire::sampled_token).collect();
+                if self.request.is_known_by_its_tokens() {
+                    self.tokens
+                        .extend(tokens.iter().map(|sampled| sampled.token));
+                }
                 Ok(Some(Event::Tokens(tokens)))
             }
-            Some(follow_response::Event::Finished(finished)) => match finished.reason() {
-                SequenceEnd::Stop => Ok(Some(Event::End { by_token: true })),
-                SequenceEnd::Length => Ok(Some(Event::End { by_token: false })),
-                SequenceEnd::Unspecified => Err(Error::LeadProtocol {
-                    why: "an end without a reason",
-                }),
-            },
+            Some(follow_response::Event::Finished(finished)) => {
+                self.times.end = Some(after(finished.after_us));
+                match finished.reason() {
+                    SequenceEnd::Stop => Ok(Some(Event::End { by_token: true })),
+                    SequenceEnd::Length => Ok(Some(Event::End { by_token: false })),
+                    SequenceEnd::Cancelled => Ok(Some(Event::Cancelled)),
+                    SequenceEnd::Settled => Err(Error::LeadProtocol {
+                        why: "an end in the text where there is none",
+                    }),
+                    SequenceEnd::Unspecified => Err(Error::LeadProtocol {
+                        why: "an end without a reason",
+                    }),
+                }
+            }
             Some(follow_response::Event::Accepted(_)) => Err(Error::LeadProtocol {
                 why: "a second acceptance",
             }),
@@ -230,81 +258,255 @@ impl Generation {
         }
     }
 
-    /// Waits until somebody cancels the generation.
-    pub(super) async fn cancelled(&self) {
-        self.ticket.cancelled().cancelled().await;
+    /// Follows the generation from where it was; tries for as long as the front holds requests.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Generation::next`].
+    async fn regain(&mut self) -> Result<(), Error> {
+        let until = match &self.trouble {
+            Some((since, _)) => *since + self.shared.config.hold,
+            None => Instant::now() + self.shared.config.hold,
+        };
+        let (mut pause, longest) = limits::REGAIN_BACKOFF;
+        loop {
+            if let Some((_, error)) = &self.trouble {
+                if Instant::now() + pause > until {
+                    let error = error.clone();
+                    return Err(self.fail(error));
+                }
+                tokio::select! {
+                    biased;
+                    error = self.expiry() => return Err(self.fail(error)),
+                    () = tokio::time::sleep(pause) => pause = longest.min(pause * 2),
+                }
+            }
+            let attempt = tokio::select! {
+                biased;
+                error = self.expiry() => return Err(self.fail(error)),
+                attempt = self.follow() => attempt,
+            };
+            match attempt {
+                Ok(followed) => {
+                    self.begin(followed);
+                    return Ok(());
+                }
+                Err(error) if error.is_passing() => self.lose(error),
+                Err(error) => return Err(self.failed(error)),
+            }
+        }
+    }
+
+    /// Notes that the stream is broken, and for how long it has been without any news.
+    fn lose(&mut self, error: Error) {
+        let (id, now) = (&self.request.id, Instant::now());
+        tracing::info!(request = id, %error, "a generation has to be found again");
+        // A stream that has lasted for a while is news.
+        let (longest, last) = (limits::REGAIN_BACKOFF.1, self.regained);
+        let lasted = self.events.take().is_some() && last.elapsed() > longest;
+        let since = match &self.trouble {
+            Some((since, _)) if !lasted => *since,
+            _ => now,
+        };
+        self.trouble = Some((since, error));
+    }
+
+    /// Attaches to the generation where it is known, or submits it with what it has.
+    async fn follow(&self) -> Result<Followed, Error> {
+        let is_first = self.expected.token_position == self.expected.prompt.len();
+        if is_first {
+            return self.call_follow(false).await;
+        }
+        match self.call_follow(true).await {
+            Err(Error::Lead(status)) if status.code() == Code::NotFound => {
+                let followed = self.call_follow(false).await?;
+                Ok(Followed {
+                    is_resumed: true,
+                    ..followed
+                })
+            }
+            attached => attached,
+        }
+    }
+
+    /// Takes a stream that was accepted.
+    fn begin(&mut self, followed: Followed) {
+        let (now, age) = (
+            Instant::now(),
+            Duration::from_micros(followed.accepted.age_us),
+        );
+        self.origin = now.checked_sub(age).unwrap_or(now);
+        self.queue_position = followed.accepted.queue_position;
+        self.resumed += u32::from(followed.is_resumed);
+        self.events = Some(followed.events);
+        self.regained = now;
+    }
+
+    /// Calls LeadService.Follow and waits for the acceptance.
+    async fn call_follow(&self, attach_only: bool) -> Result<Followed, Error> {
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let (request, expected) = (&self.request, &self.expected);
+        let record = match attach_only {
+            false => request.to_record(PRINCIPAL),
+            true => internal::SequenceRecord {
+                request_id: request.id.clone(),
+                principal: PRINCIPAL.to_owned(),
+                ..Default::default()
+            },
+        };
+        let deadline = self.clock.deadline;
+        let now = Instant::now();
+        let message = internal::FollowRequest {
+            record: Some(record),
+            attach_only,
+            generated: self.tokens.iter().map(|token| token.0).collect(),
+            tokens_seen: (expected.token_position - expected.prompt.len()) as u32,
+            prompt_logprobs_seen: match request.wants_prompt_logprobs() {
+                true => (expected.prompt_position - 1) as u32,
+                false => 0,
+            },
+            keep_us: request.delivery.keep.map(micros),
+            deadline_us: deadline.map(|at| micros(at.saturating_duration_since(now))),
+            queue_timeout_us: request.queue_timeout.map(micros),
+            age_us: micros(self.origin.elapsed()),
+        };
+        let mut lead = self.shared.lead.clone();
+        let answer = lead.follow(message).await.map_err(Error::from_lead)?;
+        let mut events = answer.into_inner();
+        let first = events.message().await.map_err(Error::from_lead)?;
+        match first.and_then(|first| first.event) {
+            Some(follow_response::Event::Accepted(accepted)) => Ok(Followed {
+                events,
+                accepted,
+                is_resumed: false,
+            }),
+            Some(_) => Err(Error::LeadProtocol {
+                why: "its first event is not the acceptance",
+            }),
+            None => Err(Error::LeadGone {
+                why: "its stream ended at once".into(),
+            }),
+        }
+    }
+
+    /// Makes the lead go on with these tokens after the first `keep`, and follows it from there.
+    ///
+    /// Returns whether it did: a generation that has ended stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Generation::next`].
+    pub(super) async fn force(&mut self, keep: usize, tokens: &[TokenId]) -> Result<bool, Error> {
+        self.tokens.truncate(keep);
+        self.expected.token_position = self.expected.prompt.len() + keep;
+        // Kept until it is followed again: it might be its only follower.
+        let mut old = self.events.take();
+        loop {
+            let force = internal::ForceRequest {
+                principal: PRINCIPAL.to_owned(),
+                request_id: self.request.id.clone(),
+                keep: keep as u32,
+                tokens: tokens.iter().map(|token| token.0).collect(),
+            };
+            let mut lead = self.shared.lead.clone();
+            let forced = tokio::select! {
+                biased;
+                error = self.expiry() => return Err(self.fail(error)),
+                forced = lead.force(force) => forced,
+            };
+            let is_forced = match forced.map_err(Error::from_lead) {
+                Ok(_) => true,
+                Err(Error::Lead(status)) if status.code() == Code::FailedPrecondition => false,
+                Err(Error::Lead(status)) if status.code() == Code::NotFound => {
+                    // It is submitted again, with what it has so far.
+                    self.regain().await?;
+                    old = self.events.take();
+                    continue;
+                }
+                Err(error) if error.is_passing() => {
+                    self.lose(error);
+                    self.regain().await?;
+                    old = self.events.take();
+                    continue;
+                }
+                Err(error) => return Err(self.failed(error)),
+            };
+            self.regain().await?;
+            drop(old);
+            return Ok(is_forced);
+        }
     }
 
     /// Waits for the deadline or the front's end, and says which.
     pub(super) async fn expiry(&self) -> Error {
-        expiry(&self.shared, &self.ticket, self.clock).await
+        expiry(&self.shared, &self.request, self.clock, self.last_sent.1).await
     }
 
     /// Says that something is sent to the client, and up to which number.
     pub(super) fn sent(&mut self, sequence: u64) {
-        self.last_sent = Instant::now();
-        self.note(|standing| standing.last_sequence = sequence);
+        self.last_sent = (Instant::now(), sequence);
     }
 
-    /// Returns where the generation is.
-    pub(super) fn standing(&self) -> &Standing {
-        self.ticket.standing()
-    }
-
-    /// Returns the sequences before it when it was queued; 0 once it runs.
-    pub(super) fn queue_position(&self) -> u32 {
-        match self.standing().state {
-            GenerationState::Queued => self.queue_position,
-            _ => 0,
+    /// Returns what it is doing, and the sequences that were before it when it was queued.
+    pub(super) fn standing(&self) -> (GenerationState, u32) {
+        match self.state {
+            GenerationState::Queued => (self.state, self.queue_position),
+            state => (state, 0),
         }
     }
 
-    /// Changes where the generation is, as others see it.
-    pub(super) fn note(&mut self, change: impl FnOnce(&mut Standing)) {
-        self.ticket.note(change);
-    }
-
-    /// Lets go of the lead's stream, which cancels the sequence if it still runs, and settles why the
-    /// generation ended. Returns the reason that counts: somebody may have cancelled it just before.
-    pub(super) fn settle(&mut self, reason: FinishReason) -> FinishReason {
-        self.events = None;
-        let outcome = match reason {
-            FinishReason::Cancelled => GenerationState::Cancelled,
-            _ => GenerationState::Succeeded,
+    /// Tells the lead that nothing more is wanted of it, for the text has come to its end.
+    pub(super) fn settle(&mut self) {
+        let Some(events) = self.events.take() else {
+            return;
         };
-        match self.ticket.settle(outcome) {
-            GenerationState::Cancelled => FinishReason::Cancelled,
-            _ => reason,
+        let mut lead = self.shared.lead.clone();
+        let settle = internal::SettleRequest {
+            principal: PRINCIPAL.to_owned(),
+            request_id: self.request.id.clone(),
+        };
+        self.shared.tasks.spawn(async move {
+            let settled = lead.settle(settle).await;
+            if let Err(error) = settled {
+                // The lead ends it then as its client's leaving would.
+                tracing::debug!(%error, "a generation could not be settled");
+            }
+            // Not before: to lose its last follower would be another end.
+            drop(events);
+        });
+    }
+
+    /// Returns what was used, of these tokens.
+    pub(super) fn usage(&self, output_tokens: u32, reasoning_tokens: u32) -> Usage {
+        Usage {
+            prompt_tokens: self.expected.prompt.len() as u32,
+            cached_prompt_tokens: self.cached_prompt_tokens,
+            output_tokens,
+            reasoning_tokens,
         }
     }
 
-    /// Returns how the generation ended, for its client.
-    pub(super) fn ending(
-        &self,
-        reason: FinishReason,
-        stop_sequence: Option<String>,
-        token: Option<TokenId>,
-    ) -> Ending {
-        Ending {
-            reason,
-            stop_sequence,
-            token,
-            usage: self.standing().usage,
-            queued: self.running.map(|at| at - self.clock.arrived),
-            prefill: self
-                .running
-                .zip(self.first_token)
-                .map(|(running, first)| first - running),
-            to_first_token: self.first_token.map(|at| at - self.clock.arrived),
-            total: self.clock.arrived.elapsed(),
-        }
+    /// Returns its times, how long it took in all, and how often it went on at another lead.
+    pub(super) fn times(&self) -> (Times, Duration, u32) {
+        let total = self.times.end.unwrap_or_else(|| self.origin.elapsed());
+        (self.times, total, self.resumed)
     }
 
-    /// Lets go of the lead's stream and settles that the generation failed.
+    /// Lets go of the lead's stream.
     pub(super) fn fail(&mut self, error: Error) -> Error {
         self.events = None;
-        self.ticket.settle(GenerationState::Failed);
         error
+    }
+
+    /// As [`Generation::fail`]; a deadline that the lead has seen pass is told as our own.
+    fn failed(&mut self, error: Error) -> Error {
+        let error = match error {
+            Error::Lead(status) if status.code() == Code::DeadlineExceeded => {
+                passed(&self.request, self.last_sent.1)
+            }
+            error => error,
+        };
+        self.fail(error)
     }
 }
 
@@ -346,40 +548,15 @@ impl Expected {
     }
 }
 
-/// Enters the request at the lead; returns its stream after the acceptance, and the queue position.
-async fn follow(
-    shared: &Shared,
-    request: &Request,
-    clock: Clock,
-) -> Result<(Streaming<internal::FollowResponse>, u32), Error> {
-    let mut message = tonic::Request::new(request.to_lead(PRINCIPAL));
-    if let Some(deadline) = clock.deadline {
-        message.set_timeout(deadline.saturating_duration_since(Instant::now()));
-    }
-    let mut lead = shared.lead.clone();
-    let mut events = lead
-        .follow(message)
-        .await
-        .map_err(Error::from_lead)?
-        .into_inner();
-    match events
-        .message()
-        .await
-        .map_err(Error::from_lead)?
-        .and_then(|first| first.event)
-    {
-        Some(follow_response::Event::Accepted(accepted)) => Ok((events, accepted.queue_position)),
-        Some(_) => Err(Error::LeadProtocol {
-            why: "its first event is not the acceptance",
-        }),
-        None => Err(Error::LeadGone {
-            why: "its stream ended at once".into(),
-        }),
+fn passed(request: &Request, last_sequence: u64) -> Error {
+    Error::Deadline {
+        id: request.id.clone(),
+        last_sequence,
     }
 }
 
 /// Waits for the deadline or the front's end, and says which.
-async fn expiry(shared: &Shared, ticket: &Ticket, clock: Clock) -> Error {
+async fn expiry(shared: &Shared, request: &Request, clock: Clock, last_sequence: u64) -> Error {
     let deadline = async {
         match clock.deadline {
             Some(deadline) => tokio::time::sleep_until(deadline).await,
@@ -389,9 +566,6 @@ async fn expiry(shared: &Shared, ticket: &Ticket, clock: Clock) -> Error {
     tokio::select! {
         biased;
         () = shared.stopping.cancelled() => Error::Draining,
-        () = deadline => Error::Deadline {
-            id: ticket.id().to_owned(),
-            last_sequence: ticket.standing().last_sequence,
-        },
+        () = deadline => passed(request, last_sequence),
     }
 }

@@ -17,9 +17,6 @@ pub(crate) const MAX_CHUNK: usize = 512;
 /// its prompt at four bytes a token, which the choices of one request share.
 pub(crate) const MAX_LIVE: usize = 4096;
 
-/// Ended generations that are remembered for GetGeneration and CancelGeneration.
-pub(crate) const MAX_ENDED: usize = 1024;
-
 /// Stop sequences of a request; the cost of matching grows with their number.
 pub(crate) const MAX_STOP_SEQUENCES: usize = 16;
 
@@ -88,3 +85,21 @@ pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// First and longest pause between attempts to reach the lead for its state.
 pub(crate) const WATCH_BACKOFF: (Duration, Duration) =
     (Duration::from_millis(100), Duration::from_secs(2));
+
+/// Bytes of text in one message to a client where there may be more than [`MAX_CHUNK`] tokens of it: a
+/// whole harmony message, or a rendered prompt. Clients accept 4 MiB by default.
+pub(crate) const MAX_WHOLE_TEXT: usize = 3 << 20;
+
+/// Bytes of any message to a client: what gRPC clients accept by default.
+pub(crate) const MAX_ANSWER: usize = 4 << 20;
+
+/// Longest that text may be held to be sent together; shorter than a heartbeat.
+pub(crate) const MAX_COALESCE: Duration = Duration::from_secs(5);
+
+/// How long a generation goes on without its client, where the client has named it and says nothing
+/// else.
+pub(crate) const DEFAULT_KEEP: Duration = Duration::from_secs(30);
+
+/// First and longest pause between attempts to find a lost generation at a lead.
+pub(crate) const REGAIN_BACKOFF: (Duration, Duration) =
+    (Duration::from_millis(50), Duration::from_secs(2));

@@ -17,6 +17,8 @@ pub struct Model {
     pub aliases: Vec<String>,
     /// Most positions of a sequence, prompt and output together; at least 2.
     pub max_context: u32,
+    /// Most tokens of output that a request gets, whatever its context leaves.
+    pub max_output: u32,
     /// Rows of the vocabulary: every token id is below.
     pub vocab_size: u32,
     /// Fingerprint of the weights, hexadecimal.
@@ -63,7 +65,7 @@ impl Model {
             name: self.name.clone(),
             aliases: self.aliases.clone(),
             max_context_tokens: self.max_context,
-            max_output_tokens: self.max_context - 1,
+            max_output_tokens: self.max_output.min(self.max_context - 1),
             vocab_size: self.vocab_size,
             weights_fingerprint: self.weights_fingerprint.clone(),
             tokenizer_fingerprint: self.tokenizer_fingerprint.clone(),

@@ -1,10 +1,14 @@
 //! A request whose every field has been checked, and its form towards the lead.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use prost::Message as _;
 use proto::internal;
 use spec::{Sampling, TokenId};
 
+use super::fingerprint::fingerprint;
 use crate::wire;
 
 /// One generation, fit to be followed at the lead.
@@ -12,6 +16,8 @@ use crate::wire;
 pub(super) struct Request {
     /// Names the generation, towards the client and the lead.
     pub(super) id: String,
+    /// Whether its output is read as harmony messages.
+    pub(super) is_chat: bool,
     /// At least one token, all in the vocabulary, shorter than the context.
     pub(super) prompt: Arc<[TokenId]>,
     /// Passes [`Sampling::check`].
@@ -22,8 +28,14 @@ pub(super) struct Request {
     pub(super) ends: Ends,
     /// Separates prefix caches.
     pub(super) cache_salt: String,
-    /// Whether the client wants all at the end.
-    pub(super) final_only: bool,
+    /// Place among those that wait.
+    pub(super) priority: i32,
+    /// Longest wait in the queue.
+    pub(super) queue_timeout: Option<Duration>,
+    /// How it is delivered.
+    pub(super) delivery: Delivery,
+    /// What it was asked for in other words, for the fingerprint.
+    pub(super) asked: Asked,
 }
 
 /// What ends a generation before its limit.
@@ -35,6 +47,38 @@ pub(super) struct Ends {
     pub(super) tokens: Vec<TokenId>,
     /// The request's stop sequences, none empty.
     pub(super) sequences: Vec<String>,
+    /// Most tokens of reasoning, before the answer is made to begin.
+    pub(super) max_reasoning: Option<u32>,
+}
+
+/// How one call wants its events; another call for the same request may want them otherwise.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Delivery {
+    /// Whether the client wants all at the end.
+    pub(super) final_only: bool,
+    /// Whether deltas of a chat name their tokens.
+    pub(super) token_ids: bool,
+    /// How long text may be held to be sent together.
+    pub(super) coalesce: Duration,
+    /// How long the generation goes on without this client; `None` ends it.
+    pub(super) keep: Option<Duration>,
+    /// Only events with a higher number are sent.
+    pub(super) resume_after: u64,
+}
+
+/// What was asked for where the checked request says what it comes to.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Asked {
+    /// The model's name, as the server has it.
+    pub(super) model: String,
+    /// The limit that was given: what an unset one becomes depends on the server.
+    pub(super) max_tokens: Option<u32>,
+    /// Whether the model's own end tokens are ordinary ones.
+    pub(super) ignore_eos: bool,
+    /// See the API.
+    pub(super) session_id: String,
+    /// The client's labels.
+    pub(super) labels: BTreeMap<String, String>,
 }
 
 impl Ends {
@@ -50,20 +94,71 @@ impl Request {
         self.sampling.prompt_logprobs.is_some()
     }
 
+    /// Says whether any lead can go on after tokens alone, without what is known of each.
+    pub(super) fn is_known_by_its_tokens(&self) -> bool {
+        self.sampling.logprobs.is_none() && self.sampling.prompt_logprobs.is_none()
+    }
+
     /// Returns the record that the lead takes.
-    pub(super) fn to_lead(&self, principal: &str) -> internal::FollowRequest {
+    pub(super) fn to_record(&self, principal: &str) -> internal::SequenceRecord {
         let stop_tokens = self.ends.eos.iter().chain(&self.ends.tokens);
-        internal::FollowRequest {
+        let front = FrontRecord {
+            is_chat: self.is_chat,
+            ends: self.ends.clone(),
+            prompt_logprobs: self.wants_prompt_logprobs(),
+        };
+        internal::SequenceRecord {
             request_id: self.id.clone(),
             principal: principal.to_owned(),
             tokens: self.prompt.iter().map(|token| token.0).collect(),
             sampling: Some(wire::sampling_to_wire(&self.sampling)),
             stop: Some(internal::Stop {
-                // The lead generates at least one; where none is wanted it is not delivered.
-                max_tokens: self.max_tokens.max(1),
+                max_tokens: self.max_tokens,
                 stop_tokens: stop_tokens.map(|token| token.0).collect(),
             }),
             cache_salt: self.cache_salt.clone(),
+            fingerprint: fingerprint(self).to_vec(),
+            front: front.to_bytes(),
+            priority: self.priority,
         }
+    }
+}
+
+/// What a front needs to tell tokens as events; the lead keeps it for whichever front asks.
+#[derive(Clone, Debug)]
+pub(super) struct FrontRecord {
+    pub(super) is_chat: bool,
+    pub(super) ends: Ends,
+    pub(super) prompt_logprobs: bool,
+}
+
+impl FrontRecord {
+    fn to_bytes(&self) -> Vec<u8> {
+        let ids = |tokens: &[TokenId]| tokens.iter().map(|token| token.0).collect();
+        let record = internal::FrontRecord {
+            chat: self.is_chat,
+            eos: ids(&self.ends.eos),
+            stop_tokens: ids(&self.ends.tokens),
+            stop_sequences: self.ends.sequences.clone(),
+            prompt_logprobs: self.prompt_logprobs,
+            max_reasoning_tokens: self.ends.max_reasoning,
+        };
+        record.encode_to_vec()
+    }
+
+    /// Reads what a front has written, of this version or another; `None` if it is none.
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let record = internal::FrontRecord::decode(bytes).ok()?;
+        let tokens = |ids: Vec<u32>| ids.into_iter().map(TokenId).collect();
+        Some(Self {
+            is_chat: record.chat,
+            ends: Ends {
+                eos: tokens(record.eos),
+                tokens: tokens(record.stop_tokens),
+                sequences: record.stop_sequences,
+                max_reasoning: record.max_reasoning_tokens,
+            },
+            prompt_logprobs: record.prompt_logprobs,
+        })
     }
 }

@@ -3,15 +3,15 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use proto::v1;
 use proto::v1::generation_service_server::GenerationService;
+use proto::{internal, v1};
 use tokio::time::Instant;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
 
 use super::error::Error;
-use super::generation::Clock;
-use super::{Shared, chat, convert, deadline, generate};
+use super::generation::{Clock, PRINCIPAL};
+use super::{Shared, chat, convert, deadline, generate, standing};
 
 /// GenerationService over the shared state of a front.
 #[derive(Clone, Debug)]
@@ -29,7 +29,7 @@ fn clock<T>(request: &Request<T>) -> Result<Clock, Error> {
     let arrived = Instant::now();
     Ok(Clock {
         arrived,
-        deadline: deadline::of(request.metadata(), arrived)?,
+        deadline: deadline::of(request.metadata().as_ref(), arrived)?,
     })
 }
 
@@ -66,9 +66,15 @@ impl GenerationService for Generations {
             generation_id,
             reason,
         } = request.into_inner();
-        convert::short_text(&generation_id, "generation_id")?;
+        convert::generation_id(&generation_id)?;
         convert::short_text(&reason, "reason")?;
-        let state = self.0.registry.cancel(&generation_id)?;
+        let cancel = internal::CancelRequest {
+            principal: PRINCIPAL.to_owned(),
+            request_id: generation_id.clone(),
+        };
+        let answer = self.0.lead.clone().cancel(cancel).await;
+        let answer = answer.map_err(Error::from_lead)?.into_inner();
+        let state = standing::derive(&self.0, answer.standing).await?.state;
         tracing::info!(
             generation = generation_id,
             reason,
@@ -85,8 +91,14 @@ impl GenerationService for Generations {
         request: Request<v1::GetGenerationRequest>,
     ) -> Result<Response<v1::GetGenerationResponse>, Status> {
         let generation_id = request.into_inner().generation_id;
-        convert::short_text(&generation_id, "generation_id")?;
-        let standing = self.0.registry.standing(&generation_id)?;
+        convert::generation_id(&generation_id)?;
+        let get = internal::GetRequest {
+            principal: PRINCIPAL.to_owned(),
+            request_id: generation_id.clone(),
+        };
+        let answer = self.0.lead.clone().get(get).await;
+        let answer = answer.map_err(Error::from_lead)?.into_inner();
+        let standing = standing::derive(&self.0, answer.standing).await?;
         Ok(Response::new(v1::GetGenerationResponse {
             generation_id,
             state: standing.state.into(),

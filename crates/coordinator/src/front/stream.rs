@@ -1,63 +1,73 @@
-//! A generation from its acceptance to its one end, as numbered events.
+//! A generation from its acceptance to its one end, as numbered events for one client.
 //!
-//! Joins a [`Generation`] with an [`Output`]. Generate, Chat and /v1/completions are its faces.
+//! Joins a [`Generation`] with a [`Transcript`]. Generate, Chat and /v1/completions are its faces.
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use proto::v1::{FinishReason, Heartbeat};
-use spec::{SampledToken, TokenId, TokenLogprob};
+use proto::v1::{FinishReason, Heartbeat, Usage};
+use spec::{SampledToken, TokenId};
+use tokio::time::Instant;
 
 use super::Shared;
 use super::error::Error;
-use super::generation::{Clock, Ending, Event, Generation};
+use super::generation::{Clock, Event, Generation};
 use super::limits;
 use super::output::Output;
 use super::replies::{self, Replies, ReplySender};
-use super::request::{Ends, Request};
+use super::request::Request;
+use super::transcript::{Next, Told, Transcript};
 
 /// What a generation says to its client, in order.
 #[derive(Clone, Debug)]
 pub(super) enum Said<Piece> {
-    /// Logprobs of the prompt from this position on; position 0 has none and is given as `None`.
-    Prompt {
-        first_position: u32,
-        logprobs: Vec<Option<TokenLogprob>>,
-    },
-    /// A piece of the output.
-    Piece(Piece),
+    /// Something told, but the end.
+    Told(Told<Piece>),
     /// Nothing was sent for a while.
     Idle(Heartbeat),
     /// The end. Nothing follows.
     Finished(Ending),
 }
 
+/// How a generation ended in good order.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Ending {
+    /// Why.
+    pub(super) reason: FinishReason,
+    /// The stop sequence that was met.
+    pub(super) stop_sequence: Option<String>,
+    /// The token that ended it.
+    pub(super) token: Option<TokenId>,
+    /// Tokens used.
+    pub(super) usage: Usage,
+    /// From the request's arrival to the beginning of its prompt's computation.
+    pub(super) queued: Option<Duration>,
+    /// From there to its first token.
+    pub(super) prefill: Option<Duration>,
+    /// From the request's arrival to its first token.
+    pub(super) to_first_token: Option<Duration>,
+    /// From the request's arrival to the end.
+    pub(super) total: Duration,
+    /// How often it went on at another lead.
+    pub(super) resumed: u32,
+}
+
 /// A generation with its output.
 #[derive(Debug)]
 pub(super) struct OutputStream<O> {
     generation: Generation,
-    output: O,
-    prompt: PromptLogprobs,
-    max_tokens: u32,
-    ends: Ends,
-    last_token: Option<TokenId>,
-    end: End,
-    sequence: u64,
-}
-
-/// How near the end is.
-#[derive(Debug)]
-enum End {
-    /// The lead has more to say.
-    Open,
-    /// The reason is known, but something may still be on its way to the client.
-    Known(FinishReason),
-    /// The client has heard of it.
-    Said,
+    transcript: Transcript<O>,
+    /// How long what could be told may be held.
+    coalesce: Duration,
+    /// Since when something is held, and how many tokens.
+    held: Option<(Instant, usize)>,
+    /// Whether tokens follow where an answer should have been opened.
+    is_unopened: bool,
 }
 
 impl<O: Output> OutputStream<O> {
-    /// Enters the request at the lead. The stream's opening message has number 1.
+    /// Enters the request at the lead, or attaches to it. The stream's opening message has number 1.
     ///
     /// # Errors
     ///
@@ -68,25 +78,19 @@ impl<O: Output> OutputStream<O> {
         output: O,
         clock: Clock,
     ) -> Result<Self, Error> {
-        let mut generation = Generation::start(shared, &request, clock).await?;
-        generation.sent(1);
-        let length = request.prompt.len();
-        let prompt = PromptLogprobs::new(if request.wants_prompt_logprobs() {
-            length
-        } else {
-            0
-        });
-        let (max_tokens, ends) = (request.max_tokens, request.ends);
-        let (last_token, end, sequence) = (None, End::Open, 1);
+        let delivery = request.delivery;
+        let scored = match request.wants_prompt_logprobs() {
+            true => request.prompt.len(),
+            false => 0,
+        };
+        let ends = request.ends.clone();
+        let generation = Generation::start(shared, Arc::new(request), clock).await?;
         Ok(Self {
             generation,
-            output,
-            prompt,
-            max_tokens,
-            ends,
-            last_token,
-            end,
-            sequence,
+            transcript: Transcript::new(output, ends, scored, delivery.resume_after),
+            coalesce: delivery.coalesce,
+            held: None,
+            is_unopened: false,
         })
     }
 
@@ -102,29 +106,21 @@ impl<O: Output> OutputStream<O> {
         message: impl Fn(u64, Said<O::Piece>) -> T,
     ) -> Result<(), Error> {
         while let Some(said) = self.next().await? {
-            let message = message(self.sequence, said);
+            let message = message(self.transcript.sequence(), said);
             self.send(&client, message).await?;
         }
         Ok(())
     }
 
-    /// Sends a message as soon as there is room for it.
-    ///
-    /// Nothing that can end a generation waits for the client to read: when it is cancelled
-    /// meanwhile, the lead is let go at once.
+    /// Sends a message as soon as there is room for it. A deadline does not wait for the client.
     async fn send<T>(&mut self, client: &ReplySender<T>, message: T) -> Result<(), Error> {
         let mut room = pin!(client.room());
-        let room = loop {
-            tokio::select! {
-                biased;
-                room = &mut room => break room?,
-                () = self.generation.cancelled(), if matches!(self.end, End::Open) => {
-                    self.end(FinishReason::Cancelled);
-                }
-                error = self.generation.expiry() => return Err(self.generation.fail(error)),
-            }
+        let room = tokio::select! {
+            biased;
+            room = &mut room => room?,
+            error = self.generation.expiry() => return Err(self.generation.fail(error)),
         };
-        self.generation.sent(self.sequence);
+        self.generation.sent(self.transcript.sequence());
         room.send(message);
         Ok(())
     }
@@ -132,93 +128,114 @@ impl<O: Output> OutputStream<O> {
     /// Waits for the next event; `None` after the end.
     async fn next(&mut self) -> Result<Option<Said<O::Piece>>, Error> {
         loop {
-            if let Some(said) = self.ready() {
-                return Ok(Some(said));
+            let due = self.due();
+            if due.is_none_or(|due| due <= Instant::now()) {
+                match self.transcript.take() {
+                    Some(Told::Finished(outcome)) => {
+                        return Ok(Some(Said::Finished(self.ending(outcome))));
+                    }
+                    Some(told) => return Ok(Some(Said::Told(told))),
+                    None => self.held = None,
+                }
+                if self.transcript.is_overrun() {
+                    return Err(Error::BeyondTheEnd {
+                        last: self.transcript.last(),
+                    });
+                }
+                if self.transcript.is_told() {
+                    return Ok(None);
+                }
             }
-            if matches!(self.end, End::Said) {
-                return Ok(None);
-            }
-            match self.generation.next().await? {
-                Event::Prompt(logprobs) => self.prompt.extend(logprobs),
-                Event::Tokens(tokens) => self.take(tokens),
+            let due = async {
+                match self.held.and(due) {
+                    Some(due) => tokio::time::sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let event = tokio::select! {
+                biased;
+                event = self.generation.next() => event?,
+                () = due => continue,
+            };
+            match event {
+                Event::Prompt(logprobs) => self.transcript.push_prompt(logprobs),
+                Event::Tokens(tokens) => self.take(tokens).await?,
                 Event::Idle => {
+                    let (state, queue_position) = self.generation.standing();
                     return Ok(Some(Said::Idle(Heartbeat {
-                        state: self.generation.standing().state.into(),
-                        queue_position: self.generation.queue_position(),
+                        state: state.into(),
+                        queue_position,
                     })));
                 }
-                Event::End { by_token } => self.end_by_lead(by_token),
-                Event::Cancelled => self.end(FinishReason::Cancelled),
+                Event::End { by_token } => self.transcript.finish_by_lead(by_token),
+                Event::Cancelled => self.transcript.finish(FinishReason::Cancelled),
             }
         }
     }
 
-    fn take(&mut self, tokens: Vec<SampledToken>) {
-        if self.max_tokens == 0 {
-            return self.end(FinishReason::Length);
+    /// Returns until when what could be told is held; `None` if it is not.
+    fn due(&self) -> Option<Instant> {
+        let (since, tokens) = self.held?;
+        let is_held = !self.transcript.is_ended() && tokens < limits::MAX_CHUNK;
+        is_held.then(|| since + self.coalesce)
+    }
+
+    async fn take(&mut self, tokens: Vec<SampledToken>) -> Result<(), Error> {
+        if self.is_unopened {
+            // It ran on while nobody was there to open its answer.
+            self.end(FinishReason::Length);
+            return Ok(());
         }
+        let held = self.held.map_or(0, |(_, held)| held) + tokens.len();
+        let since = self.held.map_or_else(Instant::now, |(since, _)| since);
+        self.held = Some((since, held));
         for sampled in tokens {
-            self.last_token = Some(sampled.token);
-            let stops = self.output.push(sampled);
-            let reasoning_tokens = self.output.reasoning_tokens();
-            self.generation.note(|standing| {
-                standing.usage.output_tokens += 1;
-                standing.usage.reasoning_tokens = reasoning_tokens;
-            });
-            if stops {
-                return self.end(FinishReason::StopSequence);
+            match self.transcript.push(sampled) {
+                Next::More => {}
+                Next::Nothing => {
+                    self.generation.settle();
+                    return Ok(());
+                }
+                Next::Answer => {
+                    let (keep, opening) = self.transcript.answer();
+                    let opening = opening.to_vec();
+                    self.is_unopened = !self.generation.force(keep, &opening).await?;
+                    return Ok(());
+                }
             }
         }
-    }
-
-    fn end_by_lead(&mut self, by_token: bool) {
-        let reason = match self.last_token.filter(|_| by_token) {
-            None => FinishReason::Length,
-            Some(token) if self.output.is_call(token) => FinishReason::ToolCalls,
-            Some(token) if self.ends.eos.contains(&token) => FinishReason::Stop,
-            Some(_) => FinishReason::StopSequence,
-        };
-        self.end(reason);
+        Ok(())
     }
 
     fn end(&mut self, reason: FinishReason) {
-        self.output.finish();
-        self.end = End::Known(self.generation.settle(reason));
+        self.generation.settle();
+        self.transcript.finish(reason);
     }
 
-    /// Returns what can be said without hearing more from the lead.
-    fn ready(&mut self) -> Option<Said<O::Piece>> {
-        if let Some((first_position, logprobs)) = self.prompt.take() {
-            self.sequence += 1;
-            return Some(Said::Prompt {
-                first_position,
-                logprobs,
-            });
+    fn ending(&self, outcome: super::transcript::Outcome) -> Ending {
+        let (times, total, resumed) = self.generation.times();
+        let (running, first) = (times.running, times.first_token);
+        Ending {
+            reason: outcome.reason,
+            stop_sequence: outcome.stop_sequence,
+            token: outcome.token,
+            usage: self.generation.usage(
+                self.transcript.num_tokens(),
+                self.transcript.reasoning_tokens(),
+            ),
+            queued: running,
+            prefill: running
+                .zip(first)
+                .map(|(running, first)| first.saturating_sub(running)),
+            to_first_token: first,
+            total,
+            resumed,
         }
-        if matches!(self.end, End::Open) && self.max_tokens == 0 && self.prompt.is_said() {
-            self.end(FinishReason::Length);
-        }
-        if let Some((events, piece)) = self.output.take() {
-            self.sequence += events;
-            return Some(Said::Piece(piece));
-        }
-        let End::Known(reason) = self.end else {
-            return None;
-        };
-        self.end = End::Said;
-        self.sequence += 1;
-        let stopped_by = self.output.stopped_by().map(str::to_owned);
-        let by_sequence = stopped_by.filter(|_| reason == FinishReason::StopSequence);
-        let without_token = by_sequence.is_some()
-            || matches!(reason, FinishReason::Length | FinishReason::Cancelled);
-        let token = self.last_token.filter(|_| !without_token);
-        let ending = self.generation.ending(reason, by_sequence, token);
-        Some(Said::Finished(ending))
     }
 }
 
-/// Follows a request in a task of its own, and returns what it says: this opening message, then each
-/// event as a message of its number.
+/// Follows a request in a task of its own, and returns what it says: this opening message, unless the
+/// client has it, then each event as a message of its number.
 ///
 /// The lead's answer is awaited inside the stream: for a call whose deadline passes before the
 /// stream begins, tonic would answer with a code of its own.
@@ -236,50 +253,12 @@ where
     T: Send + 'static,
 {
     let front = Arc::clone(shared);
+    let is_known = request.delivery.resume_after > 0;
     replies::serve(shared, |client| async move {
         let mut stream = OutputStream::start(&front, request, output, clock).await?;
-        stream.send(&client, opening).await?;
+        if !is_known {
+            stream.send(&client, opening).await?;
+        }
         stream.send_all(client, message).await
     })
-}
-
-/// Collects logprobs of the prompt into chunks that do not depend on how they arrive.
-#[derive(Debug)]
-struct PromptLogprobs {
-    /// Positions in all; 0 if none are wanted.
-    length: usize,
-    /// Position of the first that waits.
-    first: usize,
-    waiting: Vec<Option<TokenLogprob>>,
-}
-
-impl PromptLogprobs {
-    fn new(length: usize) -> Self {
-        let waiting = if length == 0 { Vec::new() } else { vec![None] };
-        Self {
-            length,
-            first: 0,
-            waiting,
-        }
-    }
-
-    fn extend(&mut self, logprobs: Vec<TokenLogprob>) {
-        self.waiting.extend(logprobs.into_iter().map(Some));
-    }
-
-    /// Returns the next chunk and its first position, when it is complete.
-    fn take(&mut self) -> Option<(u32, Vec<Option<TokenLogprob>>)> {
-        let due = limits::MAX_CHUNK.min(self.length - self.first);
-        if due == 0 || self.waiting.len() < due {
-            return None;
-        }
-        let first = u32::try_from(self.first).expect("a prompt is shorter than the context");
-        self.first += due;
-        Some((first, self.waiting.drain(..due).collect()))
-    }
-
-    /// Says whether logprobs were wanted and all were taken.
-    fn is_said(&self) -> bool {
-        self.length > 0 && self.first == self.length
-    }
 }

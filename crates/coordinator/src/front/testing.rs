@@ -25,11 +25,13 @@ pub(super) fn shared() -> Arc<Shared> {
         heartbeat: Duration::from_secs(10),
         client_stall: Duration::from_secs(60),
         body_time: Duration::from_secs(30),
+        hold: Duration::from_millis(200),
     };
     let model = Model {
         name: "gpt-oss-tiny".into(),
         aliases: Vec::new(),
         max_context: 1024,
+        max_output: u32::MAX,
         vocab_size: 2100,
         weights_fingerprint: "aa".into(),
         tokenizer_fingerprint: "bb".into(),

@@ -2,12 +2,22 @@
 
 use std::sync::Arc;
 
+use prost::Message;
 use proto::v1;
 use proto::v1::tokenizer_service_server::TokenizerService;
 use tonic::{Request, Response, Status};
 
 use super::error::Error;
-use super::{Shared, chat, convert};
+use super::{Shared, chat, convert, limits};
+
+/// Refuses an answer that a client could not receive; its length is the fault of this field.
+fn fitting<T: Message>(answer: T, field: &'static str) -> Result<Response<T>, Status> {
+    let (bytes, most) = (answer.encoded_len(), limits::MAX_ANSWER);
+    if bytes > most {
+        return Err(Error::AnswerTooLong { field, bytes, most }.into());
+    }
+    Ok(Response::new(answer))
+}
 
 /// TokenizerService over the shared state of a front.
 #[derive(Clone, Debug)]
@@ -31,10 +41,11 @@ impl TokenizerService for Text {
             false => tokenizer.encode(&text),
         };
         let ids = self.0.compute(bytes, encode).await?;
-        Ok(Response::new(v1::TokenizeResponse {
+        let answer = v1::TokenizeResponse {
             token_ids: ids.into_iter().map(|token| token.0).collect(),
             max_context_tokens: self.0.model.max_context,
-        }))
+        };
+        fitting(answer, "text")
     }
 
     async fn detokenize(
@@ -53,7 +64,7 @@ impl TokenizerService for Text {
         }
         let tokens = convert::token_ids(&token_ids, "token_ids", &self.0.model)?;
         let text = self.0.decode(tokens.into()).await?;
-        Ok(Response::new(v1::DetokenizeResponse { text }))
+        fitting(v1::DetokenizeResponse { text }, "token_ids")
     }
 
     async fn render_chat(
@@ -66,9 +77,16 @@ impl TokenizerService for Text {
         let checked = checked.map_err(|error| error.rename(|name| format!("request.{name}")))?;
         let prompt = checked.request.prompt;
         let text = self.0.decode(Arc::clone(&prompt)).await?;
-        Ok(Response::new(v1::RenderChatResponse {
+        let text_left_out = text.len() > limits::MAX_WHOLE_TEXT;
+        let text = match text_left_out {
+            true => String::new(),
+            false => String::from_utf8_lossy(&text).into_owned(),
+        };
+        let answer = v1::RenderChatResponse {
             token_ids: prompt.iter().map(|token| token.0).collect(),
-            text: String::from_utf8_lossy(&text).into_owned(),
-        }))
+            text,
+            text_left_out,
+        };
+        fitting(answer, "request.messages")
     }
 }

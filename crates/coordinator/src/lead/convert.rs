@@ -1,13 +1,21 @@
 //! Between wire types and the lead's own. What comes from outside is checked here, once.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
+use std::time::Duration;
 
+use engine::Stop;
 use proto::internal as wire;
 use spec::{
     BlockId, BlockRun, Fence, KvPlan, Line, LineResult, Open, Part, PartResult, Rank, Sampling,
     TokenId,
 };
 
+use super::follow::good_end;
+use super::ledger::{Name, Record, Standing, Terms, Work};
+use super::log::Cursor;
+use super::message::Follow;
+use crate::limits;
 use crate::wire::{sampled_token, sampling_to_wire, token_logprob};
 
 /// Why a message was refused: the field, and what is wrong with it.
@@ -150,4 +158,172 @@ fn line_result(result: wire::LineResult) -> LineResult {
             .map(token_logprob)
             .collect(),
     }
+}
+
+/// What token ids and positions are checked against.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Vocabulary {
+    /// Every token id is below.
+    pub(crate) size: usize,
+    /// Most positions of a sequence.
+    pub(crate) max_context: usize,
+}
+
+/// Reads a name.
+pub(crate) fn name(principal: String, request_id: String) -> Result<Name, Malformed> {
+    for (field, text) in [("principal", &principal), ("request_id", &request_id)] {
+        if text.is_empty() || text.len() > limits::MAX_NAME {
+            let why = format!("has {} bytes, not 1 to {}", text.len(), limits::MAX_NAME);
+            return Err(Malformed { field, why });
+        }
+    }
+    Ok(Name {
+        principal: principal.into(),
+        request_id: request_id.into(),
+    })
+}
+
+/// Reads a front's wish to follow a sequence.
+pub(crate) fn follow(
+    request: wire::FollowRequest,
+    vocabulary: &Vocabulary,
+) -> Result<Follow, Malformed> {
+    let record = request.record.ok_or_else(|| Malformed::missing("record"))?;
+    let terms = Terms {
+        cursor: Cursor {
+            prompt_logprobs: request.prompt_logprobs_seen as usize,
+            tokens: request.tokens_seen as usize,
+            ..Cursor::default()
+        },
+        keep: limited("keep_us", request.keep_us, limits::MAX_KEEP)?,
+        deadline: request.deadline_us.map(Duration::from_micros),
+        queue_timeout: limited(
+            "queue_timeout_us",
+            request.queue_timeout_us,
+            limits::MAX_KEEP,
+        )?,
+        age: Duration::from_micros(request.age_us),
+    };
+    let generated = tokens("generated", &request.generated, vocabulary.size)?;
+    let (name, record) = match request.attach_only {
+        true => (name(record.principal, record.request_id)?, None),
+        false => {
+            let (name, record) = self::record(record, generated.len(), vocabulary)?;
+            (name, Some(record))
+        }
+    };
+    Ok(Follow {
+        name,
+        record,
+        generated,
+        terms,
+    })
+}
+
+fn limited(
+    field: &'static str,
+    micros: Option<u64>,
+    most: Duration,
+) -> Result<Option<Duration>, Malformed> {
+    let given = micros.map(Duration::from_micros);
+    match given.filter(|given| *given > most) {
+        None => Ok(given),
+        Some(given) => Err(Malformed {
+            field,
+            why: format!("{given:?} is more than {most:?}"),
+        }),
+    }
+}
+
+fn record(
+    record: wire::SequenceRecord,
+    generated: usize,
+    vocabulary: &Vocabulary,
+) -> Result<(Name, Record), Malformed> {
+    let missing = Malformed::missing;
+    let sampling = record.sampling.ok_or_else(|| missing("sampling"))?;
+    let sampling = sampling_from_wire(sampling, vocabulary.size)?;
+    let stop = record.stop.ok_or_else(|| missing("stop"))?;
+    let prompt = tokens("tokens", &record.tokens, vocabulary.size)?;
+    if prompt.is_empty() {
+        return Err(Malformed {
+            field: "tokens",
+            why: "at least one is needed".into(),
+        });
+    }
+    // A token that is generated needs a position, too.
+    let (have, limit) = (prompt.len() + generated, vocabulary.max_context);
+    if prompt.len() + generated.max(stop.max_tokens.min(1) as usize) > limit {
+        let why = format!("{have} tokens leave no room in a context of {limit}");
+        return Err(Malformed {
+            field: "tokens",
+            why,
+        });
+    }
+    let bounded = [
+        (
+            "stop_tokens",
+            stop.stop_tokens.len(),
+            limits::MAX_STOP_TOKENS,
+        ),
+        ("front", record.front.len(), limits::MAX_FRONT_BYTES),
+        ("cache_salt", record.cache_salt.len(), limits::MAX_NAME),
+    ];
+    if let Some((field, length, most)) = bounded.into_iter().find(|(_, len, most)| len > most) {
+        let why = format!("{length} are more than {most}");
+        return Err(Malformed { field, why });
+    }
+    let fingerprint = record.fingerprint.as_slice().try_into();
+    let fingerprint = fingerprint.map_err(|_| Malformed {
+        field: "fingerprint",
+        why: format!("has {} bytes, not 32", record.fingerprint.len()),
+    })?;
+    let mut salt = DefaultHasher::new();
+    record.cache_salt.hash(&mut salt);
+    let name = name(record.principal, record.request_id)?;
+    let stop_tokens = tokens("stop_tokens", &stop.stop_tokens, vocabulary.size)?;
+    let work = Work {
+        prompt: prompt.into(),
+        sampling,
+        stop: Stop {
+            max_tokens: stop.max_tokens as usize,
+            stop_tokens,
+        },
+        cache_salt: salt.finish(),
+        priority: record
+            .priority
+            .clamp(-limits::MAX_PRIORITY, limits::MAX_PRIORITY),
+    };
+    let record = Record {
+        fingerprint,
+        front: record.front.into(),
+        work,
+    };
+    Ok((name, record))
+}
+
+/// Converts how a sequence stands.
+pub(crate) fn standing(standing: &Standing<'_>) -> wire::SequenceStanding {
+    let log = &standing.log;
+    let (state, end) = match log.end().map(|(end, _)| good_end(end)) {
+        None if log.cached().is_none() => (wire::SequenceState::Queued, None),
+        None => (wire::SequenceState::Running, None),
+        Some(Ok(end)) => (wire::SequenceState::Ended, Some(end)),
+        Some(Err(_)) => (wire::SequenceState::Failed, None),
+    };
+    let tokens = log.tokens().iter().map(|sampled| sampled.token.0);
+    wire::SequenceStanding {
+        state: state.into(),
+        front: standing.front.to_vec(),
+        prompt_tokens: log.prompt_len() as u32,
+        cached_prompt_tokens: log.cached().unwrap_or(0),
+        tokens: tokens.collect(),
+        prompt_logprobs: log.num_prompt_logprobs() as u32,
+        end: end.unwrap_or_default().into(),
+    }
+}
+
+/// Converts a time to microseconds.
+pub(crate) fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

@@ -2,113 +2,211 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use proto::internal as wire;
 use proto::internal::lead_service_server::LeadService;
-use spec::SequenceId;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::Stream;
-use tokio_stream::wrappers::{ReceiverStream, UnboundedReceiverStream};
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::{Request, Response, Status};
-use tonic_types::{ErrorDetails, StatusExt};
+use tonic::{Code, Request, Response, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
 
-use super::convert::{self, Malformed};
-use super::message::{Message, Submit};
+use super::convert::{self, Malformed, Vocabulary};
+use super::ledger::Name;
+use super::log::{End, Failure, Log, Read};
+use super::message::{Ask, Follower, Message};
 use crate::limits;
+use crate::status::{reason, status};
+use crate::wire::{sampled_token_to_wire, token_logprob_to_wire};
 
 /// Serves fronts.
 #[derive(Clone, Debug)]
 pub(crate) struct Follow {
     pub(crate) messages: mpsc::Sender<Message>,
-    pub(crate) cancels: mpsc::UnboundedSender<SequenceId>,
     pub(crate) states: watch::Receiver<wire::WatchResponse>,
-    pub(crate) vocab_size: usize,
-    pub(crate) max_context: usize,
+    pub(crate) vocabulary: Vocabulary,
     pub(crate) tasks: TaskTracker,
     pub(crate) done: CancellationToken,
 }
 
-/// The events of a sequence. Dropped before the last, it cancels the sequence.
-#[derive(Debug)]
+/// The events of a sequence, read from its log as fast as the front takes them.
+///
+/// Dropped, it gives its place among the followers up.
 pub(crate) struct EventStream {
-    events: UnboundedReceiverStream<Result<wire::FollowResponse, Status>>,
-    sequence: SequenceId,
-    cancels: mpsc::UnboundedSender<SequenceId>,
+    follower: Follower,
+    accepted: Option<wire::Accepted>,
+    /// Waits for more to be in the log.
+    waiting: Option<Waiting>,
+    is_over: bool,
+}
+
+type Waiting = Pin<Box<dyn Future<Output = bool> + Send>>;
+
+/// Waits for more; returns whether there may be any.
+async fn more(mut log: watch::Receiver<Log>) -> bool {
+    log.changed().await.is_ok()
+}
+
+impl EventStream {
+    fn new(follower: Follower) -> Self {
+        let queue_position = follower.following.log.borrow().queue_position();
+        let accepted = wire::Accepted {
+            queue_position: queue_position as u32,
+            age_us: convert::micros(follower.following.age),
+            attached: follower.attached,
+        };
+        Self {
+            follower,
+            accepted: Some(accepted),
+            waiting: None,
+            is_over: false,
+        }
+    }
+
+    /// Returns what the log has for this follower now.
+    fn read(&mut self) -> Option<Result<wire::FollowResponse, Status>> {
+        use wire::follow_response::Event;
+        if let Some(accepted) = self.accepted.take() {
+            return Some(Ok(response(Event::Accepted(accepted))));
+        }
+        let following = &mut self.follower.following;
+        let log = following.log.borrow_and_update();
+        let event = match log.read(&mut following.cursor)? {
+            Read::Running { cached, after } => Event::Running(wire::Running {
+                cached_prompt_tokens: cached,
+                after_us: convert::micros(after),
+            }),
+            Read::Prompt { first, logprobs } => Event::PromptLogprobs(wire::PromptLogprobs {
+                first_position: first as u32,
+                logprobs: logprobs.iter().map(token_logprob_to_wire).collect(),
+            }),
+            Read::Tokens {
+                first,
+                tokens,
+                first_after,
+            } => Event::Tokens(wire::Tokens {
+                first_position: first as u32,
+                tokens: tokens.iter().map(sampled_token_to_wire).collect(),
+                first_after_us: convert::micros(first_after),
+            }),
+            Read::End { end, after } => {
+                self.is_over = true;
+                let reason = match good_end(end) {
+                    Ok(reason) => reason.into(),
+                    Err(failure) => return Some(Err(failed(failure))),
+                };
+                Event::Finished(wire::SequenceFinished {
+                    reason,
+                    after_us: convert::micros(after),
+                })
+            }
+            Read::Rewritten => {
+                self.is_over = true;
+                let why = "tokens were rewritten; attach again";
+                return Some(Err(status(Code::Aborted, reason::REWRITTEN, why, None)));
+            }
+        };
+        Some(Ok(response(event)))
+    }
+}
+
+fn response(event: wire::follow_response::Event) -> wire::FollowResponse {
+    wire::FollowResponse { event: Some(event) }
 }
 
 impl Stream for EventStream {
     type Item = Result<wire::FollowResponse, Status>;
 
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        Pin::new(&mut self.events).poll_next(context)
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let stream = self.get_mut();
+        loop {
+            if let Some(waiting) = &mut stream.waiting {
+                let is_more = std::task::ready!(waiting.as_mut().poll(context));
+                stream.waiting = None;
+                if !is_more {
+                    // The lead is gone, or has forgotten it.
+                    stream.is_over = true;
+                }
+            }
+            if stream.is_over {
+                return Poll::Ready(None);
+            }
+            if let Some(event) = stream.read() {
+                return Poll::Ready(Some(event));
+            }
+            // Read up to now: the clone has seen as much as this one.
+            let log = stream.follower.following.log.clone();
+            stream.waiting = Some(Box::pin(more(log)));
+        }
     }
 }
 
-impl Drop for EventStream {
-    fn drop(&mut self) {
-        // For a sequence that has ended this is heard and means nothing; after shutdown nobody hears.
-        self.cancels.send(self.sequence).ok();
+/// Converts an end that is no failure.
+pub(crate) fn good_end(end: &End) -> Result<wire::SequenceEnd, &Failure> {
+    match end {
+        End::Stop => Ok(wire::SequenceEnd::Stop),
+        End::Length => Ok(wire::SequenceEnd::Length),
+        End::Settled => Ok(wire::SequenceEnd::Settled),
+        End::Cancelled | End::Abandoned => Ok(wire::SequenceEnd::Cancelled),
+        End::Failed(failure) => Err(failure),
     }
 }
 
-/// Says UNAVAILABLE, and when to try again.
-pub(crate) fn unavailable(why: &str, retry_after: Duration) -> Status {
-    let details = ErrorDetails::with_retry_info(Some(retry_after));
-    Status::with_error_details(tonic::Code::Unavailable, why, details)
+/// Says why a sequence did not go on.
+pub(crate) fn failed(failure: &Failure) -> Status {
+    match failure {
+        Failure::Deadline => deadline_passed(),
+        Failure::QueueTimeout => {
+            let why = "it waited in the queue for longer than scheduling.queue_timeout";
+            let retry = Some(limits::RETRY_AFTER);
+            status(Code::ResourceExhausted, reason::QUEUE_TIMEOUT, why, retry)
+        }
+        Failure::Unserved(hold) => {
+            let why = format!("the group has not been complete for {hold:?}");
+            let retry = Some(limits::RETRY_AFTER_HOLD);
+            status(Code::Unavailable, reason::GROUP_INCOMPLETE, why, retry)
+        }
+        Failure::Ending => ending(),
+        Failure::Damaged(why) => status(Code::DataLoss, reason::CANNOT_BE_COMPUTED, why, None),
+    }
+}
+
+/// Says that the lead ends, and when to try again.
+pub(crate) fn ending() -> Status {
+    let (why, retry) = ("the coordinator is ending", Some(limits::RETRY_AFTER));
+    status(Code::Unavailable, reason::LEAD_ENDING, why, retry)
+}
+
+/// Says that a deadline has passed.
+pub(crate) fn deadline_passed() -> Status {
+    let why = "the deadline passed";
+    status(Code::DeadlineExceeded, reason::DEADLINE_PASSED, why, None)
 }
 
 /// Says which field is wrong.
 fn invalid(malformed: &Malformed) -> Status {
-    let details = ErrorDetails::with_bad_request_violation(malformed.field, &malformed.why);
-    Status::with_error_details(tonic::Code::InvalidArgument, malformed.to_string(), details)
+    let mut details = ErrorDetails::with_bad_request_violation(malformed.field, &malformed.why);
+    details.set_error_info(reason::REFUSED_BY_LEAD, crate::status::DOMAIN, []);
+    Status::with_error_details(Code::InvalidArgument, malformed.to_string(), details)
 }
 
 impl Follow {
-    fn check(&self, request: wire::FollowRequest) -> Result<(Submit, Reply), Malformed> {
-        let missing = Malformed::missing;
-        let sampling = request.sampling.ok_or_else(|| missing("sampling"))?;
-        let sampling = convert::sampling_from_wire(sampling, self.vocab_size)?;
-        let stop = request.stop.ok_or_else(|| missing("stop"))?;
-        let tokens = convert::tokens("tokens", &request.tokens, self.vocab_size)?;
-        if tokens.is_empty() {
-            return Err(Malformed {
-                field: "tokens",
-                why: "at least one is needed".into(),
-            });
-        }
-        // A token that is generated needs a position, too.
-        if tokens.len() + stop.max_tokens.min(1) as usize > self.max_context {
-            let (have, limit) = (tokens.len(), self.max_context);
-            let why = format!("{have} tokens leave no room in a context of {limit}");
-            return Err(Malformed {
-                field: "tokens",
-                why,
-            });
-        }
-        let stop_tokens = convert::tokens("stop_tokens", &stop.stop_tokens, self.vocab_size)?;
-        let (events, stream) = mpsc::unbounded_channel();
+    /// Asks the step loop, and waits for its answer.
+    async fn ask<T>(
+        &self,
+        ask: impl FnOnce(oneshot::Sender<Result<T, Status>>) -> Ask,
+    ) -> Result<T, Status> {
         let (reply, answer) = oneshot::channel();
-        let submit = Submit {
-            tokens,
-            sampling,
-            max_tokens: stop.max_tokens as usize,
-            stop_tokens,
-            principal: request.principal,
-            cache_salt: request.cache_salt,
-            events,
-            reply,
-        };
-        Ok((submit, Reply { stream, answer }))
+        let sent = self.messages.send(Message::Ask(ask(reply))).await;
+        sent.map_err(|_| ending())?;
+        answer.await.map_err(|_| ending())?
     }
 }
 
-/// The other ends of a [`Submit`].
-struct Reply {
-    stream: mpsc::UnboundedReceiver<Result<wire::FollowResponse, Status>>,
-    answer: oneshot::Receiver<Result<SequenceId, Status>>,
+fn name(principal: String, request_id: String) -> Result<Name, Status> {
+    convert::name(principal, request_id).map_err(|error| invalid(&error))
 }
 
 #[tonic::async_trait]
@@ -120,20 +218,73 @@ impl LeadService for Follow {
         &self,
         request: Request<wire::FollowRequest>,
     ) -> Result<Response<Self::FollowStream>, Status> {
-        let ending = || unavailable("the coordinator is ending", limits::RETRY_AFTER);
-        let (submit, reply) = self
-            .check(request.into_inner())
-            .map_err(|error| invalid(&error))?;
-        self.messages
-            .send(Message::Submit(submit))
-            .await
-            .map_err(|_| ending())?;
-        let sequence = reply.answer.await.map_err(|_| ending())??;
-        let events = UnboundedReceiverStream::new(reply.stream);
-        Ok(Response::new(EventStream {
-            events,
-            sequence,
-            cancels: self.cancels.clone(),
+        let follow = convert::follow(request.into_inner(), &self.vocabulary);
+        let follow = Box::new(follow.map_err(|error| invalid(&error))?);
+        let follower = self.ask(|reply| Ask::Follow(follow, reply)).await?;
+        Ok(Response::new(EventStream::new(follower)))
+    }
+
+    async fn settle(
+        &self,
+        request: Request<wire::SettleRequest>,
+    ) -> Result<Response<wire::SettleResponse>, Status> {
+        let wire::SettleRequest {
+            principal,
+            request_id,
+        } = request.into_inner();
+        let name = name(principal, request_id)?;
+        self.ask(|reply| Ask::Stop(name, End::Settled, reply))
+            .await?;
+        Ok(Response::new(wire::SettleResponse {}))
+    }
+
+    async fn force(
+        &self,
+        request: Request<wire::ForceRequest>,
+    ) -> Result<Response<wire::ForceResponse>, Status> {
+        let wire::ForceRequest {
+            principal,
+            request_id,
+            keep,
+            tokens,
+        } = request.into_inner();
+        let name = name(principal, request_id)?;
+        let tokens = convert::tokens("tokens", &tokens, self.vocabulary.size);
+        let tokens = tokens.map_err(|error| invalid(&error))?;
+        self.ask(|reply| Ask::Force(name, keep as usize, tokens, reply))
+            .await?;
+        Ok(Response::new(wire::ForceResponse {}))
+    }
+
+    async fn cancel(
+        &self,
+        request: Request<wire::CancelRequest>,
+    ) -> Result<Response<wire::CancelResponse>, Status> {
+        let wire::CancelRequest {
+            principal,
+            request_id,
+        } = request.into_inner();
+        let name = name(principal, request_id)?;
+        let standing = self
+            .ask(|reply| Ask::Stop(name, End::Cancelled, reply))
+            .await?;
+        Ok(Response::new(wire::CancelResponse {
+            standing: Some(standing),
+        }))
+    }
+
+    async fn get(
+        &self,
+        request: Request<wire::GetRequest>,
+    ) -> Result<Response<wire::GetResponse>, Status> {
+        let wire::GetRequest {
+            principal,
+            request_id,
+        } = request.into_inner();
+        let name = name(principal, request_id)?;
+        let standing = self.ask(|reply| Ask::Get(name, reply)).await?;
+        Ok(Response::new(wire::GetResponse {
+            standing: Some(standing),
         }))
     }
 

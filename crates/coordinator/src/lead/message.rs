@@ -1,22 +1,20 @@
 //! What the step loop is told.
 
-use std::sync::Arc;
-
 use cluster::{Event, Refused, Registration};
 use proto::internal as wire;
-use spec::{Fence, Sampling, SequenceId, Term, TokenId};
+use spec::{Fence, Term, TokenId};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-/// What a follower is sent.
-pub(crate) type Events = mpsc::UnboundedSender<Result<wire::FollowResponse, Status>>;
+use super::ledger::{Following, Name, Record, Terms};
+use super::log::End;
 
 /// A message to the step loop.
 #[derive(Debug)]
 pub(crate) enum Message {
-    /// A front submits a sequence.
-    Submit(Submit),
+    /// A front asks.
+    Ask(Ask),
     /// A worker registers.
     Register(Register),
     /// A worker's stream ended. Not heard if a newer stream has the name.
@@ -43,18 +41,58 @@ pub(crate) enum Message {
     },
 }
 
-/// A sequence to run.
+/// What a front asks about a generation.
 #[derive(Debug)]
-pub(crate) struct Submit {
-    pub(crate) tokens: Vec<TokenId>,
-    pub(crate) sampling: Arc<Sampling>,
-    pub(crate) max_tokens: usize,
-    pub(crate) stop_tokens: Vec<TokenId>,
-    pub(crate) principal: String,
-    pub(crate) cache_salt: String,
-    /// Where its events go. Not bounded by itself: a sequence has at most as many events as tokens.
-    pub(crate) events: Events,
-    pub(crate) reply: oneshot::Sender<Result<SequenceId, Status>>,
+pub(crate) enum Ask {
+    /// To follow it, or to begin it.
+    Follow(Box<Follow>, oneshot::Sender<Result<Follower, Status>>),
+    /// To end it: for good, or because its text has come to its end.
+    Stop(
+        Name,
+        End,
+        oneshot::Sender<Result<wire::SequenceStanding, Status>>,
+    ),
+    /// To put tokens in the place of those after the first so many.
+    Force(
+        Name,
+        usize,
+        Vec<TokenId>,
+        oneshot::Sender<Result<(), Status>>,
+    ),
+    /// How it stands.
+    Get(
+        Name,
+        oneshot::Sender<Result<wire::SequenceStanding, Status>>,
+    ),
+}
+
+/// A front's wish to follow a generation.
+#[derive(Debug)]
+pub(crate) struct Follow {
+    pub(crate) name: Name,
+    /// To be submitted if it is not known; `None` attaches only.
+    pub(crate) record: Option<Record>,
+    /// Tokens that it has from elsewhere.
+    pub(crate) generated: Vec<TokenId>,
+    pub(crate) terms: Terms,
+}
+
+/// A place among the followers of a generation, given up when dropped.
+#[derive(Debug)]
+pub(crate) struct Follower {
+    pub(crate) name: Name,
+    pub(crate) following: Following,
+    /// Whether the generation was known.
+    pub(crate) attached: bool,
+    pub(crate) gone: mpsc::UnboundedSender<(Name, u64)>,
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        let gone = (self.name.clone(), self.following.number);
+        // After shutdown nobody hears.
+        self.gone.send(gone).ok();
+    }
 }
 
 /// A worker that wants to join.

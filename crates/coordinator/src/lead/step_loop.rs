@@ -4,7 +4,7 @@
 //! give the engine the results once all ranks have answered.
 
 mod answers;
-mod submit;
+mod ask;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -17,10 +17,10 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::answers::Failure;
+use self::answers::Broken;
 use super::flight::Flight;
-use super::follow::unavailable;
-use super::followers::Followers;
+use super::ledger::{Ledger, Memory, Name};
+use super::log::Failure;
 use super::message::{Message, Register};
 use super::progress::ProgressWatch;
 use super::ranks::{Connect, Ranks};
@@ -33,6 +33,10 @@ pub(crate) struct Setup {
     pub(crate) max_step_rows: usize,
     pub(crate) vocab_size: usize,
     pub(crate) messages: mpsc::Sender<Message>,
+    /// Where followers say that they are gone.
+    pub(crate) gone: mpsc::UnboundedSender<(Name, u64)>,
+    /// How long a generation waits for the group to serve.
+    pub(crate) hold: Duration,
     pub(crate) tasks: TaskTracker,
     pub(crate) state: watch::Sender<wire::WatchResponse>,
     pub(crate) shutdown: CancellationToken,
@@ -77,7 +81,11 @@ pub(crate) struct StepLoop {
     /// Why the loop cannot go on.
     hopeless: Option<String>,
     progress: ProgressWatch,
-    followers: Followers,
+    ledger: Ledger,
+    gone: mpsc::UnboundedSender<(Name, u64)>,
+    hold: Duration,
+    /// Since when no epoch has served; `None` while one does.
+    unserved_since: Option<Duration>,
     principals: BTreeMap<String, u32>,
     last_sequence: u64,
 }
@@ -87,7 +95,7 @@ impl StepLoop {
         let num_ranks = setup.leader.num_ranks;
         let progress = ProgressWatch::new(num_ranks, limits::PROGRESS_LIMIT, Duration::ZERO);
         Self {
-            leader: Leader::new(setup.leader, Term(0)),
+            leader: Leader::new(setup.leader, Term(1)),
             engine: setup.engine,
             max_step_rows: setup.max_step_rows,
             vocab_size: setup.vocab_size,
@@ -111,7 +119,14 @@ impl StepLoop {
             ticked: Duration::ZERO,
             hopeless: None,
             progress,
-            followers: Followers::default(),
+            ledger: Ledger::new(Memory {
+                time: limits::ENDED_TIME,
+                count: limits::MAX_ENDED,
+                bytes: limits::MAX_ENDED_BYTES,
+            }),
+            gone: setup.gone,
+            hold: setup.hold,
+            unserved_since: Some(Duration::ZERO),
             principals: BTreeMap::new(),
             last_sequence: 0,
         }
@@ -125,7 +140,7 @@ impl StepLoop {
     pub(crate) async fn run(
         mut self,
         mut inbox: mpsc::Receiver<Message>,
-        mut cancels: mpsc::UnboundedReceiver<SequenceId>,
+        mut gone: mpsc::UnboundedReceiver<(Name, u64)>,
     ) -> Result<(), String> {
         // However this ends, by a panic too, the internal server goes with it.
         let _done = self.done.clone().drop_guard();
@@ -137,10 +152,12 @@ impl StepLoop {
         loop {
             tokio::select! {
                 Some(message) = inbox.recv() => self.hear(message),
-                Some(sequence) = cancels.recv() => {
-                    self.followers.remove(sequence);
-                    self.engine.cancel(sequence);
+                Some((name, follower)) = gone.recv() => {
+                    let now = self.now();
+                    let unwanted = self.ledger.unfollow(&name, follower, now);
+                    self.give_up(unwanted);
                 }
+                () = self.due() => self.expire(),
                 _ = tick.tick() => self.tick(),
                 () = shutdown.cancelled(), if drained_by.is_none() => {
                     drained_by = Some(Instant::now() + limits::DRAIN);
@@ -149,13 +166,15 @@ impl StepLoop {
             self.plan();
             self.publish();
             let over = drained_by.is_some_and(|by| Instant::now() >= by);
-            let drained = drained_by.is_some() && (over || self.followers.is_empty());
+            let drained = drained_by.is_some() && (over || !self.ledger.is_followed());
             if drained || self.hopeless.is_some() {
                 break;
             }
         }
-        let ending = unavailable("the coordinator is ending", limits::RETRY_AFTER);
-        self.followers.fail_all(&ending);
+        let now = self.now();
+        for sequence in self.ledger.sequences() {
+            self.ledger.fail(sequence, Failure::Ending, now);
+        }
         self.hopeless.map_or(Ok(()), Err)
     }
 
@@ -165,13 +184,13 @@ impl StepLoop {
 
     fn hear(&mut self, message: Message) {
         match message {
-            Message::Submit(submit) => self.submit(submit),
+            Message::Ask(ask) => self.answer(ask),
             Message::Register(register) => self.register(register),
             Message::Left { name, session } => self.left(name, session),
             Message::Group(event) => self.tell_leader(event),
             Message::Worker { fence, name, said } => {
                 if self.is_current(fence)
-                    && let Err(Failure { why, blamed }) = self.hear_worker(&name, said)
+                    && let Err(Broken { why, blamed }) = self.hear_worker(&name, said)
                 {
                     let silent = blamed.filter(|_| self.failures >= limits::MAX_FAILURES);
                     self.fail_step(format!("worker '{name}': {why}"), silent);
@@ -271,7 +290,11 @@ impl StepLoop {
                         self.end_sequences(&failed, &why);
                     }
                     self.serving = false;
+                    self.unserved_since.get_or_insert(self.started.elapsed());
                     self.ranks = None;
+                }
+                Action::Raise { above } => {
+                    self.tell_leader(Event::Raised(Term(above.0 + 1)));
                 }
                 Action::Evict { name, why, .. } => {
                     tracing::warn!(worker = %name, reason = %why, "worker sent away");
@@ -293,6 +316,7 @@ impl StepLoop {
         begun.expect("the leader's fences ascend, and each rank is its own home");
         self.progress = ProgressWatch::new(self.num_ranks, limits::PROGRESS_LIMIT, self.now());
         self.serving = true;
+        self.unserved_since = None;
         self.has_served = true;
     }
 
@@ -311,7 +335,8 @@ impl StepLoop {
                 break;
             };
             for admitted in self.engine.take_admitted() {
-                self.followers.tell_running(admitted);
+                let (cached, now) = (admitted.cached_prompt_tokens, self.now());
+                self.ledger.run(admitted.sequence, cached, now);
             }
             if self.flight.is_empty() {
                 self.progress.restart(self.now());
@@ -341,6 +366,34 @@ impl StepLoop {
             }
         }
         self.tell_leader(Event::Tick);
+        if let Some(since) = self.unserved_since {
+            let late = self.ledger.waiting_since(since, self.hold, now);
+            for sequence in &late {
+                self.ledger
+                    .fail(*sequence, Failure::Unserved(self.hold), now);
+            }
+            self.give_up(late);
+        }
+    }
+
+    /// Waits until something in the ledger happens by itself.
+    async fn due(&self) {
+        match self.ledger.next_due() {
+            Some(due) => tokio::time::sleep_until((self.started + due).into()).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn expire(&mut self) {
+        let overdue = self.ledger.expire(self.now());
+        self.give_up(overdue);
+    }
+
+    /// Takes sequences out of the engine.
+    fn give_up(&mut self, sequences: impl IntoIterator<Item = SequenceId>) {
+        for sequence in sequences {
+            self.engine.cancel(sequence);
+        }
     }
 
     /// Publishes the group's state where it changed.

@@ -23,12 +23,12 @@ pub(crate) fn message(role: Role, text: &str) -> v1::Message {
     }
 }
 
-async fn run(stage: &Stage, request: v1::ChatRequest) -> Vec<v1::ChatResponse> {
+pub(crate) async fn run(stage: &Stage, request: v1::ChatRequest) -> Vec<v1::ChatResponse> {
     let stream = stage.client().chat(request).await.unwrap().into_inner();
     stream.map(Result::unwrap).collect().await
 }
 
-fn messages(responses: &[v1::ChatResponse]) -> Vec<v1::Message> {
+pub(crate) fn messages(responses: &[v1::ChatResponse]) -> Vec<v1::Message> {
     let done = responses
         .iter()
         .filter_map(|response| match &response.event {

@@ -9,7 +9,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::http::{self, complete};
-use crate::stage::{CONTEXT, Cue, Stage, VOCAB, always, byte_ids, ids, play, soon, special};
+use crate::stage::{
+    CONTEXT, Cue, Stage, VOCAB, always, byte_ids, ids, patient, play, soon, special,
+};
 
 #[tokio::test]
 async fn completes_a_text() {
@@ -387,7 +389,7 @@ fn bad_fields() -> Vec<(Value, &'static str)> {
             json!({"prompt": "x", "response_format": {"type": "json_object"}}),
             "response_format",
         ),
-        (json!({"prompt": "x", "priority": 3}), "priority"),
+        (json!({"prompt": "x", "priority": 101}), "priority"),
         (json!({"prompt": "x", "model": 3}), "model"),
     ]
 }
@@ -451,9 +453,8 @@ async fn other_bad_requests_are_answered_in_json() {
 #[tokio::test]
 async fn a_body_that_does_not_come_is_not_waited_for() {
     let config = FrontConfig {
-        heartbeat: Duration::from_secs(10),
-        client_stall: Duration::from_secs(60),
         body_time: Duration::from_millis(50),
+        ..patient()
     };
     let stage = Stage::with_config(config, always(Vec::new())).await;
     // One byte more is promised than comes.

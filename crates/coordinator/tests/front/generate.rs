@@ -4,7 +4,9 @@ use proto::v1::generate_response::Event;
 use proto::v1::{self, FinishReason, generate_request::Prompt};
 use tokio_stream::StreamExt as _;
 
-use crate::stage::{Cue, Stage, accept, always, byte_ids, finished, ids, play, special, tokens};
+use crate::stage::{
+    Cue, MAX_OUTPUT, Stage, accept, always, byte_ids, finished, ids, patient, play, special, tokens,
+};
 
 /// A request for a text prompt.
 pub(crate) fn request(prompt: &str) -> v1::GenerateRequest {
@@ -76,7 +78,7 @@ async fn streams_tokens_with_their_text_and_ends_at_the_end_token() {
     assert_eq!(followed.request_id, started.generation_id);
     assert_eq!(followed.principal, "default");
     let stop = followed.stop.unwrap();
-    assert_eq!(stop.max_tokens, 1024 - ids("hello").len() as u32);
+    assert_eq!(stop.max_tokens, MAX_OUTPUT);
     assert!(stop.stop_tokens.contains(&special("<|return|>")));
 }
 
@@ -296,36 +298,6 @@ async fn reports_logprobs_of_output_and_prompt() {
 }
 
 #[tokio::test]
-async fn no_output_can_be_asked_for() {
-    for prompt in ["one two three", "a"] {
-        let mut stage = Stage::new(always(ids(" the world"))).await;
-        let logprobs = Some(v1::LogprobParams {
-            prompt: true,
-            ..Default::default()
-        });
-        let stop = Some(v1::StopParams {
-            max_output_tokens: Some(0),
-            ..Default::default()
-        });
-        let plain = v1::GenerateRequest {
-            stop,
-            ..request(prompt)
-        };
-        let with_logprobs = v1::GenerateRequest {
-            logprobs,
-            ..plain.clone()
-        };
-        for request in [plain, with_logprobs] {
-            let responses = run(&stage, request).await;
-            assert_eq!(chunks(&responses).count(), 0);
-            assert_eq!(end(&responses).reason(), FinishReason::Length);
-            assert_eq!(end(&responses).usage.unwrap().output_tokens, 0);
-            assert_eq!(stage.followed().await.stop.unwrap().max_tokens, 1);
-        }
-    }
-}
-
-#[tokio::test]
 async fn delivers_all_at_the_end_if_asked() {
     let output: Vec<u32> = ids("word ").into_iter().cycle().take(600).collect();
     let stage = Stage::new(always(output.clone())).await;
@@ -357,8 +329,7 @@ async fn delivers_all_at_the_end_if_asked() {
 async fn an_idle_stream_has_heartbeats() {
     let config = coordinator::front::FrontConfig {
         heartbeat: std::time::Duration::from_millis(20),
-        client_stall: std::time::Duration::from_secs(60),
-        body_time: std::time::Duration::from_secs(30),
+        ..patient()
     };
     let stage = Stage::with_config(config, |_| Ok(vec![accept(), Cue::Hang])).await;
     let mut stream = stage

@@ -12,4 +12,5 @@ mod generate;
 mod http;
 mod probes;
 mod refusals;
+mod repeats;
 mod stage;

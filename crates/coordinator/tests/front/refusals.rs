@@ -3,12 +3,13 @@
 use proto::v1::model_service_client::ModelServiceClient;
 use proto::v1::tokenizer_service_client::TokenizerServiceClient;
 use proto::v1::{self, Role, generate_request::Prompt};
+use tonic::codegen::Service;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use crate::chat::{self, message};
 use crate::generate::request;
-use crate::stage::{CONTEXT, Stage, VOCAB, always};
+use crate::stage::{CONTEXT, MAX_OUTPUT, Stage, VOCAB, always, soon};
 
 /// A stage whose lead is never asked.
 async fn stage() -> Stage {
@@ -287,26 +288,79 @@ async fn bad_generate_requests_are_refused_by_field() {
 #[tokio::test]
 async fn features_that_do_not_exist_are_refused_by_field() {
     let stage = stage().await;
-    let second = prost_types::Duration {
-        seconds: 1,
-        nanos: 0,
-    };
     let constraint = v1::output_constraint::Constraint::Regex("a".into());
     let constraint = Some(v1::OutputConstraint {
         constraint: Some(constraint),
     });
-    let in_stream = v1::StreamParams::default;
-    let in_queue = v1::SchedulingParams::default;
-    let keep = v1::DisconnectPolicy::Keep.into();
-    let cases = [
+    let request = v1::GenerateRequest {
+        constraint,
+        ..request("x")
+    };
+    let status = stage.client().generate(request).await.unwrap_err();
+    check("a constraint", &status, Code::Unimplemented, "constraint");
+}
+
+fn seconds(seconds: i64) -> Option<prost_types::Duration> {
+    Some(prost_types::Duration { seconds, nanos: 0 })
+}
+
+fn delivery_cases() -> Vec<Case<v1::GenerateRequest>> {
+    let none = v1::StreamParams::default;
+    let named = |params| v1::GenerateRequest {
+        request_id: "n".into(),
+        ..stream(params)
+    };
+    let keep_for = |keep_for| named(v1::StreamParams { keep_for, ..none() });
+    let cancel_kept = v1::StreamParams {
+        on_disconnect: v1::DisconnectPolicy::Cancel.into(),
+        keep_for: seconds(3),
+        ..none()
+    };
+    let resumed = v1::StreamParams {
+        resume_after: Some(3),
+        ..none()
+    };
+    let policy = v1::StreamParams {
+        on_disconnect: 9,
+        ..none()
+    };
+    let coalesce = |coalesce| stream(v1::StreamParams { coalesce, ..none() });
+    vec![
+        ("kept for no time", keep_for(seconds(0)), "stream.keep_for"),
+        ("kept for less", keep_for(seconds(-1)), "stream.keep_for"),
+        ("kept for ever", keep_for(seconds(601)), "stream.keep_for"),
+        ("kept and not", named(cancel_kept), "stream.keep_for"),
         (
-            v1::GenerateRequest {
-                constraint,
-                ..request("x")
-            },
-            "constraint",
+            "a policy of the future",
+            named(policy),
+            "stream.on_disconnect",
         ),
         (
+            "resumed without a name",
+            stream(resumed),
+            "stream.resume_after",
+        ),
+        ("held for long", coalesce(seconds(6)), "stream.coalesce"),
+        ("held for less", coalesce(seconds(-1)), "stream.coalesce"),
+    ]
+}
+
+fn scheduling_cases() -> Vec<Case<v1::GenerateRequest>> {
+    let none = v1::SchedulingParams::default;
+    let priority = |priority| scheduling(v1::SchedulingParams { priority, ..none() });
+    let timeout = |queue_timeout| {
+        scheduling(v1::SchedulingParams {
+            queue_timeout,
+            ..none()
+        })
+    };
+    vec![
+        ("a priority too high", priority(101), "scheduling.priority"),
+        ("a priority too low", priority(-101), "scheduling.priority"),
+        ("no time", timeout(seconds(0)), "scheduling.queue_timeout"),
+        ("ages", timeout(seconds(601)), "scheduling.queue_timeout"),
+        (
+            "a raw generation that reasons",
             stop(v1::StopParams {
                 max_reasoning_tokens: Some(5),
                 ..Default::default()
@@ -314,52 +368,61 @@ async fn features_that_do_not_exist_are_refused_by_field() {
             "stop.max_reasoning_tokens",
         ),
         (
-            stream(v1::StreamParams {
-                resume_after: Some(0),
-                ..in_stream()
+            "nothing to generate",
+            stop(v1::StopParams {
+                max_output_tokens: Some(0),
+                ..Default::default()
             }),
-            "stream.resume_after",
+            "stop.max_output_tokens",
         ),
         (
-            stream(v1::StreamParams {
-                on_disconnect: keep,
-                ..in_stream()
+            "more output than the server gives",
+            stop(v1::StopParams {
+                max_output_tokens: Some(MAX_OUTPUT + 1),
+                ..Default::default()
             }),
-            "stream.on_disconnect",
+            "stop.max_output_tokens",
         ),
-        (
-            stream(v1::StreamParams {
-                keep_for: Some(second),
-                ..in_stream()
-            }),
-            "stream.keep_for",
-        ),
-        (
-            stream(v1::StreamParams {
-                coalesce: Some(second),
-                ..in_stream()
-            }),
-            "stream.coalesce",
-        ),
-        (
-            scheduling(v1::SchedulingParams {
-                priority: 1,
-                ..in_queue()
-            }),
-            "scheduling.priority",
-        ),
-        (
-            scheduling(v1::SchedulingParams {
-                queue_timeout: Some(second),
-                ..in_queue()
-            }),
-            "scheduling.queue_timeout",
-        ),
-    ];
-    for (request, field) in cases {
-        let status = stage.client().generate(request).await.expect_err(field);
-        check(field, &status, Code::Unimplemented, field);
+    ]
+}
+
+#[tokio::test]
+async fn bad_deliveries_and_schedules_are_refused_by_field() {
+    let stage = stage().await;
+    for (name, request, field) in delivery_cases().into_iter().chain(scheduling_cases()) {
+        let status = stage.client().generate(request).await.expect_err(name);
+        check(name, &status, Code::InvalidArgument, field);
     }
+}
+
+#[tokio::test]
+async fn a_deadline_in_the_past_is_refused_at_once() {
+    let stage = stage().await;
+    // Without a client: it would give up by itself. The body would never come.
+    let request = axum::http::Request::post("/conclave.v1.GenerationService/Generate")
+        .header("content-type", "application/grpc")
+        .header("grpc-timeout", "0n")
+        .body(axum::body::Body::from_stream(tokio_stream::pending::<
+            Result<Vec<u8>, std::io::Error>,
+        >()))
+        .unwrap();
+    let answer = soon(Service::call(&mut stage.front.grpc(), request)).await;
+    let answer = answer.unwrap();
+    assert_eq!(answer.headers()["grpc-status"], "4", "DEADLINE_EXCEEDED");
+}
+
+#[tokio::test]
+async fn an_answer_no_client_could_receive_is_refused() {
+    let stage = stage().await;
+    let mut tokenizer = TokenizerServiceClient::new(stage.grpc.clone());
+    let tokenize = v1::TokenizeRequest {
+        text: "\u{1}\u{2}".repeat(3 << 20),
+        ..Default::default()
+    };
+    let status = tokenizer.tokenize(tokenize).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    let details = status.get_details_error_info().unwrap();
+    assert_eq!(details.reason, "ANSWER_TOO_LONG");
 }
 
 #[tokio::test]

@@ -1,42 +1,48 @@
 //! A front between real clients and a lead that plays scripts.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use coordinator::front::{Front, FrontConfig, Model};
+use proto::internal::follow_response::Event;
 use proto::internal::lead_service_client::LeadServiceClient;
 use proto::internal::lead_service_server::{LeadService, LeadServiceServer};
-use proto::internal::{self, FollowRequest, FollowResponse, follow_response::Event};
+use proto::internal::{self, FollowRequest, FollowResponse, SequenceRecord, SequenceState};
 use proto::v1::generation_service_client::GenerationServiceClient;
 use spec::{Sampling, TokenId};
 use tokenizer::Tokenizer;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::{Stream, StreamExt as _};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Endpoint, Server};
 use tonic::{Request, Response, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
 
 /// Rows of the model's vocabulary; the tokenizer has fewer strings.
 pub(crate) const VOCAB: u32 = 2100;
 /// The model's context.
 pub(crate) const CONTEXT: u32 = 1024;
 
+/// The server's limit of output.
+pub(crate) const MAX_OUTPUT: u32 = 1000;
+
 /// What the lead does next.
 #[derive(Clone, Debug)]
 pub(crate) enum Cue {
     Say(Event),
     Fail(Status),
-    /// Nothing more, until the front hangs up.
+    /// Nothing more, until the front hangs up or the generation is cancelled.
     Hang,
 }
 
 /// What the lead plays for a request; an error refuses it at once.
-pub(crate) type Script = dyn Fn(&FollowRequest) -> Result<Vec<Cue>, Status> + Send + Sync;
+pub(crate) type Script = dyn Fn(&SequenceRecord) -> Result<Vec<Cue>, Status> + Send + Sync;
 
 /// A whole arrangement on ports of its own.
 pub(crate) struct Stage {
@@ -46,31 +52,95 @@ pub(crate) struct Stage {
     pub(crate) state: watch::Sender<internal::WatchResponse>,
     followed: mpsc::UnboundedReceiver<FollowRequest>,
     hung_up: mpsc::UnboundedReceiver<String>,
+    settled: mpsc::UnboundedReceiver<String>,
+    known: Known,
 }
 
+/// A lead that knows what it has played. A repeated request is played again, from where its follower
+/// says that it is.
 #[derive(Clone)]
 struct ScriptedLead {
     script: Arc<Script>,
     state: watch::Receiver<internal::WatchResponse>,
     followed: mpsc::UnboundedSender<FollowRequest>,
     hung_up: mpsc::UnboundedSender<String>,
+    settled: mpsc::UnboundedSender<String>,
+    known: Known,
+}
+
+type Known = Arc<Mutex<HashMap<String, Played>>>;
+
+/// What was played of a generation.
+#[derive(Clone)]
+struct Played {
+    record: SequenceRecord,
+    standing: internal::SequenceStanding,
+    /// Tokens that were forced, after so many.
+    forced: Option<(usize, Vec<u32>)>,
+    cancelled: CancellationToken,
 }
 
 struct Play {
     cues: VecDeque<Cue>,
     request_id: String,
+    known: Known,
+    cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
     hung_up: mpsc::UnboundedSender<String>,
+}
+
+impl Play {
+    /// Notes what is said, for those who ask how the generation stands.
+    fn note(&self, event: &Event) {
+        let mut known = self.known.lock().unwrap();
+        let Some(played) = known.get_mut(&self.request_id) else {
+            return;
+        };
+        let standing = &mut played.standing;
+        match event {
+            Event::Running(running) => {
+                standing.set_state(SequenceState::Running);
+                standing.cached_prompt_tokens = running.cached_prompt_tokens;
+            }
+            Event::Tokens(said) => {
+                standing.set_state(SequenceState::Running);
+                let first = said.first_position as usize - played.record.tokens.len();
+                standing.tokens.truncate(first);
+                standing
+                    .tokens
+                    .extend(said.tokens.iter().map(|said| said.token));
+            }
+            Event::PromptLogprobs(said) => {
+                standing.prompt_logprobs = said.first_position - 1 + said.logprobs.len() as u32;
+            }
+            Event::Finished(finished) => {
+                standing.set_state(SequenceState::Ended);
+                standing.end = finished.reason;
+            }
+            Event::Accepted(_) => {}
+        }
+    }
 }
 
 impl Stream for Play {
     type Item = Result<FollowResponse, Status>;
 
-    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if !self.cues.is_empty() && self.cancelled.as_mut().poll(context).is_ready() {
+            let Cue::Say(end) = finished(internal::SequenceEnd::Cancelled) else {
+                unreachable!()
+            };
+            let accepted = |cue: &Cue| matches!(cue, Cue::Say(Event::Accepted(_)));
+            self.cues.retain(accepted);
+            self.cues.push_back(Cue::Say(end));
+        }
         match self.cues.pop_front() {
-            Some(Cue::Say(event)) => Poll::Ready(Some(Ok(FollowResponse { event: Some(event) }))),
+            Some(Cue::Say(event)) => {
+                self.note(&event);
+                Poll::Ready(Some(Ok(FollowResponse { event: Some(event) })))
+            }
             Some(Cue::Fail(status)) => Poll::Ready(Some(Err(status))),
             Some(Cue::Hang) => {
-                // Nobody wakes this: the stream is dropped when the front hangs up.
+                // The stream is dropped when the front hangs up.
                 self.cues.push_front(Cue::Hang);
                 Poll::Pending
             }
@@ -88,6 +158,63 @@ impl Drop for Play {
     }
 }
 
+/// Leaves out what a follower has.
+fn from_cursor(cue: Cue, request: &FollowRequest, prompt: usize) -> Option<Cue> {
+    let seen = prompt + request.tokens_seen as usize;
+    let scored = 1 + request.prompt_logprobs_seen;
+    match cue {
+        Cue::Say(Event::Tokens(mut said)) => {
+            let known = seen.saturating_sub(said.first_position as usize);
+            said.tokens.drain(..known.min(said.tokens.len()));
+            said.first_position += known as u32;
+            (!said.tokens.is_empty()).then_some(Cue::Say(Event::Tokens(said)))
+        }
+        Cue::Say(Event::PromptLogprobs(mut said)) => {
+            let known = scored.saturating_sub(said.first_position) as usize;
+            said.logprobs.drain(..known.min(said.logprobs.len()));
+            said.first_position += known as u32;
+            (!said.logprobs.is_empty()).then_some(Cue::Say(Event::PromptLogprobs(said)))
+        }
+        cue => Some(cue),
+    }
+}
+
+fn refusal(code: tonic::Code, reason: &str, message: &str) -> Status {
+    let details = ErrorDetails::with_error_info(reason, "conclave", HashMap::new());
+    Status::with_error_details(code, message, details)
+}
+
+fn unknown() -> Status {
+    refusal(
+        tonic::Code::NotFound,
+        "GENERATION_UNKNOWN",
+        "no such generation",
+    )
+}
+
+impl ScriptedLead {
+    fn played(&self, id: &str) -> Result<Played, Status> {
+        let known = self.known.lock().unwrap();
+        known.get(id).cloned().ok_or_else(unknown)
+    }
+
+    /// Returns the record that is followed, if it may be.
+    fn record(&self, request: &FollowRequest) -> Result<SequenceRecord, Status> {
+        let record = request.record.clone().unwrap();
+        match self.played(&record.request_id) {
+            Ok(played) if request.attach_only => Ok(played.record),
+            Ok(played) if played.record.fingerprint != record.fingerprint => Err(refusal(
+                tonic::Code::AlreadyExists,
+                "REQUEST_ID_REUSED",
+                "another request has this id",
+            )),
+            Ok(_) => Ok(record),
+            Err(unknown) if request.attach_only => Err(unknown),
+            Err(_) => Ok(record),
+        }
+    }
+}
+
 #[tonic::async_trait]
 impl LeadService for ScriptedLead {
     type FollowStream = Play;
@@ -95,14 +222,101 @@ impl LeadService for ScriptedLead {
 
     async fn follow(&self, request: Request<FollowRequest>) -> Result<Response<Play>, Status> {
         let request = request.into_inner();
-        let cues = (self.script)(&request)?.into();
-        let request_id = request.request_id.clone();
+        let record = self.record(&request)?;
+        let (request_id, prompt) = (record.request_id.clone(), record.tokens.len());
+        let mut cues = (self.script)(&record)?;
+        let played = {
+            let mut known = self.known.lock().unwrap();
+            let played = known.entry(request_id.clone()).or_insert_with(|| {
+                let standing = internal::SequenceStanding {
+                    state: SequenceState::Queued.into(),
+                    front: record.front.clone(),
+                    prompt_tokens: prompt as u32,
+                    ..Default::default()
+                };
+                Played {
+                    record,
+                    standing,
+                    forced: None,
+                    cancelled: CancellationToken::new(),
+                }
+            });
+            played.clone()
+        };
+        if let Some((keep, forced)) = &played.forced {
+            cues.retain(|cue| !matches!(cue, Cue::Hang));
+            for cue in &mut cues {
+                if let Cue::Say(Event::Tokens(said)) = cue {
+                    let left = (prompt + keep).saturating_sub(said.first_position as usize);
+                    said.tokens.truncate(left);
+                }
+            }
+            let answer = [forced.clone(), ids("ok<|return|>")].concat();
+            cues.retain(|cue| !matches!(cue, Cue::Say(Event::Finished(_))));
+            cues.push(tokens(prompt + keep, &answer));
+            cues.push(finished(internal::SequenceEnd::Stop));
+        }
+        let cues = cues.into_iter();
+        let cues = cues
+            .filter_map(|cue| from_cursor(cue, &request, prompt))
+            .collect();
         self.followed.send(request).unwrap();
         Ok(Response::new(Play {
             cues,
             request_id,
+            known: Arc::clone(&self.known),
+            cancelled: Box::pin(played.cancelled.cancelled_owned()),
             hung_up: self.hung_up.clone(),
         }))
+    }
+
+    async fn settle(
+        &self,
+        request: Request<internal::SettleRequest>,
+    ) -> Result<Response<internal::SettleResponse>, Status> {
+        let id = request.into_inner().request_id;
+        let mut known = self.known.lock().unwrap();
+        let standing = &mut known.get_mut(&id).ok_or_else(unknown)?.standing;
+        standing.set_state(SequenceState::Ended);
+        standing.set_end(internal::SequenceEnd::Settled);
+        self.settled.send(id).unwrap();
+        Ok(Response::new(internal::SettleResponse {}))
+    }
+
+    async fn force(
+        &self,
+        request: Request<internal::ForceRequest>,
+    ) -> Result<Response<internal::ForceResponse>, Status> {
+        let request = request.into_inner();
+        let mut known = self.known.lock().unwrap();
+        let played = known.get_mut(&request.request_id).ok_or_else(unknown)?;
+        let forced = (request.keep as usize, request.tokens);
+        played.forced.get_or_insert(forced);
+        Ok(Response::new(internal::ForceResponse {}))
+    }
+
+    async fn cancel(
+        &self,
+        request: Request<internal::CancelRequest>,
+    ) -> Result<Response<internal::CancelResponse>, Status> {
+        let id = request.into_inner().request_id;
+        self.played(&id)?.cancelled.cancel();
+        let mut known = self.known.lock().unwrap();
+        let standing = &mut known.get_mut(&id).ok_or_else(unknown)?.standing;
+        if standing.state() != SequenceState::Ended {
+            standing.set_state(SequenceState::Ended);
+            standing.set_end(internal::SequenceEnd::Cancelled);
+        }
+        let standing = Some(standing.clone());
+        Ok(Response::new(internal::CancelResponse { standing }))
+    }
+
+    async fn get(
+        &self,
+        request: Request<internal::GetRequest>,
+    ) -> Result<Response<internal::GetResponse>, Status> {
+        let standing = Some(self.played(&request.into_inner().request_id)?.standing);
+        Ok(Response::new(internal::GetResponse { standing }))
     }
 
     async fn watch(
@@ -114,33 +328,42 @@ impl LeadService for ScriptedLead {
     }
 }
 
+/// How a front behaves in tests: as in production, but that it does not look for a lost lead for long.
+pub(crate) fn patient() -> FrontConfig {
+    FrontConfig {
+        heartbeat: Duration::from_secs(10),
+        client_stall: Duration::from_secs(60),
+        body_time: Duration::from_secs(30),
+        hold: Duration::from_millis(300),
+    }
+}
+
 impl Stage {
     /// Starts everything; the lead plays this script.
     pub(crate) async fn new(
-        script: impl Fn(&FollowRequest) -> Result<Vec<Cue>, Status> + Send + Sync + 'static,
+        script: impl Fn(&SequenceRecord) -> Result<Vec<Cue>, Status> + Send + Sync + 'static,
     ) -> Self {
-        let config = FrontConfig {
-            heartbeat: Duration::from_secs(10),
-            client_stall: Duration::from_secs(60),
-            body_time: Duration::from_secs(30),
-        };
-        Self::with_config(config, script).await
+        Self::with_config(patient(), script).await
     }
 
     /// Starts everything with another configuration.
     pub(crate) async fn with_config(
         config: FrontConfig,
-        script: impl Fn(&FollowRequest) -> Result<Vec<Cue>, Status> + Send + Sync + 'static,
+        script: impl Fn(&SequenceRecord) -> Result<Vec<Cue>, Status> + Send + Sync + 'static,
     ) -> Self {
         let (state, states) = watch::channel(serving());
         let (followed, was_followed) = mpsc::unbounded_channel();
         let (hung_up, was_hung_up) = mpsc::unbounded_channel();
+        let (settled, was_settled) = mpsc::unbounded_channel();
+        let known = Known::default();
         let script: Arc<Script> = Arc::new(script);
         let lead = ScriptedLead {
             script,
             state: states,
             followed,
             hung_up,
+            settled,
+            known: Arc::clone(&known),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let lead_at = listener.local_addr().unwrap();
@@ -173,7 +396,14 @@ impl Stage {
             state,
             followed: was_followed,
             hung_up: was_hung_up,
+            settled: was_settled,
+            known,
         }
+    }
+
+    /// Makes the lead forget everything, as another one would know nothing.
+    pub(crate) fn forget(&self) {
+        self.known.lock().unwrap().clear();
     }
 
     /// Returns a client of the generation service.
@@ -182,8 +412,18 @@ impl Stage {
     }
 
     /// Waits for the next request that reaches the lead.
-    pub(crate) async fn followed(&mut self) -> FollowRequest {
+    pub(crate) async fn followed(&mut self) -> SequenceRecord {
+        self.asked().await.record.unwrap()
+    }
+
+    /// Waits for the next call that reaches the lead.
+    pub(crate) async fn asked(&mut self) -> FollowRequest {
         soon(self.followed.recv()).await.unwrap()
+    }
+
+    /// Waits until the front says that a text has come to its end; returns its request's id.
+    pub(crate) async fn settled(&mut self) -> String {
+        soon(self.settled.recv()).await.unwrap()
     }
 
     /// Waits until the front hangs up on a play that was not over; returns its request's id.
@@ -234,6 +474,7 @@ fn model() -> Model {
         name: "gpt-oss-tiny".into(),
         aliases: vec!["openai/gpt-oss-tiny".into()],
         max_context: CONTEXT,
+        max_output: MAX_OUTPUT,
         vocab_size: VOCAB,
         weights_fingerprint: "aa".into(),
         tokenizer_fingerprint: tokenizer().fingerprint().to_owned(),
@@ -259,13 +500,17 @@ pub(crate) fn serving() -> internal::WatchResponse {
 }
 
 pub(crate) fn accept() -> Cue {
-    Cue::Say(Event::Accepted(internal::Accepted { queue_position: 3 }))
+    Cue::Say(Event::Accepted(internal::Accepted {
+        queue_position: 3,
+        ..Default::default()
+    }))
 }
 
 /// Leaves the queue; the cache held one token.
 pub(crate) fn running() -> Cue {
     Cue::Say(Event::Running(internal::Running {
         cached_prompt_tokens: 1,
+        after_us: 1,
     }))
 }
 
@@ -278,18 +523,20 @@ pub(crate) fn tokens(first_position: usize, ids: &[u32]) -> Cue {
     Cue::Say(Event::Tokens(internal::Tokens {
         first_position: first_position as u32,
         tokens: tokens.collect(),
+        first_after_us: 2,
     }))
 }
 
 pub(crate) fn finished(reason: internal::SequenceEnd) -> Cue {
     Cue::Say(Event::Finished(internal::SequenceFinished {
         reason: reason.into(),
+        after_us: 3,
     }))
 }
 
 /// Accepts, generates these tokens one by one as far as the request lets it, and ends as a lead
 /// does: at a stop token or at the limit. Logprobs come where they are asked for.
-pub(crate) fn play(request: &FollowRequest, output: &[u32]) -> Vec<Cue> {
+pub(crate) fn play(request: &SequenceRecord, output: &[u32]) -> Vec<Cue> {
     let mut cues = vec![accept(), running()];
     let sampling = request.sampling.clone().unwrap();
     let stop = request.stop.clone().unwrap();
@@ -313,6 +560,7 @@ pub(crate) fn play(request: &FollowRequest, output: &[u32]) -> Vec<Cue> {
         cues.push(Cue::Say(Event::Tokens(internal::Tokens {
             first_position,
             tokens,
+            first_after_us: 2,
         })));
         if stop.stop_tokens.contains(&token) {
             cues.push(finished(internal::SequenceEnd::Stop));
@@ -344,6 +592,6 @@ pub(crate) fn logprob(token: u32, top: u32) -> internal::TokenLogprob {
 /// A script that always generates the same.
 pub(crate) fn always(
     output: Vec<u32>,
-) -> impl Fn(&FollowRequest) -> Result<Vec<Cue>, Status> + Send + Sync + 'static {
+) -> impl Fn(&SequenceRecord) -> Result<Vec<Cue>, Status> + Send + Sync + 'static {
     move |request| Ok(play(request, &output))
 }

@@ -115,3 +115,49 @@ fn a_large_sequence_is_not_overtaken_for_ever_by_small_ones() {
         assert!(steps < 200, "the large one waits for ever");
     }
 }
+
+#[test]
+fn a_higher_priority_goes_first_within_its_principal() {
+    let mut world = two_slots();
+    for (id, priority) in [(1, 0), (2, -1), (3, 0), (4, 7), (5, 7), (6, 100)] {
+        let mut submit = request(u64::from(id), text(id, 20), 4);
+        submit.priority = priority;
+        world.submit(submit).unwrap();
+    }
+    let mut other = request(7, text(7, 20), 4);
+    other.principal = 1;
+    world.submit(other).unwrap();
+    // The other principal has its turn whatever the first thinks of its own.
+    assert_eq!(admissions(&mut world), [6, 7, 4, 5, 1, 3, 2]);
+}
+
+#[test]
+fn a_low_priority_does_not_wait_for_ever() {
+    let mut world = two_slots();
+    let mut low = request(1, text(1, 20), 1);
+    low.priority = -1;
+    for id in 2..=4 {
+        world
+            .submit(request(u64::from(id), text(id, 20), 1))
+            .unwrap();
+    }
+    world.submit(low).unwrap();
+    let mut next = 5;
+    while world.output_of(1).is_empty() {
+        while world.engine.num_waiting() < 4 {
+            world
+                .submit(request(u64::from(next), text(next, 20), 1))
+                .unwrap();
+            next += 1;
+        }
+        world.step();
+        assert!(
+            u64::from(next) < 2 * engine::PRIORITY_TURNS,
+            "it waits for ever"
+        );
+    }
+    assert!(
+        u64::from(next) > engine::PRIORITY_TURNS / 4,
+        "it was hardly made to wait"
+    );
+}

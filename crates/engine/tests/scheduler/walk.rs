@@ -87,6 +87,11 @@ fn a_submit(world: &mut World, id: u64, principals: usize) -> Submit {
             0
         },
         cache_salt: u64::from(rng.chance(10)),
+        priority: if rng.chance(20) {
+            rng.below(5) as i32 - 2
+        } else {
+            0
+        },
     };
     let resumed = rng.chance(15);
     let mut submit = submit;
@@ -110,6 +115,27 @@ fn submit(world: &mut World, id: u64, principals: usize) {
         Err(Refused::Finished { .. }) => assert!(resumed),
         Err(refused) => panic!("{refused}"),
     }
+}
+
+/// Changes the output of a live sequence.
+fn rewrite(world: &mut World) {
+    let live = world
+        .requests
+        .iter()
+        .filter(|(_, request)| !request.finished);
+    let ids: Vec<_> = live.map(|(id, _)| *id).collect();
+    if ids.is_empty() {
+        return;
+    }
+    let id = ids[world.rng.below(ids.len())];
+    let output = world.requests[&id].output_len();
+    let keep = world.rng.below(output + 1);
+    let vocab = world.model.vocab as usize;
+    let count = world.rng.within(1, 6);
+    let tokens: Vec<_> = (0..count)
+        .map(|_| TokenId(world.rng.below(vocab) as u32))
+        .collect();
+    world.rewrite(id, keep, &tokens);
 }
 
 fn begin_epoch(world: &mut World) {
@@ -161,7 +187,8 @@ fn walk(seed: u64) -> World {
                     world.cancel(ids[rng.below(ids.len())]);
                 }
             }
-            94..98 if !calm => world.void(),
+            94..96 => rewrite(&mut world),
+            96..98 if !calm => world.void(),
             98.. if !calm => begin_epoch(&mut world),
             _ => drop(world.plan()),
         }
@@ -182,13 +209,14 @@ fn every_walk_ends_with_the_texts_of_undisturbed_runs() {
     let only = option_env!("ENGINE_WALK_SEED").map(|seed| seed.parse().expect("a number"));
     let seeds = only.map_or(0..SEEDS, |seed: u64| seed..seed + 1);
     let mut total = Report::default();
-    let (mut passed_over, mut shared_parts) = (0, 0);
+    let (mut passed_over, mut shared_parts, mut rewritten) = (0, 0, 0);
     for seed in seeds {
         println!("seed {seed} (to run it alone, build with ENGINE_WALK_SEED={seed})");
         let world = walk(seed);
         let report = &world.total;
         passed_over += world.passed_over;
         shared_parts += world.shared_parts;
+        rewritten += world.rewritten;
         total.preemptions += report.preemptions;
         total.hit_rows += report.hit_rows;
         total.late_lines += report.late_lines;
@@ -207,6 +235,6 @@ fn every_walk_ends_with_the_texts_of_undisturbed_runs() {
             "{total:?}"
         );
         assert!(total.tokens > 30_000, "{total:?}");
-        assert!(passed_over > 0 && shared_parts > 1_000);
+        assert!(passed_over > 0 && shared_parts > 1_000 && rewritten > 500);
     }
 }

@@ -48,7 +48,16 @@ pub(crate) struct Request {
     pub(crate) got: Vec<TokenId>,
     /// Prompt positions whose logprobs came, from 1.
     pub(crate) logprobs: usize,
+    /// How many are to come.
+    owed: usize,
     pub(crate) finished: bool,
+}
+
+impl Request {
+    /// How many tokens of output there are.
+    pub(crate) fn output_len(&self) -> usize {
+        self.submit.tokens.len() - self.submit.prompt_len + self.got.len()
+    }
 }
 
 struct InFlight {
@@ -84,6 +93,8 @@ pub(crate) struct World {
     pub(crate) total: Report,
     /// Admissions that went by one of the same principal that had come before.
     pub(crate) passed_over: usize,
+    /// Outputs that were changed.
+    pub(crate) rewritten: usize,
     /// Parts with chunks of several prompts.
     pub(crate) shared_parts: usize,
     pub(crate) rng: Rng,
@@ -133,6 +144,7 @@ pub(crate) fn request(id: u64, prompt: Vec<TokenId>, max_tokens: usize) -> Submi
         },
         principal: 0,
         cache_salt: 0,
+        priority: 0,
     }
 }
 
@@ -151,6 +163,7 @@ impl World {
             requests: BTreeMap::new(),
             total: Report::default(),
             passed_over: 0,
+            rewritten: 0,
             shared_parts: 0,
             rng: Rng::new(seed),
             late_percent: 0,
@@ -189,7 +202,12 @@ impl World {
             assert_eq!(format!("{:?}", self.engine), before, "a refusal changes");
             return answer;
         }
+        let owed = match submit.sampling.prompt_logprobs {
+            Some(_) if submit.tokens.len() == submit.prompt_len => submit.prompt_len - 1,
+            _ => 0,
+        };
         let request = Request {
+            owed,
             submit,
             expected,
             expected_finish,
@@ -201,6 +219,34 @@ impl World {
         self.requests.insert(request.submit.sequence, request);
         self.engine.check_invariants();
         Ok(())
+    }
+
+    /// Changes the output of a live sequence behind its first `keep` tokens.
+    pub(crate) fn rewrite(&mut self, sequence: SequenceId, keep: usize, tokens: &[TokenId]) {
+        let request = self.requests.get_mut(&sequence).expect("it lives");
+        let mut submit = request.submit.clone();
+        submit.tokens.extend(&request.got);
+        submit.tokens.truncate(submit.prompt_len + keep);
+        submit.tokens.extend(tokens);
+        let limit = submit.prompt_len + submit.stop.max_tokens;
+        let limit = limit.min(self.engine.config().max_context);
+        submit.tokens.truncate(limit.max(submit.prompt_len + keep));
+        let (expected, expected_finish) = self.undisturbed(&submit);
+        let last = submit.tokens[submit.prompt_len..].last();
+        let stops = |last| submit.tokens.len() >= limit || submit.stop.stop_tokens.contains(last);
+        let is_over = last.is_some_and(stops);
+        let rewritten = self.engine.rewrite(sequence, keep, tokens);
+        let ended = rewritten.expect("the output is there").is_some();
+        assert_eq!(ended, is_over, "a rewrite ends what it makes whole");
+        let request = self.requests.get_mut(&sequence).expect("it lives");
+        (request.submit, request.got) = (submit, Vec::new());
+        (request.expected, request.expected_finish) = (expected, expected_finish);
+        request.finished = ended;
+        if ended {
+            self.new.remove(&sequence);
+        }
+        self.rewritten += 1;
+        self.engine.check_invariants();
     }
 
     pub(crate) fn cancel(&mut self, sequence: SequenceId) {
@@ -252,12 +298,13 @@ impl World {
             let id = admitted.sequence;
             let passed = self.new.remove(&id);
             passed.expect("a sequence is admitted once");
-            let principal = self.requests[&id].submit.principal;
-            for (_, by) in self
-                .new
-                .range_mut(..id)
-                .filter(|(before, _)| self.requests[before].submit.principal == principal)
-            {
+            let kind = |id: &SequenceId| {
+                let submit = &self.requests[id].submit;
+                (submit.principal, submit.priority)
+            };
+            let own = kind(&id);
+            let before = self.new.range_mut(..id);
+            for (_, by) in before.filter(|(before, _)| kind(before) == own) {
                 *by += 1;
                 self.passed_over += 1;
                 assert!(*by <= MOST_PASSED, "{id} is the {by}th to pass another");
@@ -361,11 +408,7 @@ impl World {
         if let Some(finish) = event.finished {
             assert_eq!(request.got, request.expected, "the whole text");
             assert_eq!(finish, request.expected_finish);
-            let owed = match submit.sampling.prompt_logprobs {
-                Some(_) if submit.tokens.len() == submit.prompt_len => submit.prompt_len - 1,
-                _ => 0,
-            };
-            assert_eq!(request.logprobs, owed, "all logprobs of the prompt");
+            assert_eq!(request.logprobs, request.owed, "all logprobs of the prompt");
             request.finished = true;
         }
     }

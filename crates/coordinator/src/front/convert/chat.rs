@@ -38,6 +38,8 @@ pub(in crate::front) fn split(mut request: v1::ChatRequest) -> (Conversation, Co
         stream: request.stream.take(),
         scheduling: request.scheduling.take(),
         labels: mem::take(&mut request.labels),
+        is_chat: true,
+        least_output: 1,
     };
     (Conversation { request }, common)
 }

@@ -4,7 +4,7 @@ use proto::v1;
 use spec::{TokenId, TokenLogprob};
 use tokenizer::Tokenizer;
 
-use crate::front::generation::Ending;
+use crate::front::stream::Ending;
 
 /// Converts the logprob at a position; `None` is the first of a prompt, which has none.
 pub(in crate::front) fn token_logprob(
@@ -46,7 +46,7 @@ pub(in crate::front) fn finished(ending: Ending) -> v1::Finished {
             prefill: ending.prefill.map(duration),
             time_to_first_token: ending.to_first_token.map(duration),
             total: Some(duration(ending.total)),
-            resumed_on_other_node: 0,
+            resumed_on_other_node: ending.resumed,
         }),
     }
 }

@@ -112,9 +112,10 @@ impl IntoResponse for HttpError {
 fn status(code: Code) -> StatusCode {
     match code {
         // A feature that does not exist is the client's mistake: 501 would speak of the method.
-        Code::InvalidArgument | Code::Unimplemented | Code::FailedPrecondition => {
-            StatusCode::BAD_REQUEST
-        }
+        Code::InvalidArgument
+        | Code::OutOfRange
+        | Code::Unimplemented
+        | Code::FailedPrecondition => StatusCode::BAD_REQUEST,
         Code::NotFound => StatusCode::NOT_FOUND,
         Code::AlreadyExists | Code::Cancelled => StatusCode::CONFLICT,
         Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,

@@ -14,13 +14,15 @@ use spec::{SampledToken, TokenId};
 use tokenizer::harmony::{self, Channel, Harmony, Header, Parser, Role};
 
 use self::open::OpenMessage;
-use super::Output;
+use super::{Output, chunk};
+use crate::front::limits;
 use crate::front::request::Ends;
 
 /// The output of a chat.
 #[derive(Debug)]
 pub(in crate::front) struct ChatOutput {
     harmony: Harmony,
+    answer_opening: Vec<TokenId>,
     parser: Parser,
     ends: Ends,
     show: Show,
@@ -37,7 +39,7 @@ pub(in crate::front) struct ChatOutput {
 }
 
 /// What the client wants to see.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(in crate::front) struct Show {
     /// Names the generation, and so its tool calls.
     pub(in crate::front) id: String,
@@ -52,6 +54,7 @@ impl ChatOutput {
     pub(in crate::front) fn new(harmony: Harmony, ends: Ends, show: Show) -> Self {
         Self {
             parser: harmony.parser(Some(Role::Assistant)),
+            answer_opening: answer_opening(&harmony),
             harmony,
             ends,
             show,
@@ -69,12 +72,6 @@ impl ChatOutput {
     fn is_of_format(&self, token: TokenId) -> bool {
         let tokens = self.harmony.tokens();
         [tokens.end, tokens.return_, tokens.call].contains(&token)
-    }
-
-    fn is_reasoning(&self) -> bool {
-        self.parser
-            .header()
-            .is_some_and(|header| header.channel == Some(Channel::Analysis))
     }
 
     /// Takes what the parser says; returns whether a stop sequence is complete.
@@ -125,14 +122,17 @@ impl ChatOutput {
         self.take_text();
         if let Some(open) = self.open.take() {
             self.ended_in_call = open.is_call();
-            let (message_index, message) = (open.index(), Some(open.into_message()));
-            self.ready.push_back((
-                1,
-                Event::MessageDone(MessageDone {
-                    message_index,
-                    message,
-                }),
-            ));
+            let (message_index, mut message) = (open.index(), open.into_message());
+            let text_left_out = message.text.len() > limits::MAX_WHOLE_TEXT;
+            if text_left_out {
+                message.text = String::new();
+            }
+            let done = MessageDone {
+                message_index,
+                message: Some(message),
+                text_left_out,
+            };
+            self.ready.push_back((1, Event::MessageDone(done)));
         }
     }
 
@@ -141,7 +141,7 @@ impl ChatOutput {
         if let Some(open) = &mut self.open {
             let deltas = std::iter::from_fn(|| open.take());
             self.ready
-                .extend(deltas.map(|(events, delta)| (events, Event::TextDelta(delta))));
+                .extend(deltas.map(|delta| (1, Event::TextDelta(delta))));
         }
     }
 
@@ -166,8 +166,12 @@ impl Output for ChatOutput {
         let was_reasoning = self.is_reasoning();
         let was_in_message = self.parser.header().is_some();
         self.tokens.push(sampled);
-        let events = self.parser.push(token);
+        let mut events = self.parser.push(token);
         self.reasoning_tokens += u32::from(was_reasoning && self.is_reasoning());
+        if events.is_empty() && self.open.is_some() && self.tokens.len() >= limits::MAX_CHUNK {
+            // So many tokens that made no text go into one message to the client, and no more.
+            events.push(harmony::Event::Text(String::new()));
+        }
         let stops = self.take_parsed(events);
         if !was_in_message {
             // A token of a header; the text of a message begins without it.
@@ -184,8 +188,27 @@ impl Output for ChatOutput {
         }
     }
 
-    fn take(&mut self) -> Option<(u64, Event)> {
-        self.ready.pop_front()
+    /// Each group of tokens whose text came together is a canonical event, and each beginning and
+    /// end of a message.
+    fn take(&mut self, most: u64) -> Option<(u64, Event)> {
+        let most = chunk(most);
+        let (mut events, event) = self.ready.pop_front()?;
+        let Event::TextDelta(mut delta) = event else {
+            return Some((events, event));
+        };
+        while let Some((_, Event::TextDelta(next))) = self.ready.front()
+            && (events as usize) < most
+            && delta.logprobs.len() + next.logprobs.len() <= limits::MAX_CHUNK
+            && delta.token_ids.len() + next.token_ids.len() <= limits::MAX_CHUNK
+        {
+            if let Some((more, Event::TextDelta(next))) = self.ready.pop_front() {
+                events += more;
+                delta.text.push_str(&next.text);
+                delta.token_ids.extend(next.token_ids);
+                delta.logprobs.extend(next.logprobs);
+            }
+        }
+        Some((events, Event::TextDelta(delta)))
     }
 
     fn stopped_by(&self) -> Option<&str> {
@@ -206,6 +229,27 @@ impl Output for ChatOutput {
     fn reasoning_tokens(&self) -> u32 {
         self.reasoning_tokens
     }
+
+    fn is_reasoning(&self) -> bool {
+        self.parser
+            .header()
+            .is_some_and(|header| header.channel == Some(Channel::Analysis))
+    }
+
+    fn answer_opening(&self) -> &[TokenId] {
+        &self.answer_opening
+    }
+}
+
+/// Returns `<|end|><|start|>assistant<|channel|>final<|message|>`.
+fn answer_opening(harmony: &Harmony) -> Vec<TokenId> {
+    let (tokens, words) = (harmony.tokens(), harmony.tokenizer());
+    let mut opening = vec![tokens.end, tokens.start];
+    opening.extend(words.encode("assistant"));
+    opening.push(tokens.channel);
+    opening.extend(words.encode("final"));
+    opening.push(tokens.message);
+    opening
 }
 
 #[cfg(test)]

@@ -9,8 +9,7 @@ use std::sync::Arc;
 use spec::{SampledToken, TokenId};
 use tokenizer::Tokenizer;
 
-use super::Output;
-use crate::front::limits;
+use super::{Output, chunk};
 use crate::front::request::Ends;
 use crate::front::stop::StopMatcher;
 
@@ -98,8 +97,8 @@ impl Output for RawOutput {
         self.stopped_by.as_deref()
     }
 
-    /// At most [`limits::MAX_CHUNK`] tokens; each is a canonical event.
-    fn take(&mut self) -> Option<(u64, Chunk)> {
+    /// Each token is a canonical event.
+    fn take(&mut self, most: u64) -> Option<(u64, Chunk)> {
         if self.final_only && !self.is_finished {
             return None;
         }
@@ -109,10 +108,11 @@ impl Output for RawOutput {
             self.stops.undecided()
         };
         let decided = self.bytes.len() - undecided;
+        let most = chunk(most);
         // The most tokens that end on a character's boundary, and their text.
         let (mut count, mut length) = (0, 0);
         let mut end = 0;
-        for (index, (_, text_len)) in self.held.iter().take(limits::MAX_CHUNK).enumerate() {
+        for (index, (_, text_len)) in self.held.iter().take(most).enumerate() {
             end += text_len;
             if end > decided {
                 break;
@@ -122,9 +122,9 @@ impl Output for RawOutput {
                 (count, length) = (index + 1, end);
             }
         }
-        if count == 0 && self.held.len() >= limits::MAX_CHUNK && end <= decided {
-            // No boundary in so many tokens: these bytes are no text.
-            (count, length) = (limits::MAX_CHUNK, end);
+        if count == 0 && self.held.len() >= most && end <= decided {
+            // No boundary in so many tokens: these bytes are no text, or somebody cut it here.
+            (count, length) = (most, end);
         }
         if count == 0 {
             return None;
@@ -145,6 +145,14 @@ impl Output for RawOutput {
 
     fn reasoning_tokens(&self) -> u32 {
         0
+    }
+
+    fn is_reasoning(&self) -> bool {
+        false
+    }
+
+    fn answer_opening(&self) -> &[TokenId] {
+        &[]
     }
 }
 

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use proto::internal as wire;
 use proto::internal::run_response::Message as Said;
 use spec::{PartResult, Rank, SequenceId};
-use tonic::Status;
 
 use super::StepLoop;
 use crate::lead::convert;
+use crate::lead::log::Failure;
 
 /// Why a step does not count.
-pub(super) struct Failure {
+pub(super) struct Broken {
     pub(super) why: String,
     /// Whom it is put down to.
     pub(super) blamed: Option<Rank>,
@@ -23,7 +23,7 @@ impl StepLoop {
         &mut self,
         name: &str,
         said: wire::RunResponse,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Broken> {
         match said.message {
             Some(Said::Done(done)) => self.done(name, done).map_err(|why| self.barren(why)),
             Some(Said::Failed(failed)) => Err(self.failed(failed)),
@@ -41,13 +41,13 @@ impl StepLoop {
         }
     }
 
-    fn barren(&mut self, why: String) -> Failure {
+    fn barren(&mut self, why: String) -> Broken {
         self.barren += 1;
-        Failure { why, blamed: None }
+        Broken { why, blamed: None }
     }
 
     /// Takes in that a step failed on a rank.
-    fn failed(&mut self, failed: wire::StepFailed) -> Failure {
+    fn failed(&mut self, failed: wire::StepFailed) -> Broken {
         let blamed = failed.blamed.map(Rank);
         let by = blamed.map(|rank| format!(", blaming rank {rank}"));
         let why = format!(
@@ -60,7 +60,7 @@ impl StepLoop {
         let Some(sequence) = failed.sequence.map(SequenceId) else {
             // A failure that blames a rank is about a death, not about what was computed.
             self.barren += usize::from(blamed.is_none());
-            return Failure { why, blamed };
+            return Broken { why, blamed };
         };
         // Of a later step the row may be one too many: the step before may end the sequence.
         if self.flight.is_oldest(failed.step) || self.suspect == Some(sequence) {
@@ -70,7 +70,7 @@ impl StepLoop {
         } else {
             self.suspect = Some(sequence);
         }
-        Failure { why, blamed }
+        Broken { why, blamed }
     }
 
     fn done(&mut self, name: &str, done: wire::StepDone) -> Result<(), String> {
@@ -103,10 +103,9 @@ impl StepLoop {
             let completed = self.engine.complete(number, results);
             let completed = completed.map_err(|error| error.to_string())?;
             (self.failures, self.barren) = (0, 0);
-            for event in &completed.events {
-                if !self.followers.tell(event) {
-                    self.engine.cancel(event.sequence);
-                }
+            let now = self.now();
+            for event in completed.events {
+                self.ledger.tell(event, now);
             }
         }
         Ok(())
@@ -127,7 +126,9 @@ impl StepLoop {
 
     /// Ends a sequence that cannot be computed.
     fn end_sequence(&mut self, sequence: SequenceId, why: &str) {
-        self.followers.fail(sequence, &Status::data_loss(why));
+        let now = self.now();
+        self.ledger
+            .fail(sequence, Failure::Damaged(why.to_owned()), now);
         self.engine.cancel(sequence);
     }
 }

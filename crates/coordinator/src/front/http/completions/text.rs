@@ -11,6 +11,7 @@ use crate::front::Shared;
 use crate::front::output::raw::Chunk;
 use crate::front::request::Request;
 use crate::front::stream::Said;
+use crate::front::transcript::Told;
 
 /// What OpenAI's API gives for a probability of zero; JSON knows no infinity.
 const LEAST_LOGPROB: f32 = -9999.0;
@@ -57,10 +58,10 @@ impl ChoiceText {
     pub(super) fn take(&mut self, index: usize, said: Said<Chunk>) -> Option<Choice> {
         let empty = Choice::empty(index);
         Some(match said {
-            Said::Prompt {
+            Said::Told(Told::Prompt {
                 first_position,
                 logprobs,
-            } => {
+            }) => {
                 let (text, logprobs) = self.prompt(first_position, logprobs);
                 Choice {
                     text,
@@ -68,7 +69,7 @@ impl ChoiceText {
                     ..empty
                 }
             }
-            Said::Piece(chunk) => {
+            Said::Told(Told::Piece(chunk)) => {
                 let (text, logprobs) = self.output(chunk);
                 Choice {
                     text,
@@ -76,7 +77,7 @@ impl ChoiceText {
                     ..empty
                 }
             }
-            Said::Idle(_) => return None,
+            Said::Told(Told::Finished(_)) | Said::Idle(_) => return None,
             Said::Finished(ending) => {
                 let mut text = String::new();
                 self.utf8.finish(&mut text);

@@ -10,7 +10,6 @@ use tokenizer::harmony::{Channel, Header, Role};
 
 use super::Show;
 use crate::front::convert::{self, reply};
-use crate::front::limits;
 use crate::front::stop::StopMatcher;
 
 /// An open message.
@@ -115,36 +114,31 @@ impl OpenMessage {
         self.is_finished = true;
     }
 
-    /// Returns the next text that may be sent, of at most [`limits::MAX_CHUNK`] groups of tokens,
-    /// and their number; each is a canonical event.
-    pub(super) fn take(&mut self) -> Option<(u64, v1::TextDelta)> {
+    /// Returns the text of the next group of tokens, if it may be sent; it is a canonical event.
+    pub(super) fn take(&mut self) -> Option<v1::TextDelta> {
         let undecided = match &self.stops {
             Some(stops) if !self.is_finished => stops.undecided(),
             _ => 0,
         };
         let decided = self.text.len() - undecided;
-        let groups = self.held.iter().take(limits::MAX_CHUNK);
-        let count = groups.take_while(|(_, end)| *end <= decided).count();
-        let (_, end) = *self.held.get(count.checked_sub(1)?)?;
-        let text = self.text[self.taken..end].to_owned();
-        self.taken = end;
+        let (tokens, end) = self.held.pop_front_if(|(_, end)| *end <= decided)?;
         let mut delta = v1::TextDelta {
             message_index: self.index,
-            text,
+            text: self.text[self.taken..end].to_owned(),
             ..Default::default()
         };
-        for sampled in self.held.drain(..count).flat_map(|(tokens, _)| tokens) {
+        self.taken = end;
+        for sampled in tokens {
             if self.show_token_ids {
                 delta.token_ids.push(sampled.token.0);
             }
             if sampled.logprob.is_some() {
                 let (token, logprob) = (sampled.token, sampled.logprob);
-                delta
-                    .logprobs
-                    .push(reply::token_logprob(&self.tokenizer, token, logprob));
+                let shown = reply::token_logprob(&self.tokenizer, token, logprob);
+                delta.logprobs.push(shown);
             }
         }
-        Some((count as u64, delta))
+        Some(delta)
     }
 
     /// Returns the whole message.

@@ -24,6 +24,7 @@ fn ends(sequences: &[&str]) -> Ends {
         eos: harmony.tokens().ends_of_generation().to_vec(),
         tokens: tokens("<|endoftext|>"),
         sequences: sequences.iter().map(|text| (*text).to_owned()).collect(),
+        max_reasoning: None,
     }
 }
 
@@ -37,7 +38,7 @@ fn run(tokens: &[TokenId], stops: &[&str], final_only: bool) -> (Vec<Event>, u64
     let mut output = ChatOutput::new(harmony(), ends(stops), show);
     let (mut events, mut count) = (Vec::new(), 0);
     let mut drain = |output: &mut ChatOutput| {
-        while let Some((canonical, event)) = output.take() {
+        while let Some((canonical, event)) = output.take(u64::MAX) {
             count += canonical;
             events.push(event);
         }
@@ -55,7 +56,10 @@ fn run(tokens: &[TokenId], stops: &[&str], final_only: bool) -> (Vec<Event>, u64
     output.finish();
     drain(&mut output);
     output.finish();
-    assert!(output.take().is_none(), "nothing happens at a second end");
+    assert!(
+        output.take(u64::MAX).is_none(),
+        "nothing happens at a second end"
+    );
     (events, count, output)
 }
 

@@ -15,6 +15,7 @@ fn ends(sequences: &[&str], tokens: &[TokenId]) -> Ends {
         eos: Vec::new(),
         tokens: tokens.to_vec(),
         sequences: sequences.iter().map(|text| (*text).to_owned()).collect(),
+        max_reasoning: None,
     }
 }
 
@@ -41,13 +42,13 @@ fn run(tokenizer: &Arc<Tokenizer>, ends: Ends, final_only: bool, tokens: &[Token
     let mut chunks = Vec::new();
     for &token in tokens {
         let stopped = output.push(sampled(token));
-        chunks.extend(std::iter::from_fn(|| Some(output.take()?.1)));
+        chunks.extend(std::iter::from_fn(|| Some(output.take(u64::MAX)?.1)));
         if stopped {
             return chunks;
         }
     }
     output.finish();
-    chunks.extend(std::iter::from_fn(|| Some(output.take()?.1)));
+    chunks.extend(std::iter::from_fn(|| Some(output.take(u64::MAX)?.1)));
     chunks
 }
 
@@ -135,7 +136,7 @@ fn bytes_that_are_never_text_are_not_held_for_ever() {
     tokens.iter().for_each(|&token| {
         output.push(sampled(token));
     });
-    assert_eq!(output.take().unwrap().1.tokens.len(), 512);
+    assert_eq!(output.take(u64::MAX).unwrap().1.tokens.len(), 512);
 }
 
 #[test]

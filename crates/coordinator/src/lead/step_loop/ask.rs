@@ -1,0 +1,220 @@
+//! What fronts ask for: to follow a generation or begin it, to end it, to know how it stands.
+
+use std::time::Duration;
+
+use engine::{Finish, Refused};
+use proto::internal as wire;
+use spec::{SequenceId, TokenId};
+use tonic::{Code, Status};
+
+use super::StepLoop;
+use crate::lead::convert;
+use crate::lead::follow::{deadline_passed, ending};
+use crate::lead::ledger::{Entering, Found, Name, Work};
+use crate::lead::log::End;
+use crate::lead::message::{Ask, Follow, Follower};
+use crate::limits;
+use crate::status::{reason, status};
+
+impl StepLoop {
+    /// Answers a front. If it is gone already nothing is begun for it.
+    pub(super) fn answer(&mut self, ask: Ask) {
+        match ask {
+            Ask::Follow(follow, reply) => {
+                if !reply.is_closed() {
+                    let follower = self.follow(*follow);
+                    // A follower that nobody takes says so when it is dropped.
+                    drop(reply.send(follower));
+                }
+            }
+            Ask::Stop(name, end, reply) => drop(reply.send(self.stop(&name, end))),
+            Ask::Force(name, keep, tokens, reply) => {
+                drop(reply.send(self.force(&name, keep, &tokens)));
+            }
+            Ask::Get(name, reply) => drop(reply.send(self.standing(&name))),
+        }
+    }
+
+    /// Attaches to a generation, or begins it.
+    fn follow(&mut self, follow: Follow) -> Result<Follower, Status> {
+        if follow.terms.deadline == Some(Duration::ZERO) {
+            return Err(deadline_passed());
+        }
+        let fingerprint = follow.record.as_ref().map(|record| &record.fingerprint);
+        let attached = match self.ledger.find(&follow.name, fingerprint) {
+            Found::This => true,
+            Found::Another => return Err(reused(&follow.name)),
+            Found::Stopped(_) if follow.record.is_none() => true,
+            Found::Stopped(tokens) => {
+                self.begin(&follow, &tokens)?;
+                true
+            }
+            Found::Nothing => {
+                self.begin(&follow, &follow.generated)?;
+                false
+            }
+        };
+        let (name, now) = (follow.name, self.now());
+        let following = self.ledger.follow(&name, &follow.terms, now);
+        let following = following.ok_or_else(|| {
+            let why = format!("{} follow this generation", limits::MAX_FOLLOWERS);
+            let retry = Some(limits::RETRY_AFTER);
+            status(
+                Code::ResourceExhausted,
+                reason::TOO_MANY_FOLLOWERS,
+                why,
+                retry,
+            )
+        })?;
+        Ok(Follower {
+            name,
+            following,
+            attached,
+            gone: self.gone.clone(),
+        })
+    }
+
+    /// Submits a generation to the engine, and enters it with these tokens.
+    fn begin(&mut self, follow: &Follow, generated: &[TokenId]) -> Result<(), Status> {
+        let Some(record) = &follow.record else {
+            return Err(unknown(&follow.name));
+        };
+        if self.shutdown.is_cancelled() {
+            return Err(ending());
+        }
+        let (queue_position, now) = (self.engine.load().waiting, self.now());
+        let work = &record.work;
+        let room = self.engine.config().max_context - work.prompt.len();
+        let submitted = self.submit(&follow.name, work, generated);
+        let (sequence, finish) = match submitted {
+            Ok(sequence) => (sequence, None),
+            // What was generated elsewhere was already whole.
+            Err((sequence, Refused::Finished { finish })) => (sequence, Some(finish)),
+            Err((_, refused)) => return Err(refusal(&refused)),
+        };
+        let entering = Entering {
+            sequence,
+            max_tokens: work.stop.max_tokens.min(room),
+            queue_position,
+            generated,
+            terms: &follow.terms,
+            now,
+        };
+        self.ledger.enter(&follow.name, record, &entering);
+        if let Some(finish) = finish {
+            self.ledger.stop(&follow.name, end_of(finish), now);
+        }
+        Ok(())
+    }
+
+    /// Submits a sequence to the engine under a fresh name.
+    fn submit(
+        &mut self,
+        name: &Name,
+        work: &Work,
+        generated: &[TokenId],
+    ) -> Result<SequenceId, (SequenceId, Refused)> {
+        self.last_sequence += 1;
+        let sequence = SequenceId(self.last_sequence);
+        let known = self.principals.len() as u32;
+        let principal = self.principals.entry(name.principal.to_string());
+        let principal = *principal.or_insert(known);
+        let submitted = self.engine.submit(engine::Submit {
+            sequence,
+            prompt_len: work.prompt.len(),
+            tokens: [&work.prompt, generated].concat(),
+            sampling: work.sampling.clone(),
+            stop: work.stop.clone(),
+            principal,
+            cache_salt: work.cache_salt,
+            priority: work.priority,
+        });
+        submitted.map_err(|refused| (sequence, refused))?;
+        Ok(sequence)
+    }
+
+    /// Ends a generation.
+    fn stop(&mut self, name: &Name, end: End) -> Result<wire::SequenceStanding, Status> {
+        let now = self.now();
+        let stopped = self.ledger.stop(name, end, now);
+        if let Some(sequence) = stopped.ok_or_else(|| unknown(name))? {
+            self.engine.cancel(sequence);
+        }
+        self.standing(name)
+    }
+
+    fn standing(&self, name: &Name) -> Result<wire::SequenceStanding, Status> {
+        let standing = self.ledger.standing(name);
+        standing
+            .map(|standing| convert::standing(&standing))
+            .ok_or_else(|| unknown(name))
+    }
+
+    /// Puts tokens in the place of those after the first `keep`.
+    fn force(&mut self, name: &Name, keep: usize, tokens: &[TokenId]) -> Result<(), Status> {
+        let is_there = {
+            let standing = self.ledger.standing(name).ok_or_else(|| unknown(name))?;
+            let (all, is_over) = (standing.log.tokens(), standing.log.end().is_some());
+            let rest = all.get(keep..).unwrap_or_default().iter();
+            let is_all = is_over || rest.len() >= tokens.len();
+            // Its limit may have cut them.
+            is_all && rest.zip(tokens).all(|(known, token)| known.token == *token)
+        };
+        if is_there {
+            return Ok(());
+        }
+        let sequence = self.ledger.sequence(name).ok_or_else(|| {
+            let why = "the generation has ended";
+            status(
+                Code::FailedPrecondition,
+                reason::GENERATION_ENDED,
+                why,
+                None,
+            )
+        })?;
+        let rewritten = self.engine.rewrite(sequence, keep, tokens);
+        let finish = rewritten.map_err(|refused| refusal(&refused))?;
+        let now = self.now();
+        self.ledger.rewrite(name, keep, tokens, now);
+        if let Some(finish) = finish {
+            self.ledger.stop(name, end_of(finish), now);
+        }
+        Ok(())
+    }
+}
+
+fn end_of(finish: Finish) -> End {
+    match finish {
+        Finish::Stop { .. } => End::Stop,
+        Finish::Length => End::Length,
+    }
+}
+
+fn unknown(name: &Name) -> Status {
+    let id = &name.request_id;
+    let why = format!("generation {id:?} is not live and did not end lately");
+    status(Code::NotFound, reason::GENERATION_UNKNOWN, why, None)
+}
+
+fn reused(name: &Name) -> Status {
+    let id = &name.request_id;
+    let why = format!("request id {id:?} belongs to a request that asked for something else");
+    status(Code::AlreadyExists, reason::REQUEST_ID_REUSED, why, None)
+}
+
+fn refusal(refused: &Refused) -> Status {
+    let said = refused.to_string();
+    match refused {
+        Refused::QueueFull { .. } => {
+            let retry = Some(limits::RETRY_AFTER);
+            status(Code::ResourceExhausted, reason::QUEUE_FULL, said, retry)
+        }
+        Refused::Duplicate { .. } | Refused::Finished { .. } => Status::internal(said),
+        Refused::Empty { .. }
+        | Refused::TooLong { .. }
+        | Refused::NeverFits { .. }
+        | Refused::Unknown { .. } => {
+            status(Code::InvalidArgument, reason::REFUSED_BY_LEAD, said, None)
+        }
+    }
+}
