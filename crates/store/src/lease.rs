@@ -39,7 +39,8 @@ struct End {
 
 /// What a renewal found.
 enum Renewal {
-    Done,
+    /// It was renewed, at this endpoint.
+    Done(String),
     Gone,
     Failed(String),
 }
@@ -185,12 +186,13 @@ impl Keeper {
                 .await
             {
                 // The answer may lie in a process that was stopped.
-                Renewal::Done if Instant::now() < end => {
+                Renewal::Done(endpoint) if Instant::now() < end => {
                     self.end.renewed(sent + self.ttl);
+                    self.link.up(&endpoint);
                     attempts.succeeded();
                     sent + self.ttl / 3
                 }
-                Renewal::Done => continue,
+                Renewal::Done(_) => continue,
                 Renewal::Gone => return self.lost("the store does not know it any more"),
                 Renewal::Failed(why) => {
                     debug!(lease = self.id.0, why, "a lease could not be renewed");
@@ -211,14 +213,8 @@ impl Keeper {
             Err(failure) => return Renewal::Failed(failure.why()),
         };
         match within(limit, renew(peer.services.clone(), self.id)).await {
-            Ok(is_there) => {
-                self.link.up(&peer.address);
-                if is_there {
-                    Renewal::Done
-                } else {
-                    Renewal::Gone
-                }
-            }
+            Ok(true) => Renewal::Done(peer.address),
+            Ok(false) => Renewal::Gone,
             Err(failure) => {
                 self.link.leave(peer.index);
                 Renewal::Failed(failure.why())
@@ -231,13 +227,17 @@ impl Keeper {
 async fn renew(services: Services, LeaseId(id): LeaseId) -> Result<bool, etcd_client::Error> {
     let mut lease = services.lease;
     // One stream each: they are few, and none of them can be stuck at an endpoint that is gone.
-    match lease.keep_alive(id).await {
-        Ok(_) => Ok(true),
-        // The client says so in one word of all that ends without an answer, so that it is asked again.
-        Err(etcd_client::Error::LeaseKeepAliveError(_)) => {
-            let options = LeaseTimeToLiveOptions::new();
-            Ok(lease.time_to_live(id, Some(options)).await?.ttl() > 0)
+    let error = match lease.keep_alive(id).await {
+        Ok(_) => return Ok(true),
+        Err(error) => error,
+    };
+    // The client has one word for a lease that is gone and for a stream that is.
+    if matches!(error, etcd_client::Error::LeaseKeepAliveError(_)) {
+        let options = LeaseTimeToLiveOptions::new();
+        let left = lease.time_to_live(id, Some(options)).await?.ttl();
+        if left < 0 {
+            return Ok(false);
         }
-        Err(error) => Err(error),
     }
+    Err(error)
 }

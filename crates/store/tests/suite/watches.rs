@@ -103,8 +103,8 @@ pub(crate) async fn a_watch_sees_the_changes_of_a_transaction_in_order(server: S
 pub(crate) async fn a_watch_that_is_not_read_loses_nothing(server: Server) {
     let store = server.store("a");
     let mut slow = Follow::of(&store, "k/").await;
-    // Far more than its queue holds, and more bytes than a connection does.
-    let value = vec![b'x'; 2000];
+    // Far more than its queue holds, and far more bytes than a connection does.
+    let value = vec![b'x'; 8000];
     for hundred in 0..20 {
         let mut txn = Txn::new();
         for key in 0..100 {
