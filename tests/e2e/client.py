@@ -44,6 +44,35 @@ chat = list(service.Chat(pb.ChatRequest(messages=[pb.Message(role=pb.ROLE_USER, 
                                         stop=pb.StopParams(max_output_tokens=8))))
 assert chat[-1].WhichOneof("event") == "finished", chat[-1]
 
+# A call with a name is repeated and resumed; its numbers say what was heard.
+def named(after=None, tokens=12):
+    stream = pb.StreamParams() if after is None else pb.StreamParams(resume_after=after)
+    return pb.GenerateRequest(request_id="python-1", text="hello", stream=stream,
+                              stop=pb.StopParams(max_output_tokens=tokens, ignore_eos=True))
+
+def numbered(events):
+    found = []
+    for event in events:
+        ids = event.tokens.token_ids if event.WhichOneof("event") == "tokens" else []
+        found += zip(range(event.sequence + 1 - len(ids), event.sequence + 1), ids)
+    return found
+
+call = service.Generate(named())
+heard = [next(call), next(call)]
+call.cancel()
+heard += list(service.Generate(named(after=heard[-1].sequence)))
+assert numbered(heard) == numbered(service.Generate(named())), heard
+standing = service.GetGeneration(pb.GetGenerationRequest(generation_id="python-1"))
+assert standing.state == pb.GENERATION_STATE_SUCCEEDED, standing
+assert standing.last_sequence == heard[-1].sequence, standing
+cancelled = service.CancelGeneration(pb.CancelGenerationRequest(generation_id="python-1"))
+assert cancelled.state == pb.GENERATION_STATE_SUCCEEDED, cancelled
+try:
+    list(service.Generate(named(tokens=13)))
+    raise AssertionError("another request has the name")
+except grpc.RpcError as error:
+    assert error.code() == grpc.StatusCode.ALREADY_EXISTS, error
+
 try:
     list(service.Generate(pb.GenerateRequest(text="x", sampling=pb.SamplingParams(temperature=float("nan")))))
     raise AssertionError("NaN was accepted")

@@ -6,6 +6,7 @@ mod commands;
 mod damage;
 mod equality;
 mod faults;
+mod generations;
 mod kills;
 mod order;
 mod python;

@@ -36,8 +36,8 @@ pub(super) async fn check(
         .clone()
         .ok_or_else(|| Error::unsupported("messages", why))?;
     if request.logprobs.as_ref().is_some_and(|given| given.prompt) {
-        let why = "a rendered prompt has no logprobs yet; use RenderChat and Generate";
-        return Err(Error::unsupported("logprobs.prompt", why));
+        let why = "is for Generate, which takes the prompt that RenderChat returns";
+        return Err(Error::field("logprobs.prompt", why));
     }
     let ignores_eos = request.stop.as_ref().is_some_and(|stop| stop.ignore_eos);
     let (conversation, common) = convert::chat::split(request);

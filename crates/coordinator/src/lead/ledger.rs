@@ -156,6 +156,10 @@ enum State {
 #[derive(Debug)]
 struct Live {
     sequence: SequenceId,
+    /// When it began to wait.
+    since: Duration,
+    /// Whether it has left the queue.
+    is_running: bool,
     /// Most tokens that it may come to generate.
     max_tokens: usize,
     deadline: Option<Duration>,
@@ -214,6 +218,8 @@ impl Ledger {
         let prompt_len = record.work.prompt.len();
         let state = State::Live(Live {
             sequence,
+            since: now,
+            is_running: false,
             max_tokens: entering.max_tokens,
             deadline: terms.deadline.map(|left| now + left),
             queue_until: terms.queue_timeout.map(|most| now + most),
@@ -321,9 +327,12 @@ impl Ledger {
         let Some(name) = self.live.get(&sequence).cloned() else {
             return;
         };
-        if let Some(entry) = self.entries.get(&name) {
+        if let Some(entry) = self.entries.get_mut(&name) {
             let after = entry.after(now);
             entry.log.send_modify(|log| log.run(cached, after));
+            if let State::Live(live) = &mut entry.state {
+                live.is_running = true;
+            }
         }
         self.schedule(&name);
     }
@@ -394,9 +403,9 @@ impl Ledger {
         most: Duration,
         now: Duration,
     ) -> Vec<SequenceId> {
-        let is_late = |name: &Name| {
-            let entry = self.entries.get(name);
-            entry.is_some_and(|entry| now.saturating_sub(entry.entered.max(since)) >= most)
+        let is_late = |name: &Name| match self.entries.get(name).map(|entry| &entry.state) {
+            Some(State::Live(live)) => now.saturating_sub(live.since.max(since)) >= most,
+            _ => false,
         };
         let late = self.live.iter().filter(|(_, name)| is_late(name));
         late.map(|(sequence, _)| *sequence).collect()
@@ -508,14 +517,13 @@ impl Ledger {
         let Some(entry) = self.entries.get_mut(name) else {
             return;
         };
-        let is_running = entry.is_running();
         let State::Live(live) = &mut entry.state else {
             return;
         };
         if let Some(due) = live.due {
             self.due.remove(&(due, name.clone()));
         }
-        let queue_until = live.queue_until.filter(|_| !is_running);
+        let queue_until = live.queue_until.filter(|_| !live.is_running);
         let all = [live.deadline, live.kept_until, queue_until];
         live.due = all.into_iter().flatten().min();
         if let Some(due) = live.due {
@@ -530,10 +538,6 @@ impl Entry {
         now.saturating_sub(self.entered) + self.age
     }
 
-    fn is_running(&self) -> bool {
-        self.log.borrow().cached().is_some()
-    }
-
     /// Says why a live one ends now by itself.
     fn overdue(&self, now: Duration) -> Option<End> {
         let State::Live(live) = &self.state else {
@@ -543,7 +547,7 @@ impl Entry {
         if is_over(live.deadline) {
             return Some(End::Failed(Failure::Deadline));
         }
-        if is_over(live.queue_until) && !self.is_running() {
+        if is_over(live.queue_until) && !live.is_running {
             return Some(End::Failed(Failure::QueueTimeout));
         }
         is_over(live.kept_until).then_some(End::Abandoned)

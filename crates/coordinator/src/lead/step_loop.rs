@@ -26,6 +26,9 @@ use super::progress::ProgressWatch;
 use super::ranks::{Connect, Ranks};
 use crate::limits;
 
+#[cfg(test)]
+mod tests;
+
 /// What a loop is made of.
 pub(crate) struct Setup {
     pub(crate) leader: LeaderConfig,

@@ -103,7 +103,9 @@ async fn closing_an_http_connection_cancels_the_sequence() {
         let mut stage = Stage::new(stuck).await;
         let body = serde_json::json!({"prompt": "x", "stream": stream}).to_string();
         let connection = http::open(stage.http, "POST", "/v1/completions", "", &body).await;
-        let id = stage.followed().await.request_id;
+        let asked = stage.asked().await;
+        assert_eq!(asked.keep_us, None, "it would go on");
+        let id = asked.record.unwrap().request_id;
         drop(connection);
         assert_eq!(stage.hung_up().await, id);
     }

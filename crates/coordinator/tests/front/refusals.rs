@@ -594,10 +594,6 @@ fn chat_cases() -> Vec<Case<v1::ChatRequest>> {
         ..ask()
     };
     let tools = |tools| v1::ChatRequest { tools, ..ask() };
-    let name = v1::ToolChoice {
-        mode: 0,
-        name: "f".into(),
-    };
     vec![
         (
             "a function without a name",
@@ -635,6 +631,16 @@ fn chat_cases() -> Vec<Case<v1::ChatRequest>> {
             parameters(&format!("{{{}}}", " ".repeat(256 << 10))),
             "tools[0].parameters_json",
         ),
+    ]
+}
+
+fn other_chat_cases() -> Vec<Case<v1::ChatRequest>> {
+    let ask = || chat::request("x");
+    let name = v1::ToolChoice {
+        mode: 0,
+        name: "f".into(),
+    };
+    vec![
         (
             "a tool choice without its mode",
             v1::ChatRequest {
@@ -650,6 +656,17 @@ fn chat_cases() -> Vec<Case<v1::ChatRequest>> {
                 ..ask()
             },
             "reasoning_effort",
+        ),
+        (
+            "logprobs of a rendered prompt",
+            v1::ChatRequest {
+                logprobs: Some(v1::LogprobParams {
+                    prompt: true,
+                    ..Default::default()
+                }),
+                ..ask()
+            },
+            "logprobs.prompt",
         ),
         (
             "a date in words",
@@ -670,7 +687,8 @@ fn chat_cases() -> Vec<Case<v1::ChatRequest>> {
 #[tokio::test]
 async fn bad_chat_requests_are_refused_by_field() {
     let stage = stage().await;
-    for (name, request, field) in message_cases().into_iter().chain(chat_cases()) {
+    let cases = [message_cases(), chat_cases(), other_chat_cases()];
+    for (name, request, field) in cases.into_iter().flatten() {
         let status = stage.client().chat(request.clone()).await.expect_err(name);
         check(name, &status, Code::InvalidArgument, field);
         let mut tokenizer = TokenizerServiceClient::new(stage.grpc.clone());
@@ -702,10 +720,6 @@ async fn chat_features_that_do_not_exist_are_refused_by_field() {
         strict: true,
         ..tool("f")
     }];
-    let logprobs = Some(v1::LogprobParams {
-        prompt: true,
-        ..Default::default()
-    });
     let cases = [
         (choice(v1::ToolChoiceMode::Required), "tool_choice.mode"),
         (choice(v1::ToolChoiceMode::Named), "tool_choice.mode"),
@@ -716,7 +730,6 @@ async fn chat_features_that_do_not_exist_are_refused_by_field() {
             },
             "tools[0].strict",
         ),
-        (v1::ChatRequest { logprobs, ..ask() }, "logprobs.prompt"),
     ];
     for (request, field) in cases {
         let status = stage.client().chat(request).await.expect_err(field);

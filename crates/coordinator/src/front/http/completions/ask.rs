@@ -123,6 +123,11 @@ impl Ask {
             sampling: Some(sampling(&body)?),
             stop: Some(stop(&body, max_tokens)?),
             logprobs: Some(logprobs(&body, echo)?),
+            // The server names these requests, so that no client can come back for one.
+            stream: Some(v1::StreamParams {
+                on_disconnect: v1::DisconnectPolicy::Cancel.into(),
+                ..v1::StreamParams::default()
+            }),
             scheduling: Some(v1::SchedulingParams {
                 priority: body.read("priority")?.unwrap_or(0),
                 cache_salt: body.read("cache_salt")?.unwrap_or_default(),

@@ -276,3 +276,27 @@ proptest! {
         assert!(count >= canonical);
     }
 }
+
+#[test]
+fn a_text_too_long_for_one_message_is_left_out_of_its_end() {
+    let long = tokens(&"word ".repeat(1000));
+    let opening = tokens("<|channel|>final<|message|>");
+    let times = crate::front::limits::MAX_WHOLE_TEXT / 5000 + 1;
+    for (times, is_left_out) in [(1, false), (times, true)] {
+        let all = [opening.clone(), long.repeat(times), tokens("<|return|>")].concat();
+        let (events, ..) = run(&all, &[], true);
+        let Some(Event::MessageDone(done)) = events.last() else {
+            panic!("{:?}", events.last())
+        };
+        assert_eq!(done.text_left_out, is_left_out);
+        assert_eq!(done.message.as_ref().unwrap().text.is_empty(), is_left_out);
+        let shown: usize = events
+            .iter()
+            .map(|event| match event {
+                Event::TextDelta(delta) => delta.text.len(),
+                _ => 0,
+            })
+            .sum();
+        assert_eq!(shown, 5000 * times);
+    }
+}
