@@ -71,7 +71,7 @@ impl Common {
         let ends = ends(given, model)?;
         let queueing = scheduling::queueing(self.scheduling.unwrap_or_default())?;
         let asked = Asked {
-            model: model.name.clone(),
+            model: model.weights_fingerprint.clone(),
             max_tokens,
             ignore_eos,
             session_id: queueing.session_id,

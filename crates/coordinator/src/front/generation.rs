@@ -67,8 +67,10 @@ pub(super) struct Generation {
     /// `None` once nothing more is wanted of the lead.
     events: Option<Streaming<internal::FollowResponse>>,
     expected: Expected,
-    /// The tokens so far, for another lead; empty where they would not be enough.
+    /// The tokens so far, for another lead.
     tokens: Vec<TokenId>,
+    /// Whether some of them were forced, so that no lead would generate them.
+    is_forced: bool,
     /// Since when the stream has been broken without any news in between, and by what.
     trouble: Option<(Instant, Error)>,
     /// When the stream began.
@@ -141,6 +143,7 @@ impl Generation {
             events: None,
             expected,
             tokens: Vec::new(),
+            is_forced: false,
             trouble: None,
             regained: Instant::now(),
             resumed: 0,
@@ -229,10 +232,8 @@ impl Generation {
                 self.times.first_token.get_or_insert(first_after);
                 self.state = GenerationState::Decoding;
                 let tokens: Vec<_> = said.tokens.into_iter().map(wire::sampled_token).collect();
-                if self.request.is_known_by_its_tokens() {
-                    self.tokens
-                        .extend(tokens.iter().map(|sampled| sampled.token));
-                }
+                self.tokens
+                    .extend(tokens.iter().map(|sampled| sampled.token));
                 Ok(Some(Event::Tokens(tokens)))
             }
             Some(follow_response::Event::Finished(finished)) => {
@@ -342,6 +343,15 @@ impl Generation {
         self.regained = now;
     }
 
+    /// Returns the tokens that another lead is to go on after. With logprobs they would not be all that
+    /// is known, so that it begins anew and comes to the same, but where some were forced.
+    fn known(&self) -> &[TokenId] {
+        match self.request.wants_logprobs() && !self.is_forced {
+            true => &[],
+            false => &self.tokens,
+        }
+    }
+
     /// Calls LeadService.Follow and waits for the acceptance.
     async fn call_follow(&self, attach_only: bool) -> Result<Followed, Error> {
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
@@ -359,7 +369,7 @@ impl Generation {
         let message = internal::FollowRequest {
             record: Some(record),
             attach_only,
-            generated: self.tokens.iter().map(|token| token.0).collect(),
+            generated: self.known().iter().map(|token| token.0).collect(),
             tokens_seen: (expected.token_position - expected.prompt.len()) as u32,
             prompt_logprobs_seen: match request.wants_prompt_logprobs() {
                 true => (expected.prompt_position - 1) as u32,
@@ -398,6 +408,7 @@ impl Generation {
     /// As [`Generation::next`].
     pub(super) async fn force(&mut self, keep: usize, tokens: &[TokenId]) -> Result<bool, Error> {
         self.tokens.truncate(keep);
+        self.is_forced = true;
         self.expected.token_position = self.expected.prompt.len() + keep;
         // Kept until it is followed again: it might be its only follower.
         let mut old = self.events.take();
@@ -567,5 +578,42 @@ async fn expiry(shared: &Shared, request: &Request, clock: Clock, last_sequence:
         biased;
         () = shared.stopping.cancelled() => Error::Draining,
         () = deadline => passed(request, last_sequence),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proto::v1::{self, generate_request::Prompt};
+    use tokio::time::Instant;
+    use tonic::Code;
+
+    use super::{Clock, Generation};
+    use crate::front::testing::shared;
+    use crate::front::{generate, limits};
+
+    #[tokio::test]
+    async fn more_streams_than_a_front_follows_are_refused_at_once_and_with_a_delay() {
+        let shared = shared();
+        let all = limits::MAX_LIVE as u32;
+        let others = Arc::clone(&shared.live).acquire_many_owned(all).await;
+        let request = v1::GenerateRequest {
+            prompt: Some(Prompt::Text("x".into())),
+            ..Default::default()
+        };
+        let request = generate::check(&shared, request, 1).await.unwrap();
+        let clock = Clock {
+            arrived: Instant::now(),
+            deadline: None,
+        };
+        let start = || Generation::start(&shared, Arc::new(request.clone()), clock);
+        let refused = start().await.unwrap_err();
+        assert_eq!(refused.code(), Code::ResourceExhausted);
+        assert!(refused.retry_after().is_some());
+        drop(others);
+        // There is room now, but no lead.
+        let unavailable = start().await.unwrap_err();
+        assert_eq!(unavailable.code(), Code::Unavailable);
     }
 }

@@ -69,7 +69,7 @@ pub(super) struct Delivery {
 /// What was asked for where the checked request says what it comes to.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Asked {
-    /// The model's name, as the server has it.
+    /// The fingerprint of the model's weights: its name may be another elsewhere.
     pub(super) model: String,
     /// The limit that was given: what an unset one becomes depends on the server.
     pub(super) max_tokens: Option<u32>,
@@ -94,9 +94,9 @@ impl Request {
         self.sampling.prompt_logprobs.is_some()
     }
 
-    /// Says whether any lead can go on after tokens alone, without what is known of each.
-    pub(super) fn is_known_by_its_tokens(&self) -> bool {
-        self.sampling.logprobs.is_none() && self.sampling.prompt_logprobs.is_none()
+    /// Says whether logprobs of any tokens are wanted.
+    pub(super) fn wants_logprobs(&self) -> bool {
+        self.sampling.logprobs.is_some() || self.wants_prompt_logprobs()
     }
 
     /// Returns the record that the lead takes.
