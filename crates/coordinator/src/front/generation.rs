@@ -3,6 +3,9 @@
 //! A [`Generation`] owns the lead's stream and its clock. Where the stream breaks it is found again, at
 //! this lead or another, and goes on where it was. It knows tokens and positions, no text.
 
+mod expected;
+mod regain;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +17,7 @@ use tokio::time::Instant;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tonic::{Code, Streaming};
 
+use self::expected::Expected;
 use super::Shared;
 use super::error::Error;
 use super::limits;
@@ -88,24 +92,6 @@ pub(super) struct Generation {
     _permit: OwnedSemaphorePermit,
     /// Held so that a front that drains waits for this generation.
     _live: TaskTrackerToken,
-}
-
-/// A stream of the lead, after its acceptance.
-struct Followed {
-    events: Streaming<internal::FollowResponse>,
-    accepted: internal::Accepted,
-    /// Whether this lead did not know the generation, which had tokens already.
-    is_resumed: bool,
-}
-
-/// What has to come next; a lead that sends anything else has lost or repeated something.
-#[derive(Debug)]
-struct Expected {
-    prompt: Arc<[TokenId]>,
-    /// The next position whose logprob comes; the prompt's length if none does.
-    prompt_position: usize,
-    /// Position of the next token.
-    token_position: usize,
 }
 
 impl Generation {
@@ -259,195 +245,6 @@ impl Generation {
         }
     }
 
-    /// Follows the generation from where it was; tries for as long as the front holds requests.
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`Generation::next`].
-    async fn regain(&mut self) -> Result<(), Error> {
-        let until = match &self.trouble {
-            Some((since, _)) => *since + self.shared.config.hold,
-            None => Instant::now() + self.shared.config.hold,
-        };
-        let (mut pause, longest) = limits::REGAIN_BACKOFF;
-        loop {
-            if let Some((_, error)) = &self.trouble {
-                if Instant::now() + pause > until {
-                    let error = error.clone();
-                    return Err(self.fail(error));
-                }
-                tokio::select! {
-                    biased;
-                    error = self.expiry() => return Err(self.fail(error)),
-                    () = tokio::time::sleep(pause) => pause = longest.min(pause * 2),
-                }
-            }
-            let attempt = tokio::select! {
-                biased;
-                error = self.expiry() => return Err(self.fail(error)),
-                attempt = self.follow() => attempt,
-            };
-            match attempt {
-                Ok(followed) => {
-                    self.begin(followed);
-                    return Ok(());
-                }
-                Err(error) if error.is_passing() => self.lose(error),
-                Err(error) => return Err(self.failed(error)),
-            }
-        }
-    }
-
-    /// Notes that the stream is broken, and for how long it has been without any news.
-    fn lose(&mut self, error: Error) {
-        let (id, now) = (&self.request.id, Instant::now());
-        tracing::info!(request = id, %error, "a generation has to be found again");
-        // A stream that has lasted for a while is news.
-        let (longest, last) = (limits::REGAIN_BACKOFF.1, self.regained);
-        let lasted = self.events.take().is_some() && last.elapsed() > longest;
-        let since = match &self.trouble {
-            Some((since, _)) if !lasted => *since,
-            _ => now,
-        };
-        self.trouble = Some((since, error));
-    }
-
-    /// Attaches to the generation where it is known, or submits it with what it has.
-    async fn follow(&self) -> Result<Followed, Error> {
-        let is_first = self.expected.token_position == self.expected.prompt.len();
-        if is_first {
-            return self.call_follow(false).await;
-        }
-        match self.call_follow(true).await {
-            Err(Error::Lead(status)) if status.code() == Code::NotFound => {
-                let followed = self.call_follow(false).await?;
-                Ok(Followed {
-                    is_resumed: true,
-                    ..followed
-                })
-            }
-            attached => attached,
-        }
-    }
-
-    /// Takes a stream that was accepted.
-    fn begin(&mut self, followed: Followed) {
-        let (now, age) = (
-            Instant::now(),
-            Duration::from_micros(followed.accepted.age_us),
-        );
-        self.origin = now.checked_sub(age).unwrap_or(now);
-        self.queue_position = followed.accepted.queue_position;
-        self.resumed += u32::from(followed.is_resumed);
-        self.events = Some(followed.events);
-        self.regained = now;
-    }
-
-    /// Returns the tokens that another lead is to go on after. With logprobs they would not be all that
-    /// is known, so that it begins anew and comes to the same, but where some were forced.
-    fn known(&self) -> &[TokenId] {
-        match self.request.wants_logprobs() && !self.is_forced {
-            true => &[],
-            false => &self.tokens,
-        }
-    }
-
-    /// Calls LeadService.Follow and waits for the acceptance.
-    async fn call_follow(&self, attach_only: bool) -> Result<Followed, Error> {
-        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        let (request, expected) = (&self.request, &self.expected);
-        let record = match attach_only {
-            false => request.to_record(PRINCIPAL),
-            true => internal::SequenceRecord {
-                request_id: request.id.clone(),
-                principal: PRINCIPAL.to_owned(),
-                ..Default::default()
-            },
-        };
-        let deadline = self.clock.deadline;
-        let now = Instant::now();
-        let message = internal::FollowRequest {
-            record: Some(record),
-            attach_only,
-            generated: self.known().iter().map(|token| token.0).collect(),
-            tokens_seen: (expected.token_position - expected.prompt.len()) as u32,
-            prompt_logprobs_seen: match request.wants_prompt_logprobs() {
-                true => (expected.prompt_position - 1) as u32,
-                false => 0,
-            },
-            keep_us: request.delivery.keep.map(micros),
-            deadline_us: deadline.map(|at| micros(at.saturating_duration_since(now))),
-            queue_timeout_us: request.queue_timeout.map(micros),
-            age_us: micros(self.origin.elapsed()),
-        };
-        let mut lead = self.shared.lead.clone();
-        let answer = lead.follow(message).await.map_err(Error::from_lead)?;
-        let mut events = answer.into_inner();
-        let first = events.message().await.map_err(Error::from_lead)?;
-        match first.and_then(|first| first.event) {
-            Some(follow_response::Event::Accepted(accepted)) => Ok(Followed {
-                events,
-                accepted,
-                is_resumed: false,
-            }),
-            Some(_) => Err(Error::LeadProtocol {
-                why: "its first event is not the acceptance",
-            }),
-            None => Err(Error::LeadGone {
-                why: "its stream ended at once".into(),
-            }),
-        }
-    }
-
-    /// Makes the lead go on with these tokens after the first `keep`, and follows it from there.
-    ///
-    /// Returns whether it did: a generation that has ended stays as it is.
-    ///
-    /// # Errors
-    ///
-    /// As [`Generation::next`].
-    pub(super) async fn force(&mut self, keep: usize, tokens: &[TokenId]) -> Result<bool, Error> {
-        self.tokens.truncate(keep);
-        self.is_forced = true;
-        self.expected.token_position = self.expected.prompt.len() + keep;
-        // Kept until it is followed again: it might be its only follower.
-        let mut old = self.events.take();
-        loop {
-            let force = internal::ForceRequest {
-                principal: PRINCIPAL.to_owned(),
-                request_id: self.request.id.clone(),
-                keep: keep as u32,
-                tokens: tokens.iter().map(|token| token.0).collect(),
-            };
-            let mut lead = self.shared.lead.clone();
-            let forced = tokio::select! {
-                biased;
-                error = self.expiry() => return Err(self.fail(error)),
-                forced = lead.force(force) => forced,
-            };
-            let is_forced = match forced.map_err(Error::from_lead) {
-                Ok(_) => true,
-                Err(Error::Lead(status)) if status.code() == Code::FailedPrecondition => false,
-                Err(Error::Lead(status)) if status.code() == Code::NotFound => {
-                    // It is submitted again, with what it has so far.
-                    self.regain().await?;
-                    old = self.events.take();
-                    continue;
-                }
-                Err(error) if error.is_passing() => {
-                    self.lose(error);
-                    self.regain().await?;
-                    old = self.events.take();
-                    continue;
-                }
-                Err(error) => return Err(self.failed(error)),
-            };
-            self.regain().await?;
-            drop(old);
-            return Ok(is_forced);
-        }
-    }
-
     /// Waits for the deadline or the front's end, and says which.
     pub(super) async fn expiry(&self) -> Error {
         expiry(&self.shared, &self.request, self.clock, self.last_sent.1).await
@@ -518,44 +315,6 @@ impl Generation {
             error => error,
         };
         self.fail(error)
-    }
-}
-
-impl Expected {
-    fn take_prompt(&mut self, first: u32, logprobs: &[TokenLogprob]) -> Result<(), Error> {
-        let start = self.prompt_position;
-        let due = self.prompt.get(start..).unwrap_or_default();
-        if first as usize != start || logprobs.len() > due.len() {
-            return Err(Error::LeadProtocol {
-                why: "logprobs of the wrong prompt positions",
-            });
-        }
-        if logprobs
-            .iter()
-            .zip(due)
-            .any(|(logprob, token)| logprob.token != *token)
-        {
-            return Err(Error::LeadProtocol {
-                why: "logprobs of another prompt",
-            });
-        }
-        self.prompt_position += logprobs.len();
-        Ok(())
-    }
-
-    fn take_tokens(&mut self, first: u32, count: usize) -> Result<(), Error> {
-        if first as usize != self.token_position || count == 0 {
-            return Err(Error::LeadProtocol {
-                why: "tokens of the wrong positions",
-            });
-        }
-        if self.prompt_position < self.prompt.len() {
-            return Err(Error::LeadProtocol {
-                why: "tokens before all logprobs of the prompt",
-            });
-        }
-        self.token_position += count;
-        Ok(())
     }
 }
 

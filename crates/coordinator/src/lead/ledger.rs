@@ -4,6 +4,8 @@
 //! last is gone its own rule says whether it is kept, and for how long. Pure: it is told the time, and
 //! says which sequences the engine shall give up.
 
+mod entry;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +15,7 @@ use engine::{Event, Finish, Stop};
 use spec::{Sampling, SequenceId, TokenId};
 use tokio::sync::watch;
 
+use self::entry::{Entry, Live, State};
 use super::log::{Cursor, End, Failure, Log};
 use crate::limits;
 
@@ -128,47 +131,6 @@ pub(crate) struct Ledger {
     ended_bytes: usize,
     /// Numbers followers and ends.
     last_number: u64,
-}
-
-#[derive(Debug)]
-struct Entry {
-    fingerprint: Fingerprint,
-    front: Bytes,
-    log: watch::Sender<Log>,
-    followers: BTreeSet<u64>,
-    keep: Option<Duration>,
-    entered: Duration,
-    /// How old the request was then.
-    age: Duration,
-    state: State,
-}
-
-#[derive(Debug)]
-enum State {
-    Live(Live),
-    Ended {
-        number: u64,
-        at: Duration,
-        bytes: usize,
-    },
-}
-
-#[derive(Debug)]
-struct Live {
-    sequence: SequenceId,
-    /// When it began to wait.
-    since: Duration,
-    /// Whether it has left the queue.
-    is_running: bool,
-    /// Most tokens that it may come to generate.
-    max_tokens: usize,
-    deadline: Option<Duration>,
-    /// When it has waited in the queue for too long.
-    queue_until: Option<Duration>,
-    /// When it has gone on without followers for too long.
-    kept_until: Option<Duration>,
-    /// The first of these, as it is in the ledger's list.
-    due: Option<Duration>,
 }
 
 impl Ledger {
@@ -529,28 +491,6 @@ impl Ledger {
         if let Some(due) = live.due {
             self.due.insert((due, name.clone()));
         }
-    }
-}
-
-impl Entry {
-    /// Returns the time since the request arrived.
-    fn after(&self, now: Duration) -> Duration {
-        now.saturating_sub(self.entered) + self.age
-    }
-
-    /// Says why a live one ends now by itself.
-    fn overdue(&self, now: Duration) -> Option<End> {
-        let State::Live(live) = &self.state else {
-            return None;
-        };
-        let is_over = |at: Option<Duration>| at.is_some_and(|at| at <= now);
-        if is_over(live.deadline) {
-            return Some(End::Failed(Failure::Deadline));
-        }
-        if is_over(live.queue_until) && !live.is_running {
-            return Some(End::Failed(Failure::QueueTimeout));
-        }
-        is_over(live.kept_until).then_some(End::Abandoned)
     }
 }
 
