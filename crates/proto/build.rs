@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "conclave/v1/generation.proto",
     "conclave/internal/v1/cluster.proto",
     "conclave/internal/v1/step.proto",
     "conclave/internal/v1/exchange.proto",
     "conclave/internal/v1/lead.proto",
+    "conclave/internal/v1/store.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

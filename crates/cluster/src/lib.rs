@@ -8,6 +8,7 @@ mod candidate;
 mod event;
 mod leader;
 mod member;
+pub mod record;
 mod seats;
 
 pub use candidate::{Ask, Candidate, Heard, LeadRecord, Revision, Seat};

@@ -121,7 +121,7 @@ impl Registration {
 }
 
 /// Says whether an address is one that workers take: `http://HOST:PORT`.
-fn is_address(address: &str) -> bool {
+pub(crate) fn is_address(address: &str) -> bool {
     let Some(authority) = address.strip_prefix("http://") else {
         return false;
     };

@@ -3,6 +3,7 @@
 use std::num::{NonZeroU32, NonZeroU64};
 
 use checkpoint::ModelName;
+use store::Store;
 
 use crate::address::address_fault;
 use crate::error::{Error, Result};
@@ -28,8 +29,10 @@ pub struct Config {
     pub threads_per_rank: NonZeroU32,
     /// How its ranks compute.
     pub numerics: Numerics,
-    /// Internal address of the coordinator: `http://HOST:PORT`.
-    pub coordinator: String,
+    /// The membership store.
+    pub store: Store,
+    /// The group it belongs to.
+    pub group: String,
     /// Where other members reach this worker, `http://HOST:PORT`; absent, the listener's own
     /// address or, where that is on all interfaces, the name of the machine.
     pub advertise: Option<String>,
@@ -66,8 +69,8 @@ impl Config {
             let why = format!("{threads} is more than {MAX_THREADS_PER_RANK}");
             return refuse("threads_per_rank", why);
         }
-        if let Some(why) = address_fault(&self.coordinator) {
-            return refuse("coordinator", why);
+        if let Some(why) = cluster::record::name_fault(&self.group) {
+            return refuse("group", why);
         }
         if let Some(why) = self.advertise.as_deref().and_then(address_fault) {
             return refuse("advertise", why);
@@ -87,7 +90,13 @@ mod tests {
             ranks: NonZeroU32::MIN,
             threads_per_rank: NonZeroU32::MIN,
             numerics: Numerics::Exact,
-            coordinator: "http://127.0.0.1:7101".into(),
+            store: Store::new(store::Config {
+                endpoints: vec!["127.0.0.1:2379".into()],
+                cluster: "test".into(),
+                connect: None,
+            })
+            .unwrap(),
+            group: "0".into(),
             advertise: None,
             max_kv_bytes: NonZeroU64::new(1 << 30).unwrap(),
         }
@@ -116,10 +125,7 @@ mod tests {
             refused(|config| config.threads_per_rank = many),
             "threads_per_rank"
         );
-        assert_eq!(
-            refused(|config| config.coordinator = "127.0.0.1:1".into()),
-            "coordinator"
-        );
+        assert_eq!(refused(|config| config.group = "a/b".into()), "group");
         assert_eq!(
             refused(|config| config.advertise = Some("x".into())),
             "advertise"

@@ -39,30 +39,23 @@ pub enum Error {
     /// The gRPC server ended.
     #[error("serving gRPC")]
     Serve(#[source] tonic::transport::Error),
-    /// The coordinator does not want this worker.
-    #[error("the coordinator at {coordinator} refuses worker {name:?}: {reason}")]
+    /// The group's lead does not want this worker.
+    #[error("the lead at {lead} refuses worker {name:?}: {reason}")]
     Refused {
-        /// Address of the coordinator.
-        coordinator: String,
+        /// Address of the lead.
+        lead: String,
         /// Name of this worker.
         name: String,
-        /// What the coordinator said.
+        /// What the lead said.
         reason: String,
     },
     /// Another live worker has this worker's name.
-    #[error(
-        "the coordinator at {coordinator} has known another worker {name:?} for {waited:?}: {reason}; \
-         give each worker its own name"
-    )]
+    #[error("another worker {name:?} is alive at {by}; give each worker its own --name")]
     NameTaken {
-        /// Address of the coordinator.
-        coordinator: String,
         /// Name of this worker.
         name: String,
-        /// How long it asked.
-        waited: Duration,
-        /// What the coordinator said.
-        reason: String,
+        /// Address of the other.
+        by: String,
     },
     /// A compute thread panicked. Its KV cannot be trusted, so the process must end.
     #[error("the thread of rank {rank} panicked: {message}")]

@@ -18,9 +18,11 @@ mod compute;
 mod crew;
 mod load;
 mod prepare;
+mod presence;
 mod run;
 mod service;
 
+mod leads;
 mod membership;
 mod running;
 

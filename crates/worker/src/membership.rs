@@ -1,13 +1,14 @@
-//! Registers the worker with the coordinator and stays registered, for as long as it lives.
+//! Registers the worker with its group's lead and stays registered, for as long as it lives.
 //!
-//! The coordinator may start after the workers, go away and come back: the worker dials for ever.
-//! Only a refusal that another try cannot change ends it.
+//! The lead may start after the workers, go away and come back, or be another one: the worker dials
+//! whoever leads, for ever. Only a refusal that another try cannot change ends it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use cluster::LeadRecord;
 use proto::internal as wire;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -19,13 +20,13 @@ use wire::cluster_service_client::ClusterServiceClient;
 use crate::error::{Error, Result, chain};
 use crate::limits::{
     ATTEND_SILENCE, BACKOFF_MAX, BACKOFF_MIN, CONNECT_TIMEOUT, HEARTBEAT_INTERVAL,
-    KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, NAME_TAKEN_PATIENCE,
+    KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT,
 };
 
 /// A worker's side of `ClusterService.Attend`.
 pub(crate) struct Membership {
-    /// Address of the coordinator.
-    pub(crate) coordinator: String,
+    /// Who leads the group.
+    pub(crate) leads: watch::Receiver<Option<LeadRecord>>,
     /// What the worker says about itself; its term is filled in at every try.
     pub(crate) registration: wire::Registration,
     /// Returns the highest term the worker has obeyed.
@@ -37,61 +38,68 @@ impl Membership {
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] and [`Error::NameTaken`]; every other failure is tried again.
-    pub(crate) async fn attend(self, shutdown: CancellationToken) -> Result<()> {
+    /// [`Error::Refused`]; every other failure is tried again.
+    pub(crate) async fn attend(mut self, shutdown: CancellationToken) -> Result<()> {
         let mut patience = Patience::default();
         loop {
+            let lead = tokio::select! {
+                () = shutdown.cancelled() => return Ok(()),
+                lead = self.lead() => lead,
+            };
             let status = tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),
-                status = self.attend_once(&mut patience) => status,
-            };
-            match patience.after(status.code(), Instant::now()) {
-                Next::Retry(pause) => {
-                    let reason = status.message();
-                    // One warning for an outage, not one for every try.
-                    if pause == BACKOFF_MIN {
-                        tracing::warn!(coordinator = self.coordinator, reason, "not registered");
-                    } else {
-                        tracing::debug!(coordinator = self.coordinator, reason, "not registered");
-                    }
-                    tokio::select! {
-                        () = shutdown.cancelled() => return Ok(()),
-                        () = sleep(pause) => {}
-                    }
+                // The next lead has the group now; this one hears that the stream has ended.
+                () = other_than(self.leads.clone(), &lead) => {
+                    tracing::info!(lead = lead.address, "another coordinator leads");
+                    patience = Patience::default();
+                    continue;
                 }
-                next => return Err(self.refusal(&next, status.message())),
+                status = self.attend_once(&lead, &mut patience) => status,
+            };
+            let (reason, lead) = (status.message(), lead.address);
+            let Some(pause) = patience.after(status.code()) else {
+                let name = self.registration.name.clone();
+                let reason = reason.to_owned();
+                return Err(Error::Refused { lead, name, reason });
+            };
+            // One warning for an outage, not one for every try.
+            if pause == BACKOFF_MIN {
+                tracing::warn!(lead, reason, "not registered");
+            } else {
+                tracing::debug!(lead, reason, "not registered");
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => return Ok(()),
+                () = sleep(pause) => {}
             }
         }
     }
 
-    fn refusal(&self, next: &Next, reason: &str) -> Error {
-        let (coordinator, reason) = (self.coordinator.clone(), reason.to_owned());
-        let name = self.registration.name.clone();
-        match next {
-            Next::NameTaken(waited) => Error::NameTaken {
-                coordinator,
-                name,
-                waited: *waited,
-                reason,
-            },
-            Next::Refused | Next::Retry(_) => Error::Refused {
-                coordinator,
-                name,
-                reason,
-            },
+    /// Waits until somebody leads.
+    async fn lead(&mut self) -> LeadRecord {
+        let known = self.leads.wait_for(Option::is_some).await;
+        let lead = known.ok().and_then(|lead| lead.clone());
+        match lead {
+            Some(lead) => lead,
+            // Whoever follows the leads has ended, and so is the worker about to.
+            None => std::future::pending().await,
         }
     }
 
     /// Registers once and sends heartbeats until the stream ends; returns how it ended.
-    async fn attend_once(&self, patience: &mut Patience) -> Status {
-        match self.stream(patience).await {
-            Ok(()) => Status::unavailable("the coordinator ended the stream"),
+    async fn attend_once(&self, lead: &LeadRecord, patience: &mut Patience) -> Status {
+        match self.stream(lead, patience).await {
+            Ok(()) => Status::unavailable("the lead ended the stream"),
             Err(status) => status,
         }
     }
 
-    async fn stream(&self, patience: &mut Patience) -> std::result::Result<(), Status> {
-        let mut client = self.connect().await?;
+    async fn stream(
+        &self,
+        lead: &LeadRecord,
+        patience: &mut Patience,
+    ) -> std::result::Result<(), Status> {
+        let mut client = connect(lead).await?;
         // One place for the registration and one for a heartbeat: a coordinator that reads
         // nothing is not sent more.
         let (sender, requests) = mpsc::channel(2);
@@ -117,7 +125,7 @@ impl Membership {
                 answer = answers.message() => {
                     let Some(answer) = answer? else { return Ok(()) };
                     if patience.accepted() {
-                        tracing::info!(coordinator = self.coordinator, term = answer.term, "registered");
+                        tracing::info!(lead = lead.address, term = answer.term, "registered");
                     }
                     deadline = Instant::now() + ATTEND_SILENCE;
                 }
@@ -135,71 +143,66 @@ impl Membership {
             }
         }
     }
+}
 
-    async fn connect(
-        &self,
-    ) -> std::result::Result<ClusterServiceClient<tonic::transport::Channel>, Status> {
-        let unreachable = |error: tonic::transport::Error| Status::unavailable(chain(&error));
-        let endpoint = Endpoint::from_shared(self.coordinator.clone()).map_err(unreachable)?;
-        let endpoint = endpoint
-            .connect_timeout(CONNECT_TIMEOUT)
-            .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
-            .keep_alive_timeout(KEEPALIVE_TIMEOUT)
-            .tcp_nodelay(true);
-        let channel = endpoint.connect().await.map_err(unreachable)?;
-        Ok(ClusterServiceClient::new(channel))
+async fn connect(
+    lead: &LeadRecord,
+) -> std::result::Result<ClusterServiceClient<tonic::transport::Channel>, Status> {
+    let unreachable = |error: tonic::transport::Error| Status::unavailable(chain(&error));
+    let endpoint = Endpoint::from_shared(lead.address.clone()).map_err(unreachable)?;
+    let endpoint = endpoint
+        .connect_timeout(CONNECT_TIMEOUT)
+        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .tcp_nodelay(true);
+    let channel = endpoint.connect().await.map_err(unreachable)?;
+    Ok(ClusterServiceClient::new(channel))
+}
+
+/// Waits until another coordinator leads, or the same one after a new start. A lead that has only
+/// raised its term is still the one.
+async fn other_than(mut leads: watch::Receiver<Option<LeadRecord>>, lead: &LeadRecord) {
+    let is_other = |known: &Option<LeadRecord>| {
+        known
+            .as_ref()
+            .is_some_and(|known| (&known.name, known.incarnation) != (&lead.name, lead.incarnation))
+    };
+    if leads.wait_for(is_other).await.is_err() {
+        std::future::pending().await
     }
 }
 
-/// What follows the end of a registration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Next {
-    /// Try again after this pause.
-    Retry(Duration),
-    /// Another try would be refused too.
-    Refused,
-    /// The name has been taken for this long.
-    NameTaken(Duration),
-}
-
-/// Decides how often and how long to try.
+/// Decides how often to try.
 #[derive(Debug, Default)]
 struct Patience {
-    /// Whether the coordinator has answered since the last failure.
+    /// Whether the lead has answered since the last failure.
     registered: bool,
     /// Failures since it last answered.
     failures: u32,
-    /// When it first said that the name is taken.
-    taken_since: Option<Instant>,
 }
 
 impl Patience {
-    /// The coordinator answered; returns whether this is news.
+    /// The lead answered; returns whether this is news.
     fn accepted(&mut self) -> bool {
         let news = !self.registered;
         *self = Self {
             registered: true,
-            ..Self::default()
+            failures: 0,
         };
         news
     }
 
-    /// The stream ended with `code` (`Unavailable` for anything but a refusal).
-    fn after(&mut self, code: Code, now: Instant) -> Next {
+    /// The stream ended with `code` (`Unavailable` for anything but a refusal); returns the pause
+    /// before the next try, if another would not be refused too. A name that the lead still knows of
+    /// an earlier start will be free once that one's stream has ended.
+    fn after(&mut self, code: Code) -> Option<Duration> {
         self.registered = false;
-        match code {
-            Code::FailedPrecondition | Code::InvalidArgument => return Next::Refused,
-            Code::AlreadyExists => {
-                let waited = now - *self.taken_since.get_or_insert(now);
-                if waited >= NAME_TAKEN_PATIENCE {
-                    return Next::NameTaken(waited);
-                }
-            }
-            _ => self.taken_since = None,
+        if matches!(code, Code::FailedPrecondition | Code::InvalidArgument) {
+            return None;
         }
         let pause = BACKOFF_MIN * 2u32.saturating_pow(self.failures);
         self.failures = (self.failures + 1).min(16);
-        Next::Retry(pause.min(BACKOFF_MAX))
+        Some(pause.min(BACKOFF_MAX))
     }
 }
 
@@ -209,49 +212,22 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_their_limit_and_start_again_after_success() {
-        let (mut patience, now) = (Patience::default(), Instant::now());
-        let mut pauses = Vec::new();
-        for _ in 0..40 {
-            match patience.after(Code::Unavailable, now) {
-                Next::Retry(pause) => pauses.push(pause),
-                other => panic!("{other:?}"),
-            }
-        }
+        let mut patience = Patience::default();
+        let pauses: Vec<Duration> = (0..40)
+            .map(|_| patience.after(Code::Unavailable).unwrap())
+            .collect();
         assert_eq!(pauses[0], BACKOFF_MIN);
         assert_eq!(pauses[1], 2 * BACKOFF_MIN);
         assert!(pauses[5..].iter().all(|pause| *pause == BACKOFF_MAX));
         assert!(patience.accepted(), "the first answer is news");
         assert!(!patience.accepted(), "the second is not");
-        assert_eq!(
-            patience.after(Code::Unavailable, now),
-            Next::Retry(BACKOFF_MIN)
-        );
+        assert_eq!(patience.after(Code::AlreadyExists), Some(BACKOFF_MIN));
     }
 
     #[test]
     fn ends_on_a_refusal_that_stays() {
         for code in [Code::FailedPrecondition, Code::InvalidArgument] {
-            let next = Patience::default().after(code, Instant::now());
-            assert_eq!(next, Next::Refused);
+            assert_eq!(Patience::default().after(code), None);
         }
-    }
-
-    #[test]
-    fn waits_for_its_own_old_lease_but_not_for_ever() {
-        let (mut patience, start) = (Patience::default(), Instant::now());
-        assert!(matches!(
-            patience.after(Code::AlreadyExists, start),
-            Next::Retry(_)
-        ));
-        let almost = start + NAME_TAKEN_PATIENCE - Duration::from_millis(1);
-        assert!(matches!(
-            patience.after(Code::AlreadyExists, almost),
-            Next::Retry(_)
-        ));
-        let late = start + NAME_TAKEN_PATIENCE;
-        assert_eq!(
-            patience.after(Code::AlreadyExists, late),
-            Next::NameTaken(NAME_TAKEN_PATIENCE)
-        );
     }
 }

@@ -10,7 +10,7 @@ use kernels::Backend;
 use kernels_cpu::Cpu;
 use proto::internal as wire;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -21,9 +21,11 @@ use crate::config::{Config, Numerics};
 use crate::convert::Bounds;
 use crate::crew::Crew;
 use crate::error::{Error, Result};
+use crate::leads;
 use crate::limits::SHUTDOWN_GRACE;
 use crate::membership::Membership;
 use crate::prepare::Workshop;
+use crate::presence::Presence;
 use crate::service::Worker;
 
 /// A worker that runs. Dropping it ends its tasks without order; [`Running::wait`] is the orderly
@@ -34,12 +36,12 @@ pub struct Running {
     shutdown: CancellationToken,
 }
 
-/// Starts a worker: checks configuration and checkpoint, serves on `listener`, registers with the
-/// coordinator and stays registered until `shutdown`.
+/// Starts a worker: checks configuration and checkpoint, serves on `listener`, puts its record into
+/// the membership store and stays registered with whoever leads its group, until `shutdown`.
 ///
 /// # Errors
 ///
-/// [`Error::Config`], or [`Error::Checkpoint`] with all faults found; the coordinator is not asked
+/// [`Error::Config`], or [`Error::Checkpoint`] with all faults found; nobody else is asked
 /// here, see [`Running::wait`].
 pub async fn start(
     config: Config,
@@ -72,7 +74,15 @@ pub async fn start(
     let crew = Crew::new(backends, fatal);
     let workshop = Workshop::new(checkpoint, crew, hub.clone(), load_threads);
     let (health, health_service) = tonic_health::server::health_reporter();
-    let worker = Worker::new(bounds, workshop, hub.clone(), health, &shutdown);
+    let incarnation = incarnation();
+    let worker = Worker::new(
+        bounds,
+        incarnation,
+        workshop,
+        hub.clone(),
+        health,
+        &shutdown,
+    );
     let service = worker.service();
     // Not ready before the first epoch is; the process itself serves from the start.
     worker.show_ready().await;
@@ -82,15 +92,33 @@ pub async fn start(
         .add_service(hub.service())
         .add_service(health_service);
     let term_of = worker.clone();
+    let registration = registration(&config, &address, incarnation, (numerics, fingerprint));
+    let (lead, leads) = watch::channel(None);
+    let presence = Presence {
+        store: config.store.clone(),
+        registration: registration.clone(),
+        draining: CancellationToken::new(),
+    };
     let membership = Membership {
-        coordinator: config.coordinator.clone(),
-        registration: registration(&config, &address, numerics, fingerprint),
+        leads,
+        registration,
         term: Arc::new(move || term_of.term()),
     };
     let mut tasks = JoinSet::new();
     tasks.spawn(serve(router, listener, worker, shutdown.clone()));
-    tasks.spawn(watch(fatalities, shutdown.clone()));
+    tasks.spawn(fatal_end(fatalities, shutdown.clone()));
+    tasks.spawn(presence.keep(shutdown.clone()));
     tasks.spawn(membership.attend(shutdown.clone()));
+    let follow = leads::follow(
+        config.store.clone(),
+        config.group.clone(),
+        lead,
+        shutdown.clone(),
+    );
+    tasks.spawn(async move {
+        follow.await;
+        Ok(())
+    });
     tracing::info!(name = config.name, address, model = %config.model, "worker started");
     Ok(Running {
         address,
@@ -158,16 +186,21 @@ fn backends(config: &Config) -> Vec<Arc<dyn Backend>> {
     (0..config.ranks.get()).map(backend).collect()
 }
 
+/// Returns a number for this start of the process.
+fn incarnation() -> u64 {
+    // The hasher's keys are random and differ from process to process.
+    RandomState::new().build_hasher().finish()
+}
+
 fn registration(
     config: &Config,
     address: &str,
-    numerics: String,
-    weights_fingerprint: String,
+    incarnation: u64,
+    (numerics, weights_fingerprint): (String, String),
 ) -> wire::Registration {
     wire::Registration {
         name: config.name.clone(),
-        // The hasher's keys are random and differ from process to process.
-        incarnation: RandomState::new().build_hasher().finish(),
+        incarnation,
         address: address.to_owned(),
         wire_min: proto::WIRE_VERSION,
         wire_max: proto::WIRE_VERSION,
@@ -211,7 +244,7 @@ async fn serve(
 }
 
 /// Ends with the first panic of a rank.
-async fn watch(
+async fn fatal_end(
     mut fatalities: mpsc::UnboundedReceiver<Error>,
     shutdown: CancellationToken,
 ) -> Result<()> {

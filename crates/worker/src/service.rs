@@ -23,6 +23,7 @@ use crate::run::{Prepared, Run};
 #[derive(Clone)]
 pub(crate) struct Worker {
     bounds: Arc<Bounds>,
+    incarnation: u64,
     geometry: Arc<Geometry>,
     epochs: Arc<Mutex<Epochs<Prepared>>>,
     workshop: Arc<tokio::sync::Mutex<Workshop>>,
@@ -45,6 +46,7 @@ struct Waiting {
 impl Worker {
     pub(crate) fn new(
         bounds: Bounds,
+        incarnation: u64,
         workshop: Workshop,
         hub: Hub,
         health: HealthReporter,
@@ -53,6 +55,7 @@ impl Worker {
         Self {
             geometry: Arc::new(bounds.geometry.clone()),
             bounds: Arc::new(bounds),
+            incarnation,
             epochs: Arc::new(Mutex::new(Epochs::new(shutdown))),
             workshop: Arc::new(tokio::sync::Mutex::new(workshop)),
             hub,
@@ -215,6 +218,16 @@ impl StepService for Worker {
         self.tasks
             .spawn(self.clone().run(waiting, request.into_inner(), answers));
         Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn identify(
+        &self,
+        _request: Request<wire::IdentifyRequest>,
+    ) -> Result<Response<wire::IdentifyResponse>, Status> {
+        Ok(Response::new(wire::IdentifyResponse {
+            name: self.bounds.name.clone(),
+            incarnation: self.incarnation,
+        }))
     }
 }
 

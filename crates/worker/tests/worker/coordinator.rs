@@ -1,10 +1,14 @@
-//! A coordinator as the tests play it: takes registrations, or refuses them.
+//! A coordinator as the tests play it: it has the membership store, leads, and takes registrations or
+//! refuses them.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use cluster::{LeadRecord, record};
 use proto::internal as wire;
 use proto::internal::cluster_service_server::{ClusterService, ClusterServiceServer};
+use spec::Term;
+use store::{MemoryStore, Store, Txn};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -26,8 +30,19 @@ pub(crate) type Verdict = Arc<dyn Fn() -> Option<Status> + Send + Sync>;
 
 pub(crate) struct Coordinator {
     pub(crate) heard: mpsc::UnboundedReceiver<Heard>,
+    pub(crate) store: Store,
     stop: CancellationToken,
     server: JoinSet<()>,
+}
+
+/// The membership store that a coordinator serves.
+pub(crate) fn store_at(address: SocketAddr) -> Store {
+    let config = store::Config {
+        endpoints: vec![address.to_string()],
+        cluster: "test".into(),
+        connect: None,
+    };
+    Store::new(config).unwrap()
 }
 
 #[derive(Clone)]
@@ -49,16 +64,30 @@ impl Coordinator {
             stop: stop.clone(),
         };
         let mut server = JoinSet::new();
+        let memory = MemoryStore::new();
+        let ticking = (memory.clone(), stop.clone());
+        server.spawn(async move { ticking.0.run(ticking.1).await });
         let serve = Server::builder()
+            .add_routes(memory.routes())
             .add_service(ClusterServiceServer::new(service))
             .serve_with_incoming_shutdown(
                 TcpListenerStream::new(listener),
                 stop.clone().cancelled_owned(),
             );
         server.spawn(async move { serve.await.unwrap() });
+        let store = store_at(address);
+        let lead = LeadRecord {
+            name: "c0".into(),
+            incarnation: 1,
+            address: format!("http://{address}"),
+            term: Term(3),
+        };
+        let lead = Txn::new().put(record::lead_key("0"), record::write_lead(&lead), None);
+        store.txn(lead).await.unwrap();
         (
             Self {
                 heard,
+                store,
                 stop,
                 server,
             },
@@ -76,7 +105,9 @@ impl Coordinator {
 
     pub(crate) async fn stop(mut self) {
         self.stop.cancel();
-        self.server.join_next().await.unwrap().unwrap();
+        while let Some(ended) = self.server.join_next().await {
+            ended.unwrap();
+        }
     }
 }
 

@@ -1,7 +1,13 @@
 //! A worker stays registered whatever its coordinator does.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use cluster::{LeadRecord, record};
+use proto::internal::Registration;
+use spec::Term;
+use store::Txn;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -9,7 +15,11 @@ use worker::Error;
 
 use crate::coordinator::{Coordinator, Heard, Verdict};
 use crate::lead::{fence, prepare, seat};
-use crate::process::{Process, config};
+use crate::process::{Process, config, nowhere};
+
+fn anywhere() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 0))
+}
 
 fn anyone() -> Verdict {
     Arc::new(|| None)
@@ -21,7 +31,7 @@ async fn registers_with_a_coordinator_that_starts_later_and_starts_again() {
     let reserved = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = reserved.local_addr().unwrap();
     drop(reserved);
-    let worker = Process::start(config("a", 2, &format!("http://{address}"))).await;
+    let worker = Process::start(config("a", 2, address)).await;
 
     let (mut coordinator, _) = Coordinator::start(address, anyone()).await;
     let first = coordinator.registration().await;
@@ -61,8 +71,8 @@ async fn registers_with_a_coordinator_that_starts_later_and_starts_again() {
 async fn a_refusal_ends_the_worker_with_the_coordinators_words() {
     let refuse: Verdict =
         Arc::new(|| Some(Status::failed_precondition("other weights: ab, not cd")));
-    let (_coordinator, address) = Coordinator::start("127.0.0.1:0".parse().unwrap(), refuse).await;
-    let worker = Process::start(config("a", 1, &format!("http://{address}"))).await;
+    let (_coordinator, address) = Coordinator::start(anywhere(), refuse).await;
+    let worker = Process::start(config("a", 1, address)).await;
     let error = worker.ended().await.unwrap_err();
     assert!(matches!(error, Error::Refused { .. }), "{error}");
     assert!(
@@ -79,9 +89,8 @@ async fn a_taken_name_is_asked_for_again() {
         refusals.store(left.saturating_sub(1), std::sync::atomic::Ordering::Relaxed);
         (left > 0).then(|| Status::already_exists("a live member is called a"))
     });
-    let (mut coordinator, address) =
-        Coordinator::start("127.0.0.1:0".parse().unwrap(), verdict).await;
-    let _worker = Process::start(config("a", 1, &format!("http://{address}"))).await;
+    let (mut coordinator, address) = Coordinator::start(anywhere(), verdict).await;
+    let _worker = Process::start(config("a", 1, address)).await;
     for _ in 0..3 {
         coordinator.registration().await;
     }
@@ -91,10 +100,90 @@ async fn a_taken_name_is_asked_for_again() {
     ));
 }
 
+/// Waits until the worker's record is in the store, or gone.
+async fn record_of(coordinator: &Coordinator, name: &str, there: bool) -> Option<Registration> {
+    let key = record::member_key(name);
+    loop {
+        let entry = coordinator.store.get(&key).await.unwrap();
+        if entry.is_some() == there {
+            let entry = entry?;
+            let record = record::read_member(&entry.key, &entry.value).unwrap();
+            return record.registration;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn puts_its_record_into_the_store_and_takes_it_back_when_it_ends() {
+    let (mut coordinator, address) = Coordinator::start(anywhere(), anyone()).await;
+    let worker = Process::start(config("a", 1, address)).await;
+    let registered = coordinator.registration().await;
+    let record = record_of(&coordinator, "a", true).await.unwrap();
+    assert_eq!(record.incarnation, registered.incarnation);
+    assert_eq!(record.address, worker.address);
+
+    // Somebody deletes it, as a store that has lost everything does.
+    let delete = Txn::new().delete(record::member_key("a"));
+    coordinator.store.txn(delete).await.unwrap();
+    let again = record_of(&coordinator, "a", true).await.unwrap();
+    assert_eq!(again.incarnation, registered.incarnation);
+
+    worker.shutdown.cancel();
+    worker.ended().await.unwrap();
+    assert_eq!(record_of(&coordinator, "a", false).await, None);
+}
+
+#[tokio::test]
+async fn of_two_live_workers_of_a_name_the_second_is_refused() {
+    let (mut coordinator, address) = Coordinator::start(anywhere(), anyone()).await;
+    let first = Process::start(config("a", 1, address)).await;
+    coordinator.registration().await;
+    record_of(&coordinator, "a", true).await;
+    let second = Process::start(config("a", 1, address)).await;
+    let error = second.ended().await.unwrap_err();
+    assert!(matches!(error, Error::NameTaken { .. }), "{error}");
+    assert!(error.to_string().contains(&first.address), "{error}");
+}
+
+#[tokio::test]
+async fn a_new_start_takes_over_the_record_of_a_dead_one() {
+    let (coordinator, address) = Coordinator::start(anywhere(), anyone()).await;
+    let mut dead = Process::start(config("a", 1, address)).await;
+    let before = record_of(&coordinator, "a", true).await.unwrap();
+    dead.kill();
+    let _new = Process::start(config("a", 1, address)).await;
+    loop {
+        let record = record_of(&coordinator, "a", true).await.unwrap();
+        if record.incarnation != before.incarnation {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn goes_over_to_the_next_lead() {
+    let (mut first, address) = Coordinator::start(anywhere(), anyone()).await;
+    let (mut second, next) = Coordinator::start(anywhere(), anyone()).await;
+    let _worker = Process::start(config("a", 1, address)).await;
+    let at_first = first.registration().await;
+    let lead = LeadRecord {
+        name: "c1".into(),
+        incarnation: 1,
+        address: format!("http://{next}"),
+        term: Term(4),
+    };
+    let lead = Txn::new().put(record::lead_key("0"), record::write_lead(&lead), None);
+    first.store.txn(lead).await.unwrap();
+    let at_second = second.registration().await;
+    assert_eq!(at_first.incarnation, at_second.incarnation);
+}
+
 #[tokio::test]
 async fn a_model_that_cannot_be_served_is_refused_before_anyone_is_asked() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut config = config("a", 1, "http://127.0.0.1:1");
+    let mut config = config("a", 1, nowhere());
     config.model = checkpoint::ModelName::parse("/no/such/folder").unwrap();
     let refused = worker::start(config, listener, CancellationToken::new()).await;
     let error = refused.err().expect("there is no such folder");

@@ -1,5 +1,6 @@
 //! A worker that can be killed like a process: it has a runtime of its own.
 
+use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroU64};
 
 use checkpoint::ModelName;
@@ -8,6 +9,8 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use worker::{Config, Error, Numerics};
+
+use crate::coordinator::store_at;
 
 /// The model that all tests serve.
 pub(crate) const MODEL: &str = "synth:tiny,layers=2,seed=7";
@@ -24,24 +27,30 @@ pub(crate) struct Process {
     ended: oneshot::Receiver<Result<(), Error>>,
 }
 
-pub(crate) fn config(name: &str, ranks: u32, coordinator: &str) -> Config {
+/// Configures a worker that finds the membership store at its coordinator's.
+pub(crate) fn config(name: &str, ranks: u32, coordinator: SocketAddr) -> Config {
     Config {
         name: name.into(),
         model: ModelName::parse(MODEL).unwrap(),
         ranks: NonZeroU32::new(ranks).unwrap(),
         threads_per_rank: NonZeroU32::MIN,
         numerics: Numerics::Exact,
-        coordinator: coordinator.into(),
+        store: store_at(coordinator),
+        group: "0".into(),
         advertise: None,
         max_kv_bytes: NonZeroU64::new(MAX_KV_BYTES).unwrap(),
     }
 }
 
+/// Port 1 has no listener on a test machine; dialling it fails at once.
+pub(crate) fn nowhere() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 1))
+}
+
 impl Process {
     /// Starts a worker whose coordinator never answers.
     pub(crate) async fn alone(name: &str, ranks: u32) -> Self {
-        // Port 1 has no listener on a test machine; dialling it fails at once.
-        Self::start(config(name, ranks, "http://127.0.0.1:1")).await
+        Self::start(config(name, ranks, nowhere())).await
     }
 
     pub(crate) async fn start(config: Config) -> Self {

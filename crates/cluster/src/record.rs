@@ -1,0 +1,225 @@
+//! What lies in the membership store under which key, and how it is read.
+//!
+//! Whoever reads a record checks it as if a stranger had written it: one that cannot be meant is an
+//! error in words, never a panic, and its reader goes on without it.
+
+use prost::Message;
+use proto::internal as wire;
+use spec::Term;
+
+use crate::candidate::LeadRecord;
+
+/// Where all workers lie.
+pub const MEMBERS: &str = "members/";
+
+/// Where all coordinators lie.
+pub const COORDINATORS: &str = "coordinators/";
+
+/// Longest name of a group or a coordinator, in bytes.
+const MAX_NAME: usize = 128;
+
+/// Longest address, in bytes.
+const MAX_ADDRESS: usize = 1024;
+
+/// Why a record cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {why}")]
+pub struct Corrupt {
+    /// Its key.
+    pub key: String,
+    /// What is wrong.
+    pub why: String,
+}
+
+/// Returns a worker's key.
+#[must_use]
+pub fn member_key(name: &str) -> String {
+    format!("{MEMBERS}{name}")
+}
+
+/// Returns a coordinator's key.
+#[must_use]
+pub fn coordinator_key(name: &str) -> String {
+    format!("{COORDINATORS}{name}")
+}
+
+/// Returns where both keys of a group's lead lie.
+#[must_use]
+pub fn group_prefix(group: &str) -> String {
+    format!("groups/{group}/")
+}
+
+/// Returns the key that says who leads a group.
+#[must_use]
+pub fn lead_key(group: &str) -> String {
+    format!("groups/{group}/lead")
+}
+
+/// Returns the key that says who took the group's highest term.
+#[must_use]
+pub fn last_key(group: &str) -> String {
+    format!("groups/{group}/last")
+}
+
+/// Returns the key under which a record is kept that nobody could read.
+#[must_use]
+pub fn quarantine_key(key: &str) -> String {
+    format!("quarantine/{key}")
+}
+
+/// Writes a lead's record.
+#[must_use]
+pub fn write_lead(record: &LeadRecord) -> Vec<u8> {
+    let record = record.clone();
+    let wire = wire::LeadRecord {
+        name: record.name,
+        incarnation: record.incarnation,
+        address: record.address,
+        term: record.term.0,
+    };
+    wire.encode_to_vec()
+}
+
+/// Reads a lead's record.
+///
+/// # Errors
+///
+/// If it is none, or has a name, an address or a term that no lead has.
+pub fn read_lead(key: &str, bytes: &[u8]) -> Result<LeadRecord, Corrupt> {
+    let record: wire::LeadRecord = decode(key, bytes)?;
+    check_name(key, &record.name)?;
+    check_address(key, &record.address)?;
+    if record.term == 0 {
+        return Err(corrupt(key, "has no term"));
+    }
+    Ok(LeadRecord {
+        name: record.name,
+        incarnation: record.incarnation,
+        address: record.address,
+        term: Term(record.term),
+    })
+}
+
+/// Reads a worker's record.
+///
+/// # Errors
+///
+/// If it is none, or has no registration of the name in its key.
+pub fn read_member(key: &str, bytes: &[u8]) -> Result<wire::MemberRecord, Corrupt> {
+    let record: wire::MemberRecord = decode(key, bytes)?;
+    let Some(registration) = &record.registration else {
+        return Err(corrupt(key, "has no registration"));
+    };
+    if member_key(&registration.name) != key {
+        let why = format!("is the record of {:?}", registration.name);
+        return Err(corrupt(key, &why));
+    }
+    check_address(key, &registration.address)?;
+    Ok(record)
+}
+
+/// Reads a coordinator's record.
+///
+/// # Errors
+///
+/// If it is none, or is that of another name than its key's.
+pub fn read_coordinator(key: &str, bytes: &[u8]) -> Result<wire::CoordinatorRecord, Corrupt> {
+    let record: wire::CoordinatorRecord = decode(key, bytes)?;
+    check_name(key, &record.name)?;
+    if coordinator_key(&record.name) != key {
+        return Err(corrupt(key, &format!("is the record of {:?}", record.name)));
+    }
+    check_address(key, &record.address)?;
+    Ok(record)
+}
+
+/// Says what keeps a name from being a group's or a coordinator's, if anything does.
+#[must_use]
+pub fn name_fault(name: &str) -> Option<String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:".contains(c);
+    if (1..=MAX_NAME).contains(&name.len()) && name.chars().all(plain) {
+        return None;
+    }
+    Some(format!(
+        "{name:?} is no name: use 1 to {MAX_NAME} letters, digits, '-', '_', '.' and ':'"
+    ))
+}
+
+fn decode<M: Message + Default>(key: &str, bytes: &[u8]) -> Result<M, Corrupt> {
+    M::decode(bytes).map_err(|error| corrupt(key, &format!("cannot be read: {error}")))
+}
+
+fn check_name(key: &str, name: &str) -> Result<(), Corrupt> {
+    name_fault(name).map_or(Ok(()), |why| Err(corrupt(key, &why)))
+}
+
+fn check_address(key: &str, address: &str) -> Result<(), Corrupt> {
+    if address.len() <= MAX_ADDRESS && crate::member::is_address(address) {
+        return Ok(());
+    }
+    Err(corrupt(key, "has an address that is not http://HOST:PORT"))
+}
+
+fn corrupt(key: &str, why: &str) -> Corrupt {
+    Corrupt {
+        key: key.to_owned(),
+        why: why.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lead() -> LeadRecord {
+        LeadRecord {
+            name: "c0".into(),
+            incarnation: 7,
+            address: "http://c0:7200".into(),
+            term: Term(3),
+        }
+    }
+
+    #[test]
+    fn a_lead_is_read_as_it_was_written() {
+        let bytes = write_lead(&lead());
+        assert_eq!(read_lead("groups/g/lead", &bytes), Ok(lead()));
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_named_and_refused() {
+        let with = |change: fn(&mut LeadRecord)| {
+            let mut record = lead();
+            change(&mut record);
+            read_lead("groups/g/lead", &write_lead(&record))
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(with(|record| record.term = Term(0)).contains("term"));
+        assert!(with(|record| record.name = String::new()).contains("name"));
+        assert!(with(|record| record.address = "x".into()).contains("HOST:PORT"));
+        let garbage = read_lead("groups/g/lead", b"\xff\xff").unwrap_err();
+        assert!(
+            garbage.to_string().starts_with("groups/g/lead: "),
+            "{garbage}"
+        );
+    }
+
+    #[test]
+    fn a_member_lies_under_its_own_name() {
+        let registration = wire::Registration {
+            name: "w0".into(),
+            address: "http://w0:7200".into(),
+            ..Default::default()
+        };
+        let record = wire::MemberRecord {
+            registration: Some(registration),
+            draining: false,
+        };
+        let bytes = record.encode_to_vec();
+        assert_eq!(read_member("members/w0", &bytes), Ok(record));
+        let error = read_member("members/w1", &bytes).unwrap_err();
+        assert!(error.to_string().contains("\"w0\""), "{error}");
+        assert!(read_member("members/w0", &[]).is_err());
+    }
+}
