@@ -13,15 +13,7 @@ pub(super) fn config_json(spec: &Spec) -> String {
         original_max_positions,
         ..
     } = Rope::GPT_OSS;
-    let layer_types: Vec<&str> = spec
-        .geometry()
-        .layers
-        .iter()
-        .map(|layer| match layer {
-            Attention::Sliding => "    \"sliding_attention\"",
-            Attention::Full => "    \"full_attention\"",
-        })
-        .collect();
+    let layer_types = layer_types(spec);
     format!(
         r#"{{
   "architectures": [
@@ -83,7 +75,6 @@ pub(super) fn config_json(spec: &Spec) -> String {
         head_dim = spec.head_dim,
         hidden = spec.hidden,
         intermediate = spec.intermediate,
-        layer_types = layer_types.join(",\n"),
         heads = spec.heads,
         layers = spec.layers,
         kv_heads = spec.kv_heads,
@@ -91,6 +82,16 @@ pub(super) fn config_json(spec: &Spec) -> String {
         window = spec.window,
         vocab = spec.vocab,
     )
+}
+
+/// Lists the kinds of the layers, a line each.
+fn layer_types(spec: &Spec) -> String {
+    let layers = spec.geometry().layers;
+    let kinds = layers.iter().map(|layer| match layer {
+        Attention::Sliding => "    \"sliding_attention\"",
+        Attention::Full => "    \"full_attention\"",
+    });
+    kinds.collect::<Vec<_>>().join(",\n")
 }
 
 /// Writes `generation_config.json`.
