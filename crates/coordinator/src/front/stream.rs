@@ -183,6 +183,13 @@ impl<O: Output> OutputStream<O> {
 
     fn end(&mut self, reason: FinishReason) {
         self.output.finish();
+        // What was held until now may be text, and hold a stop sequence: the text ends there.
+        let is_cut = reason != FinishReason::Cancelled && self.output.stopped_by().is_some();
+        let reason = if is_cut {
+            FinishReason::StopSequence
+        } else {
+            reason
+        };
         self.end = End::Known(self.generation.settle(reason));
     }
 

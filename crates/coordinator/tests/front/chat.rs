@@ -252,3 +252,37 @@ async fn a_stop_sequence_ends_the_answer() {
     assert_eq!(end(&responses).matched_stop_sequence, "END");
     assert_eq!(stage.hung_up().await, "e");
 }
+
+#[tokio::test]
+async fn a_stop_sequence_in_text_that_was_held_until_the_limit_ends_the_answer() {
+    let cases = [
+        // Held as a header, which it might have been.
+        ("I say STOP now", "STOP", "I say "),
+        // Held as the next message's beginning.
+        (
+            "<|channel|>final<|message|>Hi<|start|>assistant",
+            "assistant",
+            "Hi<|start|>",
+        ),
+    ];
+    for (output, stop, text) in cases {
+        let output = ids(output);
+        let limit = output.len() as u32;
+        let stage = Stage::new(always(output)).await;
+        let asked = v1::ChatRequest {
+            stop: Some(v1::StopParams {
+                stop_sequences: vec![stop.into()],
+                max_output_tokens: Some(limit),
+                ..Default::default()
+            }),
+            ..request("Hi")
+        };
+        let responses = run(&stage, asked).await;
+        assert_eq!(messages(&responses)[0].text, text);
+        let end = end(&responses);
+        assert_eq!(end.reason(), FinishReason::StopSequence, "{text}");
+        assert_eq!(end.matched_stop_sequence, stop);
+        assert_eq!(end.matched_token_id, None);
+        assert_eq!(end.usage.unwrap().output_tokens, limit);
+    }
+}
