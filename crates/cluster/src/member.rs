@@ -104,13 +104,6 @@ impl Registration {
             "num_ranks",
             format!("is {}, must be 1 to {MAX_RANKS}", self.num_ranks),
         )?;
-        // Leaves every later lead room for a higher one.
-        let term = self.term.0 < u64::MAX / 2;
-        demand(
-            term,
-            "term",
-            format!("{} cannot have been reached", self.term),
-        )?;
         let (min, max) = self.wire;
         demand(
             min <= max,

@@ -4,6 +4,7 @@
 //! owns all state ([`step_loop`]); [`ranks`] carries parts to the workers and their answers back.
 
 mod attend;
+mod blame;
 mod convert;
 mod flight;
 mod follow;
