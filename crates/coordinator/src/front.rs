@@ -5,14 +5,17 @@
 //! `stream` numbers that, and `replies` carries it to the client. A front knows the lead only as
 //! a `LeadService`; it holds no state that a request did not bring.
 
+mod calls;
 mod chat;
 mod convert;
 mod deadline;
 mod error;
+mod fields;
 mod generate;
 mod generation;
 mod health;
 mod http;
+mod intake;
 mod limits;
 mod model;
 mod output;
@@ -31,6 +34,7 @@ mod testing;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::middleware::from_fn_with_state;
 use proto::internal::lead_service_client::LeadServiceClient;
 use proto::v1;
 use proto::v1::generation_service_server::GenerationServiceServer;
@@ -49,6 +53,7 @@ pub use model::Model;
 
 use error::Error;
 use health::Health;
+use intake::Intake;
 use registry::Registry;
 use request::Request;
 
@@ -59,7 +64,7 @@ pub struct FrontConfig {
     pub heartbeat: Duration,
     /// A client that reads nothing for this long while something waits for it is let go.
     pub client_stall: Duration,
-    /// How long an HTTP client may take to send a request's body.
+    /// How long a client may take to send a request.
     pub body_time: Duration,
 }
 
@@ -71,6 +76,8 @@ struct Shared {
     tokenizer: Arc<Tokenizer>,
     /// Bytes of the longest token.
     longest_token: usize,
+    /// Room for requests that are being read and checked.
+    intake: Intake,
     /// Permits to compute on long texts.
     long_texts: Arc<Semaphore>,
     /// The chat format; a vocabulary without its control tokens has none.
@@ -109,6 +116,7 @@ impl Front {
             model: Arc::new(model),
             harmony: harmony(&tokenizer),
             longest_token: tokenizer.longest_token().max(1),
+            intake: Intake::new(),
             long_texts: Arc::new(Semaphore::new(limits::MAX_LONG_TEXTS)),
             tokenizer,
             lead,
@@ -130,7 +138,7 @@ impl Front {
         let text = text::Text(Arc::clone(&self.shared));
         let models = model::Models(Arc::clone(&self.shared.model));
         let (reflection, reflection_alpha) = reflection::services();
-        Routes::new(
+        let routes = Routes::new(
             GenerationServiceServer::new(generations)
                 .max_decoding_message_size(limits::MAX_REQUEST),
         )
@@ -140,7 +148,9 @@ impl Front {
         .add_service(ModelServiceServer::new(models))
         .add_service(self.shared.health.service())
         .add_service(reflection)
-        .add_service(reflection_alpha)
+        .add_service(reflection_alpha);
+        let pass = from_fn_with_state(Arc::clone(&self.shared), calls::pass);
+        routes.into_axum_router().layer(pass).into()
     }
 
     /// Returns the HTTP API.

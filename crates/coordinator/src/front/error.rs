@@ -6,6 +6,7 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
+use super::intake::Unread;
 use super::limits;
 
 /// The domain of the reasons in `google.rpc.ErrorInfo`.
@@ -38,6 +39,12 @@ pub(super) enum Error {
     /// The caller's deadline has passed.
     #[error("the deadline passed after event {last_sequence} of generation {id:?}")]
     Deadline { id: String, last_sequence: u64 },
+    /// The caller's deadline has passed, and no generation was begun.
+    #[error("the deadline passed before the request was checked")]
+    DeadlineEarly,
+    /// The request did not come, or there is no room for it.
+    #[error(transparent)]
+    Unread(#[from] Unread),
     /// Somebody cancelled the generation, and its client's API has no other word for that.
     #[error("the generation was cancelled")]
     Cancelled,
@@ -125,7 +132,10 @@ impl Error {
             Self::IdInUse { .. } => Code::AlreadyExists,
             Self::TooManyLive { .. } => Code::ResourceExhausted,
             Self::Draining | Self::LeadGone { .. } => Code::Unavailable,
-            Self::Deadline { .. } => Code::DeadlineExceeded,
+            Self::Deadline { .. } | Self::DeadlineEarly => Code::DeadlineExceeded,
+            Self::Unread(Unread::Crowded) => Code::ResourceExhausted,
+            Self::Unread(Unread::TooLong { .. }) => Code::OutOfRange,
+            Self::Unread(Unread::TooSlow { .. } | Unread::Broken { .. }) => Code::Cancelled,
             Self::Cancelled | Self::ClientStalled { .. } | Self::ClientGone => Code::Cancelled,
             Self::Lead(status) => status.code(),
             Self::LeadProtocol { .. } | Self::Broken => Code::Internal,
@@ -142,7 +152,11 @@ impl Error {
             Self::IdInUse { .. } => "REQUEST_ID_IN_USE",
             Self::TooManyLive { .. } => "TOO_MANY_GENERATIONS",
             Self::Draining => "DRAINING",
-            Self::Deadline { .. } => "DEADLINE_PASSED",
+            Self::Deadline { .. } | Self::DeadlineEarly => "DEADLINE_PASSED",
+            Self::Unread(Unread::Crowded) => "TOO_MANY_REQUESTS",
+            Self::Unread(Unread::TooLong { .. }) => "REQUEST_TOO_LONG",
+            Self::Unread(Unread::TooSlow { .. }) => "REQUEST_TOO_SLOW",
+            Self::Unread(Unread::Broken { .. }) => "REQUEST_BROKEN",
             Self::Cancelled => "CANCELLED",
             Self::ClientStalled { .. } => "CLIENT_STALLED",
             Self::ClientGone => "CLIENT_GONE",
@@ -164,6 +178,7 @@ impl Error {
             Self::TooManyLive { .. } | Self::Draining | Self::LeadGone { .. } => {
                 Some(limits::RETRY_AFTER)
             }
+            Self::Unread(Unread::Crowded) => Some(limits::RETRY_AFTER),
             Self::Lead(status) => status.get_details_retry_info()?.retry_delay,
             _ => None,
         }

@@ -50,13 +50,14 @@ pub(super) async fn create(
         arrived: Instant::now(),
         deadline: None,
     };
-    let body = body::read(request, shared.config.body_time).await?;
+    let (body, place) = body::read(request, &shared).await?;
     let max_context = shared.model.max_context as usize;
     let bytes = body.len();
     let read = move || Ask::read(&body, max_context);
     let mut ask = shared.compute(bytes, read).await??;
     let envelope = Completion::new(&shared.model, ask.include_usage);
     let choices = Choices::start(&shared, &mut ask, &envelope.id, clock).await?;
+    drop(place);
     if ask.stream {
         return Ok(events(&shared, envelope, choices, ask.include_usage));
     }
