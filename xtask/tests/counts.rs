@@ -8,8 +8,8 @@ use std::process::Command;
 /// Writes a program that does what `line` says.
 fn script(dir: &Path, name: &str, line: &str) {
     let path = dir.join(name);
-    fs::write(&path, format!("#!/bin/sh\n{line}\n")).unwrap();
-    fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
+    fs::write(&path, format!("#!/bin/sh\n{line}\n")).expect("a script can be written");
+    fs::set_permissions(path, Permissions::from_mode(0o755)).expect("it can be made a program");
 }
 
 #[test]
