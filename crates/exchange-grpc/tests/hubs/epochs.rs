@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 
 use exchange::ExchangeError;
 use exchange_grpc::{EnterError, Peer};
+use proto::internal::PushRequest;
 use proto::internal::exchange_service_client::ExchangeServiceClient;
 use spec::{Epoch, Fence, Rank, Term};
 
 use crate::process::{FENCE, NEXT, Process, dispatch, enter, pair, round, until};
+use crate::wrong_input::frame;
 
 /// Far less than any limit on a stream, and enough for a busy machine.
 const SOON: Duration = Duration::from_secs(2);
@@ -141,8 +143,19 @@ fn an_epoch_without_frames_holds_up_no_server_that_ends() {
 
 #[test]
 fn a_stream_that_brings_no_frame_holds_up_no_server_that_ends() {
+    ends_soon_with_a_stream(None);
+}
+
+#[test]
+fn a_stream_whose_epoch_is_not_entered_holds_up_no_server_that_ends() {
+    ends_soon_with_a_stream(Some(frame()));
+}
+
+/// Opens a stream that brings this or nothing, and ends the server in order.
+fn ends_soon_with_a_stream(first: Option<PushRequest>) {
     let process = Process::start();
-    let (_sender, frames) = tokio::sync::mpsc::channel(1);
+    let (sender, frames) = tokio::sync::mpsc::channel(1);
+    first.map(|first| sender.try_send(first).unwrap());
     let stream = tokio_stream::wrappers::ReceiverStream::new(frames);
     let address = format!("http://{}", process.address);
     let mut pushing = None;

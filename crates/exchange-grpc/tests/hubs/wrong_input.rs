@@ -20,7 +20,7 @@ fn victim() -> (Process, HostExchange<Wire>, Process) {
 }
 
 /// An empty dispatch frame that is right in all respects.
-fn frame() -> PushRequest {
+pub(crate) fn frame() -> PushRequest {
     let payload = [0u32, 0, 2]
         .iter()
         .flat_map(|word| word.to_le_bytes())
