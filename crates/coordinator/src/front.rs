@@ -80,6 +80,8 @@ struct Shared {
     intake: Intake,
     /// Permits to compute on long texts.
     long_texts: Arc<Semaphore>,
+    /// Permits to hold one of those for a text above [`limits::LONG_REQUEST`].
+    longest_texts: Arc<Semaphore>,
     /// The chat format; a vocabulary without its control tokens has none.
     harmony: Option<Harmony>,
     lead: LeadServiceClient<Channel>,
@@ -118,6 +120,7 @@ impl Front {
             longest_token: tokenizer.longest_token().max(1),
             intake: Intake::new(),
             long_texts: Arc::new(Semaphore::new(limits::MAX_LONG_TEXTS)),
+            longest_texts: Arc::new(Semaphore::new(limits::MAX_LONG_TEXTS - 1)),
             tokenizer,
             lead,
             registry: Registry::new(limits::MAX_LIVE, limits::MAX_ENDED),
@@ -209,7 +212,8 @@ impl Shared {
     }
 
     /// Runs a computation over `bytes` bytes of text; where they are many, on a thread of its own
-    /// and at the same time as few others.
+    /// and at the same time as few others. One of the threads is never taken by the longest texts,
+    /// which take seconds each.
     ///
     /// # Errors
     ///
@@ -222,11 +226,18 @@ impl Shared {
         if bytes <= limits::INLINE_BYTES {
             return Ok(work());
         }
-        let permit = Arc::clone(&self.long_texts).acquire_owned().await;
-        let permit = permit.expect("the semaphore is never closed");
+        let acquire = async |permits: &Arc<Semaphore>| {
+            let permit = Arc::clone(permits).acquire_owned().await;
+            permit.expect("the semaphore is never closed")
+        };
+        let among_longest = match bytes > limits::LONG_REQUEST {
+            true => Some(acquire(&self.longest_texts).await),
+            false => None,
+        };
+        let permits = (among_longest, acquire(&self.long_texts).await);
         let done = self.tasks.spawn_blocking(move || {
             // Kept by the work, not by who waits for it: a client may leave, the thread goes on.
-            let _permit = permit;
+            let _permits = permits;
             work()
         });
         done.await.map_err(|_| Error::Broken)
@@ -251,6 +262,7 @@ mod tests {
     use std::pin::pin;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
 
     use proto::v1::{self, generate_request::Prompt};
 
@@ -290,6 +302,33 @@ mod tests {
             waits.await.unwrap();
             assert!(ran.load(Ordering::SeqCst));
         });
+    }
+
+    #[tokio::test]
+    async fn the_longest_texts_leave_a_thread_to_others() {
+        let shared = shared();
+        let (hold_first, first_held) = std::sync::mpsc::channel::<()>();
+        let (hold_second, second_held) = std::sync::mpsc::channel::<()>();
+        let (begun, has_begun) = tokio::sync::oneshot::channel();
+        let first = shared.compute(limits::LONG_REQUEST + 1, move || {
+            begun.send(()).unwrap();
+            first_held.recv().unwrap();
+        });
+        let second = shared.compute(limits::LONG_REQUEST + 1, move || {
+            second_held.recv().unwrap();
+        });
+        let others = async {
+            // The second one waits, too, by then.
+            has_begun.await.unwrap();
+            let short = shared.compute(limits::LONG_REQUEST, || ());
+            let short = tokio::time::timeout(Duration::from_secs(20), short).await;
+            hold_first.send(()).unwrap();
+            hold_second.send(()).unwrap();
+            short
+        };
+        let (first, second, short) = tokio::join!(first, second, others);
+        first.and(second).unwrap();
+        short.expect("it did not wait for the longest").unwrap();
     }
 
     #[tokio::test]

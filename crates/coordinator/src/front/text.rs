@@ -26,6 +26,14 @@ impl TokenizerService for Text {
         } = request.into_inner();
         self.0.model.check_name(&model, "model")?;
         let (tokenizer, bytes) = (Arc::clone(&self.0.tokenizer), text.len());
+        let (least, max_context) = (
+            bytes.div_ceil(self.0.longest_token),
+            self.0.model.max_context,
+        );
+        if least > max_context as usize {
+            let why = format!("at least {least} tokens are more than the context of {max_context}");
+            return Err(Error::field("text", why).into());
+        }
         let encode = move || match parse_special_tokens {
             true => tokenizer.encode_with_special(&text),
             false => tokenizer.encode(&text),

@@ -677,6 +677,12 @@ async fn the_tokenizer_refuses_ids_and_models_it_does_not_have() {
     };
     let status = client.detokenize(many).await.unwrap_err();
     check("many ids", &status, Code::InvalidArgument, "token_ids");
+    let long = v1::TokenizeRequest {
+        text: "a".repeat(1 << 20),
+        ..Default::default()
+    };
+    let status = client.tokenize(long).await.map(drop).unwrap_err();
+    check("a long text", &status, Code::InvalidArgument, "text");
     let other = v1::TokenizeRequest {
         model: "gpt-7".into(),
         ..Default::default()
