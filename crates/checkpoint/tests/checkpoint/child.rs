@@ -32,6 +32,24 @@ pub(crate) fn run(mut command: Command) {
     assert!(output.status.success() && ran, "{said}");
 }
 
+/// Returns what to put before a command so that permissions hold for it also if this is root, where
+/// that can be had.
+pub(crate) fn bound_by_permissions() -> &'static [&'static str] {
+    const WRAPPER: &[&str] = &[
+        "setpriv",
+        "--inh-caps=-dac_override,-dac_read_search",
+        "--bounding-set=-dac_override,-dac_read_search",
+    ];
+    let tried = Command::new(WRAPPER[0])
+        .args(&WRAPPER[1..])
+        .arg("true")
+        .output();
+    match tried.is_ok_and(|output| output.status.success()) {
+        true => WRAPPER,
+        false => &[],
+    }
+}
+
 /// Returns what to put before a command so that it may mount file systems that nobody else sees,
 /// or `None`, said loudly, where this machine does not allow that. `cargo xtask test` tries the same
 /// beforehand and counts those tests as skipped.
