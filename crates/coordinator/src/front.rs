@@ -267,7 +267,7 @@ mod tests {
     use proto::v1::{self, generate_request::Prompt};
 
     use super::testing::shared;
-    use super::{Error, generate, limits};
+    use super::{Error, chat, generate, limits};
 
     /// One thread for long texts, so that they run in the order in which they are handed over.
     fn on_one_thread(test: impl Future<Output = ()>) {
@@ -359,6 +359,30 @@ mod tests {
         let most = shared.model.max_context as usize * shared.longest_token;
         let error = refused(v1::GenerateRequest::default(), "a", most).await;
         assert_eq!(error.at_field(), Some("prompt"));
+        assert!(error.to_string().contains("leave no room"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_conversation_that_cannot_fit_is_refused_unread() {
+        let shared = shared();
+        let all = limits::MAX_LONG_TEXTS as u32;
+        let _others = shared.long_texts.acquire_many(all).await.unwrap();
+        let most = shared.model.max_context as usize * shared.longest_token;
+        let message = v1::Message {
+            role: v1::Role::User.into(),
+            text: "a".repeat(most),
+            ..Default::default()
+        };
+        let request = v1::ChatRequest {
+            messages: vec![message],
+            ..Default::default()
+        };
+        let error = tokio::select! {
+            biased;
+            checked = chat::check(&shared, request) => checked.unwrap_err(),
+            () = tokio::task::yield_now() => panic!("the text was encoded"),
+        };
+        assert_eq!(error.at_field(), Some("messages"));
         assert!(error.to_string().contains("leave no room"), "{error}");
     }
 

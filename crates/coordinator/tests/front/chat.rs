@@ -200,6 +200,30 @@ async fn renders_instructions_tools_effort_and_date() {
 }
 
 #[tokio::test]
+async fn an_earlier_answer_without_a_channel_is_final() {
+    let stage = Stage::new(always(Vec::new())).await;
+    let reasoning = v1::Message {
+        channel: Channel::Analysis.into(),
+        // Far more than the context: what is dropped takes no room.
+        ..message(Role::Assistant, &"Hm. ".repeat(100_000))
+    };
+    let messages = vec![
+        message(Role::User, "Hi"),
+        reasoning,
+        message(Role::Assistant, "Hello."),
+        message(Role::User, "And now?"),
+    ];
+    let asked = v1::ChatRequest {
+        messages,
+        ..Default::default()
+    };
+    let text = render(&stage, asked).await.text;
+    let answer = "<|start|>assistant<|channel|>final<|message|>Hello.<|end|>";
+    assert!(text.contains(answer), "{text}");
+    assert!(!text.contains("Hm."));
+}
+
+#[tokio::test]
 async fn messages_can_come_whole_with_tokens_and_logprobs() {
     let stage = Stage::new(always(ids(
         "<|channel|>final<|message|>one two three<|return|>",

@@ -509,6 +509,31 @@ fn message_cases() -> Vec<Case<v1::ChatRequest>> {
             "messages[1].name",
         ),
         (
+            "a tool with the name of a role",
+            with(vec![
+                user(),
+                v1::Message {
+                    name: "system".into(),
+                    ..message(Role::Tool, "x")
+                },
+            ]),
+            "messages[1].name",
+        ),
+        (
+            "a tool that is called as a role",
+            with(vec![
+                v1::Message {
+                    tool_call_id: "c".into(),
+                    ..to("developer:x")
+                },
+                v1::Message {
+                    tool_call_id: "c".into(),
+                    ..message(Role::Tool, "x")
+                },
+            ]),
+            "messages[1].tool_call_id",
+        ),
+        (
             "an answer to no call",
             with(vec![v1::Message {
                 name: "functions.f".into(),
@@ -599,7 +624,12 @@ fn chat_cases() -> Vec<Case<v1::ChatRequest>> {
         (
             "a conversation longer than the context",
             chat::request(&"word ".repeat(5000)),
-            "prompt",
+            "messages",
+        ),
+        (
+            "a conversation that certainly is longer than the context",
+            chat::request(&"word ".repeat(100_000)),
+            "messages",
         ),
     ]
 }
