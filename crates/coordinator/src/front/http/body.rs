@@ -82,15 +82,24 @@ impl<'a> Body<'a> {
         self.raw(name).map(|json| value(name, json)).transpose()
     }
 
-    /// Refuses a field unless it asks for nothing.
+    /// Refuses a field unless it asks for nothing: is absent, null, or one of these values, which are
+    /// written without blanks.
     ///
     /// # Errors
     ///
     /// [`Error::Unsupported`].
-    pub(super) fn refuse(&self, name: &'static str, why: &'static str) -> Result<(), Error> {
-        let nothing = ["false", "0", "\"\"", "[]", "{}"];
+    pub(super) fn refuse(
+        &self,
+        name: &'static str,
+        nothing: &[&str],
+        why: &'static str,
+    ) -> Result<(), Error> {
+        let is_nothing = |json: &str| {
+            let bytes = || json.bytes().filter(|byte| !byte.is_ascii_whitespace());
+            nothing.iter().any(|nothing| nothing.bytes().eq(bytes()))
+        };
         match self.raw(name) {
-            Some(json) if !nothing.contains(&json) => Err(Error::unsupported(name, why)),
+            Some(json) if !is_nothing(json) => Err(Error::unsupported(name, why)),
             _ => Ok(()),
         }
     }
