@@ -18,7 +18,8 @@ pub(crate) const TICK: Duration = Duration::from_millis(250);
 /// How long a connection to a worker may take; it is on the same network.
 pub(crate) const CONNECT: Duration = Duration::from_secs(2);
 
-/// How long a worker may prepare without reporting progress in loading.
+/// How long a worker may prepare without reporting progress in loading. Longer than a worker waits
+/// for a rank to take an order (20 s), so that a hung rank is reported and not merely missed.
 pub(crate) const PREPARE_SILENCE: Duration = Duration::from_secs(30);
 
 /// HTTP/2 keepalive between coordinator and workers.
