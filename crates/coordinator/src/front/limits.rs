@@ -79,6 +79,10 @@ pub(crate) const MAX_SCHEMA_DEPTH: usize = 32;
 /// Sequences that one HTTP request may ask for: prompts times choices.
 pub(crate) const MAX_CHOICES: usize = 128;
 
+/// Logprobs in one HTTP answer, alternatives included: one whole context with 20 alternatives at each
+/// position. They take some 50 bytes each, and as much again as JSON.
+pub(crate) const MAX_ANSWER_LOGPROBS: usize = 3 << 20;
+
 /// Text above this many bytes is read and encoded on a thread of its own: encoding runs at some
 /// 10 MB/s and nothing may hold the runtime for longer than 500 us.
 pub(crate) const INLINE_BYTES: usize = 4096;

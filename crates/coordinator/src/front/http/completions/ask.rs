@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use super::super::body::{Body, clipped, value};
 use super::super::error::HttpError;
 use super::super::list::{list, map};
+use super::size;
 use crate::front::error::Error;
 use crate::front::request::Request;
 use crate::front::{Shared, generate, limits};
@@ -218,6 +219,7 @@ impl Ask {
                 request
             }));
         }
+        size::check(&requests, self.stream)?;
         Ok(requests)
     }
 }
