@@ -503,46 +503,57 @@ fn message_cases() -> Vec<Case<v1::ChatRequest>> {
             with(vec![user(), named(Role::System)]),
             "messages[1].name",
         ),
+        ("a long conversation", with(vec![user(); 4097]), "messages"),
+    ]
+}
+
+fn tool_message_cases() -> Vec<Case<v1::ChatRequest>> {
+    let tool = |name: &str, call: &str| v1::Message {
+        name: name.into(),
+        tool_call_id: call.into(),
+        ..message(Role::Tool, "x")
+    };
+    let call = v1::Message {
+        recipient: "developer:x".into(),
+        tool_call_id: "c".into(),
+        ..message(Role::Assistant, "{}")
+    };
+    vec![
         (
             "a nameless tool",
-            with(vec![user(), message(Role::Tool, "x")]),
+            with(vec![message(Role::User, "x"), message(Role::Tool, "x")]),
             "messages[1].name",
         ),
         (
             "a tool with the name of a role",
-            with(vec![
-                user(),
-                v1::Message {
-                    name: "system".into(),
-                    ..message(Role::Tool, "x")
-                },
-            ]),
+            with(vec![message(Role::User, "x"), tool("system", "")]),
             "messages[1].name",
         ),
         (
             "a tool that is called as a role",
-            with(vec![
-                v1::Message {
-                    tool_call_id: "c".into(),
-                    ..to("developer:x")
-                },
-                v1::Message {
-                    tool_call_id: "c".into(),
-                    ..message(Role::Tool, "x")
-                },
-            ]),
+            with(vec![call, tool("", "c")]),
             "messages[1].tool_call_id",
         ),
         (
             "an answer to no call",
-            with(vec![v1::Message {
-                name: "functions.f".into(),
-                tool_call_id: "call_9".into(),
-                ..message(Role::Tool, "x")
-            }]),
+            with(vec![tool("functions.f", "call_9")]),
             "messages[0].tool_call_id",
         ),
-        ("a long conversation", with(vec![user(); 4097]), "messages"),
+    ]
+}
+
+fn long_cases() -> Vec<Case<v1::ChatRequest>> {
+    vec![
+        (
+            "a conversation longer than the context",
+            chat::request(&"word ".repeat(5000)),
+            "messages",
+        ),
+        (
+            "a conversation that certainly is longer than the context",
+            chat::request(&"word ".repeat(100_000)),
+            "messages",
+        ),
     ]
 }
 
@@ -621,23 +632,14 @@ fn chat_cases() -> Vec<Case<v1::ChatRequest>> {
             },
             "conversation_date",
         ),
-        (
-            "a conversation longer than the context",
-            chat::request(&"word ".repeat(5000)),
-            "messages",
-        ),
-        (
-            "a conversation that certainly is longer than the context",
-            chat::request(&"word ".repeat(100_000)),
-            "messages",
-        ),
     ]
 }
 
 #[tokio::test]
 async fn bad_chat_requests_are_refused_by_field() {
     let stage = stage().await;
-    for (name, request, field) in message_cases().into_iter().chain(chat_cases()) {
+    let messages = [message_cases(), tool_message_cases(), long_cases()];
+    for (name, request, field) in messages.into_iter().flatten().chain(chat_cases()) {
         let status = stage.client().chat(request.clone()).await.expect_err(name);
         check(name, &status, Code::InvalidArgument, field);
         let mut tokenizer = TokenizerServiceClient::new(stage.grpc.clone());
