@@ -1,6 +1,6 @@
 //! The front: the public API, checks, rendering, tokens to text, and streams.
 //!
-//! A request goes one way: `service` or `http` takes it, `convert` checks it once,
+//! A request goes one way: `intake` reads it, `service` or `http` takes it, `convert` checks it once,
 //! `generation` follows it at the lead, `output` turns its tokens into what the client sees,
 //! `stream` numbers that, and `replies` carries it to the client. A front knows the lead only as
 //! a `LeadService`; it holds no state that a request did not bring.

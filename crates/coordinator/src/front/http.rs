@@ -21,7 +21,7 @@ use axum::routing::{get, post};
 use self::error::HttpError;
 use super::{Shared, convert, limits};
 
-/// Names a request in the logs of everybody on its way; echoed, or made.
+/// Names a request towards its client, and in the log of this front; echoed, or made.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Returns the routes.
@@ -65,7 +65,8 @@ async fn wrong_method(method: Method, uri: Uri) -> HttpError {
 /// Gives every answer its request's id.
 async fn echo_request_id(request: Request, next: Next) -> Response {
     let given = request.headers().get(REQUEST_ID).filter(|id| {
-        id.len() <= limits::MAX_ID_BYTES && id.as_bytes().iter().all(u8::is_ascii_graphic)
+        (1..=limits::MAX_ID_BYTES).contains(&id.len())
+            && id.as_bytes().iter().all(u8::is_ascii_graphic)
     });
     let id = given.cloned().unwrap_or_else(|| {
         HeaderValue::from_str(&convert::fresh_id()).expect("hexadecimal digits are a header value")

@@ -199,7 +199,11 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.settle(GenerationState::Cancelled);
+        // A mistake of ours is not the client's leaving.
+        self.settle(match std::thread::panicking() {
+            true => GenerationState::Failed,
+            false => GenerationState::Cancelled,
+        });
         self.registry.leave(&self.id, self.standing.clone());
     }
 }
@@ -232,6 +236,19 @@ mod tests {
         let standing = registry.standing("a").unwrap();
         assert_eq!(standing.state, GenerationState::Cancelled);
         assert_eq!(standing.usage.prompt_tokens, 3);
+    }
+
+    #[test]
+    fn a_generation_whose_task_panics_has_failed() {
+        let registry = Registry::new(8, 8);
+        let ticket = registry.enter("a", 3).unwrap();
+        let panicked = std::panic::catch_unwind(move || {
+            let _ticket = ticket;
+            panic!("a mistake of ours");
+        });
+        assert!(panicked.is_err());
+        let standing = registry.standing("a").unwrap();
+        assert_eq!(standing.state, GenerationState::Failed);
     }
 
     #[test]

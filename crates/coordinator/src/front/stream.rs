@@ -117,7 +117,12 @@ impl<O: Output> OutputStream<O> {
         let room = loop {
             tokio::select! {
                 biased;
-                room = &mut room => break room?,
+                room = &mut room => match room {
+                    Ok(room) => break room,
+                    // The others are the client's leaving.
+                    Err(error @ Error::Draining) => return Err(self.generation.fail(error)),
+                    Err(error) => return Err(error),
+                },
                 () = self.generation.cancelled(), if matches!(self.end, End::Open) => {
                     self.end(FinishReason::Cancelled);
                 }

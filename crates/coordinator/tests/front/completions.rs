@@ -497,4 +497,6 @@ async fn a_request_id_is_echoed_or_made() {
     assert_eq!(answer.header("x-request-id"), Some("abc-1"));
     let answer = http::get(stage.http, "/nowhere").await;
     assert_eq!(answer.header("x-request-id").map(str::len), Some(32));
+    let answer = http::call(stage.http, "GET", "/livez", "x-request-id: \r\n", "").await;
+    assert_eq!(answer.header("x-request-id").map(str::len), Some(32));
 }

@@ -451,6 +451,11 @@ async fn a_shutdown_does_not_wait_for_a_client_that_reads_nothing() {
     let stream = unread(&stage, named("s")).await;
     soon(stage.front.drain(Duration::ZERO)).await;
     assert_eq!(stage.hung_up().await, "s");
+    let get = v1::GetGenerationRequest {
+        generation_id: "s".into(),
+    };
+    let standing = stage.client().get_generation(get).await.unwrap();
+    assert_eq!(standing.into_inner().state(), GenerationState::Failed);
     assert_eq!(failure(stream).await.code(), Code::Unavailable);
 }
 
