@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use checkpoint::{Checkpoint, ModelName, Report};
-use e2e::{Cluster, Setup, post, signal};
+use e2e::{Cluster, Setup, post_within, signal};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -26,6 +26,8 @@ const KV_MEMORY: &str = "256MiB";
 const KV_BYTES: u64 = 256 << 20;
 /// Bytes that a worker may hold beside its weights and its KV.
 const SLACK: u64 = 400_000_000;
+/// Longest wait for an answer: sixteen clients queue on a machine that may be busy.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// A prompt of its own for each number, of tokens that the model has.
 fn body(prompt: usize, vocab_size: usize) -> Value {
@@ -49,7 +51,7 @@ fn ask(subject: &Subject, prompt: usize) -> Result<String, String> {
         subject.cluster.url("/v1/completions"),
         body(prompt, subject.vocab_size),
     );
-    let answer = post(&url, &body);
+    let answer = post_within(&url, &body, PATIENCE);
     if answer.status != 200 {
         return Err(format!("status {}: {}", answer.status, answer.text));
     }
@@ -83,6 +85,24 @@ fn resident(pid: u32) -> Result<Resident, String> {
         file: field("RssFile:")?,
         peak: field("VmHWM:")?,
     })
+}
+
+/// Says what a worker holds and ever held; returns a fault if that is too much.
+fn weigh(subject: &Subject, worker: u32, held: &Resident) -> Option<String> {
+    let Resident {
+        private,
+        file,
+        peak,
+    } = held;
+    println!(
+        "worker {worker}: resident {} MB private, {} MB of files, at most {} MB; allowed {} MB",
+        private / 1_000_000,
+        file / 1_000_000,
+        peak / 1_000_000,
+        subject.allowed / 1_000_000,
+    );
+    let most = *peak.max(&(private + file));
+    (most > subject.allowed).then(|| format!("worker {worker} holds too much"))
 }
 
 /// Starts the cluster and says how long that took.
@@ -146,6 +166,22 @@ fn client(subject: &Subject, expected: &[String], first: usize, end: Instant, ta
     }
 }
 
+/// Kills the next worker, after a look at what it holds. None is counted where none was there.
+fn kill_next(subject: &Subject, tally: &Tally) {
+    let workers = subject.cluster.workers();
+    let next = tally.kills.load(Ordering::Relaxed) % workers.len().max(1);
+    // One that has just ended by itself has nothing to be read.
+    let victim = workers.get(next).copied();
+    let Some((victim, held)) = victim.and_then(|pid| Some((pid, resident(pid).ok()?))) else {
+        return;
+    };
+    let fault = weigh(subject, victim, &held);
+    let mut faults = tally.faults.lock().expect("no client panics");
+    faults.extend(fault);
+    signal(victim, Signal::KILL);
+    tally.kills.fetch_add(1, Ordering::Relaxed);
+}
+
 fn main() -> Result<(), String> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let mut numbers = words.iter().filter_map(|word| word.parse::<u64>().ok());
@@ -177,11 +213,7 @@ fn main() -> Result<(), String> {
         if let Some(every) = kill_every {
             while Instant::now() + every < end {
                 std::thread::park_timeout(every);
-                let workers = subject.cluster.workers();
-                let kill = tally.kills.fetch_add(1, Ordering::Relaxed);
-                if let Some(victim) = workers.get(kill % workers.len().max(1)) {
-                    signal(*victim, Signal::KILL);
-                }
+                kill_next(&subject, &tally);
             }
         }
     });
@@ -203,21 +235,7 @@ fn report(subject: &Subject, tally: Tally, seconds: u64) -> Result<(), String> {
         percentile(&answers, 0.99),
     );
     for worker in subject.cluster.workers() {
-        let Resident {
-            private,
-            file,
-            peak,
-        } = resident(worker)?;
-        println!(
-            "worker {worker}: resident {} MB private, {} MB of files, at most {} MB; allowed {} MB",
-            private / 1_000_000,
-            file / 1_000_000,
-            peak / 1_000_000,
-            subject.allowed / 1_000_000,
-        );
-        if peak.max(private + file) > subject.allowed {
-            faults.push(format!("worker {worker} holds too much"));
-        }
+        faults.extend(weigh(subject, worker, &resident(worker)?));
     }
     if faults.is_empty() {
         Ok(())

@@ -2,10 +2,13 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::mpsc;
 
 use e2e::{Cluster, Setup, binary, post};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::streams::stream;
 
 /// The token whose embedding is damaged.
 const TOKEN: usize = 77;
@@ -43,18 +46,21 @@ fn a_sequence_that_meets_a_damaged_weight_ends_alone() {
         "logit_bias": {TOKEN.to_string(): -100},
     });
     let bad = json!({"prompt": [5, TOKEN, 7], "max_tokens": 4});
-    let alone = post(&url, &good);
-    assert_eq!(alone.status, 200, "{}", alone.text);
+    let refuse = || {
+        let answer = post(&url, &bad);
+        assert_eq!(answer.status, 500, "{}", answer.text);
+        let said = answer.json["error"]["message"].as_str().unwrap_or_default();
+        assert!(said.contains("not finite"), "{said}");
+    };
+    let alone = stream(&cluster, &good, 1, || {});
+    let (begin, begun) = mpsc::channel();
     std::thread::scope(|scope| {
-        let beside = scope.spawn(|| post(&url, &good));
-        for _ in 0..3 {
-            let answer = post(&url, &bad);
-            assert_eq!(answer.status, 500, "{}", answer.text);
-            let said = answer.json["error"]["message"].as_str().unwrap_or_default();
-            assert!(said.contains("not finite"), "{said}");
-        }
-        let beside = beside.join().unwrap();
-        assert_eq!(beside.status, 200, "{}", beside.text);
-        assert_eq!(beside.json["choices"], alone.json["choices"]);
+        let beside = scope.spawn(|| stream(&cluster, &good, 1, move || begin.send(()).unwrap()));
+        begun.recv().unwrap();
+        refuse();
+        assert!(!beside.is_finished(), "they ran together");
+        refuse();
+        refuse();
+        assert_eq!(beside.join().unwrap(), alone);
     });
 }

@@ -7,13 +7,23 @@ use serde_json::{Value, json};
 use crate::streams::{Streamed, greedy, stream};
 
 /// Streams `body` undisturbed, and again for each of `victims`, of which that one dies after the
-/// event numbered `at`; demands the same answer each time, and returns it.
+/// event numbered `at`; demands the same answer each time, of which the end comes from a later epoch,
+/// and returns it.
 fn kill_each(cluster: &Cluster, body: &Value, at: usize, victims: &[usize]) -> Streamed {
     let expected = stream(cluster, body, at, || {});
+    let epochs = || {
+        let log = cluster.log();
+        log.lines()
+            .filter(|line| line.contains("serving epoch="))
+            .count()
+    };
     for &victim in victims {
         let before = cluster.workers();
         let victim = before[victim];
+        let epochs_before = epochs();
         let found = stream(cluster, body, at, || signal(victim, Signal::KILL));
+        // The lead logs an epoch before it plans its first step.
+        assert!(epochs() > epochs_before, "the answer ended before the kill");
         assert_eq!(found, expected, "after one of {before:?} was killed");
         let after = cluster.workers();
         assert_eq!(after.len(), before.len(), "{before:?} became {after:?}");

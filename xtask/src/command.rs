@@ -13,8 +13,14 @@ pub(crate) fn root() -> PathBuf {
     root
 }
 
+/// Whether this is a CI machine, where nobody reads what is printed of tests that pass.
+pub(crate) fn is_ci() -> bool {
+    std::env::var_os("CI").is_some()
+}
+
 /// Returns the folder of build outputs: the one that cargo has put this program into, by whatever
-/// flag, variable or file it was chosen.
+/// variable or file it was chosen. A flag of the outer cargo (`--target-dir`) does not reach those
+/// that are called here, and is not supported.
 ///
 /// # Errors
 ///

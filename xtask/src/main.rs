@@ -8,6 +8,7 @@
 mod command;
 mod demo;
 mod lint;
+mod mounts;
 mod parts;
 mod python;
 mod toolchain;
@@ -29,7 +30,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match run(&arguments) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(why) => {
             eprintln!("\nerror: {why}");
             ExitCode::FAILURE
@@ -37,20 +38,20 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &[&str]) -> Result<(), String> {
+fn run(arguments: &[&str]) -> Result<ExitCode, String> {
     match arguments {
         [] | ["help" | "--help" | "-h"] => {
             print!("{HELP}");
-            return Ok(());
+            return Ok(ExitCode::SUCCESS);
         }
         ["demo" | "test", ..] => toolchain::check_version()?,
         _ => {}
     }
     match arguments {
-        ["demo", rest @ ..] => demo::run(rest),
-        ["test"] => parts::run(&parts::Part::ALL),
+        ["demo", rest @ ..] => demo::run(rest).map(|()| ExitCode::SUCCESS),
+        ["test"] => Ok(parts::run(&parts::Part::ALL)),
         ["test", "--only", name] => match parts::Part::parse(name) {
-            Some(part) => parts::run(&[part]),
+            Some(part) => Ok(parts::run(&[part])),
             None => Err(format!(
                 "no part is called '{name}': lint, unit, golden or cluster"
             )),

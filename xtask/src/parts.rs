@@ -1,11 +1,11 @@
 //! `cargo xtask test`: all parts, their times, and one line of counts at the end.
 
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
-use crate::command::{cargo, show};
-use crate::{lint, python};
+use crate::command::{cargo, is_ci, show};
+use crate::{lint, mounts, python};
 
 /// The one test that needs Python, with `tests/requirements.txt`.
 const PYTHON_TEST: &str = "a_python_client_made_from_the_proto_files_works";
@@ -66,8 +66,8 @@ impl Part {
     }
 }
 
-/// Runs parts one after another, also after one has failed.
-pub(crate) fn run(parts: &[Part]) -> Result<(), String> {
+/// Runs parts one after another, also after one has failed. The counts are the last that is printed.
+pub(crate) fn run(parts: &[Part]) -> ExitCode {
     let (mut counts, mut failures) = (Counts::default(), Vec::new());
     for part in parts {
         println!("\n== {} ==", part.name());
@@ -95,9 +95,9 @@ pub(crate) fn run(parts: &[Part]) -> Result<(), String> {
     } = counts;
     println!("{passed} passed, {failed} failed, {skipped} skipped");
     if failures.is_empty() {
-        Ok(())
+        ExitCode::SUCCESS
     } else {
-        Err("not all tests passed".into())
+        ExitCode::FAILURE
     }
 }
 
@@ -112,14 +112,26 @@ fn run_part(part: Part, counts: &mut Counts) -> Result<(), String> {
         // The cluster's tests start the binary itself; cargo does not build it for them.
         crate::command::run(cargo(&["build", "--locked", "--quiet", "--package", "cli"]))?;
     }
+    let mut mounting: &[&str] = &[];
+    if part == Part::Unit {
+        match without_mounts(counts) {
+            Ok(skipped) => mounting = skipped,
+            Err(why) => failures.push(why),
+        }
+    }
     for call in part.calls() {
         let mut command = cargo(&["test", "--locked", "--quiet", "--no-fail-fast"]);
         command.args(*call);
+        let mut skipped = mounting.to_vec();
         if part == Part::Cluster {
             with_python(&mut command, counts);
         }
         if call.contains(&"--workspace") {
-            with_etcd(&mut command, counts);
+            skipped.extend(with_etcd(&mut command, counts));
+        }
+        if !skipped.is_empty() {
+            command.arg("--");
+            command.args(skipped.iter().flat_map(|test| ["--skip", test]));
         }
         if let Err(why) = count(command, counts) {
             failures.push(why);
@@ -142,7 +154,7 @@ fn with_python(command: &mut Command, counts: &mut Counts) {
         Ok(folder) => {
             command.env(PYTHON_VARIABLE, folder.join("bin/python"));
         }
-        Err(why) if std::env::var_os("CI").is_some() => println!("{why}"),
+        Err(why) if is_ci() => println!("{why}"),
         Err(why) => {
             println!("{why}\nSKIPPED: {PYTHON_TEST}");
             command.args(["--", "--skip", PYTHON_TEST]);
@@ -151,23 +163,34 @@ fn with_python(command: &mut Command, counts: &mut Counts) {
     }
 }
 
-/// Gives the tests their etcd. Where none can be had, the tests that need it are skipped, and said to
-/// be; on a CI machine they run and fail.
-fn with_etcd(command: &mut Command, counts: &mut Counts) {
+/// Gives the tests their etcd. Where none can be had, returns the tests that need it, which are skipped
+/// and said to be; on a CI machine they run and fail.
+fn with_etcd(command: &mut Command, counts: &mut Counts) -> Option<&'static str> {
     if std::env::var_os(ETCD_VARIABLE).is_some() {
-        return;
+        return None;
     }
     match python::etcd() {
         Ok(program) => {
             command.env(ETCD_VARIABLE, program);
         }
-        Err(why) if std::env::var_os("CI").is_some() => println!("{why}"),
+        Err(why) if is_ci() => println!("{why}"),
         Err(why) => {
             println!("{why}\nSKIPPED: the suite of the membership store on etcd ({ETCD_TESTS})");
-            command.args(["--", "--skip", ETCD_TESTS]);
             counts.skipped += 1;
+            return Some(ETCD_TESTS);
         }
     }
+    None
+}
+
+/// Returns the tests that cannot run for want of mounts, and says that they are skipped.
+fn without_mounts(counts: &mut Counts) -> Result<&'static [&'static str], String> {
+    let skipped = mounts::tests_to_skip()?;
+    for test in skipped {
+        println!("this machine lets no test mount a file system\nSKIPPED: {test}");
+        counts.skipped += 1;
+    }
+    Ok(skipped)
 }
 
 /// Runs `cargo test`, passing its output on and adding up what it counts.

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::command::{cargo, output};
+use crate::command::{cargo, output, run};
 use crate::version::Version;
 
 /// The oldest Rust that builds the workspace.
@@ -31,16 +31,25 @@ fn check(said: &str) -> Result<(), String> {
     }
 }
 
-/// Checks that cargo has its formatter and its lints.
+/// Makes sure that cargo has its formatter and its lints.
 ///
 /// # Errors
 ///
-/// In words, with the command that installs them.
-pub(crate) fn check_components() -> Result<(), String> {
+/// In words, if they are missing and rustup cannot add them.
+pub(crate) fn have_components() -> Result<(), String> {
     for (command, component) in [("fmt", "rustfmt"), ("clippy", "clippy")] {
-        if output(cargo(&[command, "--version"])).is_none() {
+        let is_there = || output(cargo(&[command, "--version"])).is_some();
+        if is_there() {
+            continue;
+        }
+        let mut add = Command::new("rustup");
+        add.args(["component", "add", component]);
+        let added = run(add);
+        if !is_there() {
+            let why = added.err().unwrap_or_default();
             return Err(format!(
-                "{component} is not installed: run 'rustup component add clippy rustfmt'"
+                "{component} is not installed: run 'rustup component add clippy rustfmt', or \
+                 install it as Rust was\n{why}"
             ));
         }
     }

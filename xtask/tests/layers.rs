@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Crate, its layer, and the crates of ours that it may use.
-const ALLOWED: [(&str, u32, &[&str]); 16] = [
+const ALLOWED: [(&str, u32, &[&str]); 17] = [
     ("spec", 0, &[]),
     ("kernels", 0, &["spec"]),
     ("proto", 0, &[]),
@@ -14,6 +14,7 @@ const ALLOWED: [(&str, u32, &[&str]); 16] = [
     ("engine", 2, &["spec"]),
     ("tokenizer", 2, &["spec"]),
     ("cluster", 2, &["spec"]),
+    ("records", 1, &["proto", "spec"]),
     ("store", 2, &[]),
     ("model", 2, &["checkpoint", "exchange", "kernels", "spec"]),
     (
@@ -32,7 +33,9 @@ const ALLOWED: [(&str, u32, &[&str]); 16] = [
             "kernels-cpu",
             "model",
             "proto",
+            "records",
             "spec",
+            "store",
         ],
     ),
     (
@@ -43,7 +46,9 @@ const ALLOWED: [(&str, u32, &[&str]); 16] = [
             "engine",
             "exchange",
             "proto",
+            "records",
             "spec",
+            "store",
             "tokenizer",
         ],
     ),

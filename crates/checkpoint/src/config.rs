@@ -108,7 +108,7 @@ fn parse(config: &[u8], generation: Option<&[u8]>, faults: &mut Vec<Fault>) -> C
     };
     let mut fields = Fields::new(CONFIG, "", &root);
     refuse_other_models(&mut fields);
-    let (geometry, sizes_were_read) = geometry(&mut fields);
+    let (geometry, shape_was_read) = geometry(&mut fields);
     let mut eos = fields.ids("eos_token_id").unwrap_or_default();
     let mut bos = fields.id("bos_token_id");
     let mut pad = fields.id("pad_token_id");
@@ -130,7 +130,7 @@ fn parse(config: &[u8], generation: Option<&[u8]>, faults: &mut Vec<Fault>) -> C
         fields.check_ids(pad.as_slice(), geometry.vocab_size);
         fields.finish(faults);
     }
-    let has_shapes = sizes_were_read && geometry.size_faults().is_empty();
+    let has_shapes = shape_was_read && geometry.shape_faults().is_empty();
     Collected {
         geometry: has_shapes.then(|| geometry.clone()),
         config: (faults.len() == before).then_some(ModelConfig {
@@ -191,44 +191,64 @@ fn refuse_other_models(fields: &mut Fields<'_>) {
 /// that the list of faults holds no echoes.
 fn geometry(fields: &mut Fields<'_>) -> (Geometry, bool) {
     const LARGEST: usize = (1 << 24) - 1;
-    let before = fields.num_faults();
-    let num_layers = fields.need_size("num_hidden_layers").unwrap_or(1);
-    if num_layers > MAX_LAYERS {
+    let mut num_layers = fields.need_size("num_hidden_layers");
+    if let Some(many) = num_layers.take_if(|num_layers| *num_layers > MAX_LAYERS) {
         let expected = format!("at most {MAX_LAYERS}");
-        fields.refuse("num_hidden_layers", expected, &num_layers.into());
+        fields.refuse("num_hidden_layers", expected, &many.into());
     }
     let per_token = fields.need_size_either("num_experts_per_tok", "experts_per_token");
-    let num_kv_heads = fields.need_size("num_key_value_heads").unwrap_or(1);
+    let num_kv_heads = fields.need_size("num_key_value_heads");
     let num_heads = fields.need_size("num_attention_heads");
+    let layers = layers(fields, num_layers);
+    let [hidden, intermediate, num_experts, head_dim, vocab_size] = [
+        "hidden_size",
+        "intermediate_size",
+        "num_local_experts",
+        "head_dim",
+        "vocab_size",
+    ]
+    .map(|key| fields.need_size(key));
+    let shape = [
+        num_layers,
+        num_kv_heads,
+        num_heads,
+        hidden,
+        intermediate,
+        num_experts,
+        head_dim,
+        vocab_size,
+    ];
+    let num_kv_heads = num_kv_heads.unwrap_or(1);
     let mut geometry = Geometry {
-        layers: layers(fields, num_layers.min(MAX_LAYERS)),
-        hidden: fields.need_size("hidden_size").unwrap_or(32),
-        intermediate: fields.need_size("intermediate_size").unwrap_or(32),
-        num_experts: fields.need_size("num_local_experts").unwrap_or(LARGEST),
+        layers,
+        hidden: hidden.unwrap_or(32),
+        intermediate: intermediate.unwrap_or(32),
+        num_experts: num_experts.unwrap_or(LARGEST),
         experts_per_token: per_token.unwrap_or(1),
         num_heads: num_heads.unwrap_or(num_kv_heads),
         num_kv_heads,
-        head_dim: fields.need_size("head_dim").unwrap_or(2),
-        vocab_size: fields.need_size("vocab_size").unwrap_or(LARGEST),
+        head_dim: head_dim.unwrap_or(2),
+        vocab_size: vocab_size.unwrap_or(LARGEST),
         sliding_window: fields.need_size("sliding_window").unwrap_or(1),
         max_positions: fields.need_size("max_position_embeddings").unwrap_or(1),
         rope: rope::unscaled(None),
         rms_norm_eps: 1.0,
         swiglu_limit: DEFAULT_SWIGLU_LIMIT as f32,
     };
-    let sizes_were_read = fields.num_faults() == before;
     geometry.rope = rope::read(fields);
     let eps = fields.need_real("rms_norm_eps");
     geometry.rms_norm_eps = eps.unwrap_or(1.0) as f32;
     let limit = fields.real("swiglu_limit");
     geometry.swiglu_limit = limit.unwrap_or(DEFAULT_SWIGLU_LIMIT) as f32;
-    (geometry, sizes_were_read)
+    (geometry, shape.iter().all(Option::is_some))
 }
 
 /// Reads the kind of every layer; without `layer_types` they alternate, sliding first, as in the
-/// authors' code.
-fn layers(fields: &mut Fields<'_>, num_layers: usize) -> Vec<Attention> {
+/// authors' code, and stand in for a list that does not fit.
+fn layers(fields: &mut Fields<'_>, num_layers: Option<usize>) -> Vec<Attention> {
     const KEY: &str = "layer_types";
+    let known = num_layers;
+    let num_layers = known.unwrap_or(1);
     let alternate = |layer: usize| match layer % 2 {
         0 => Attention::Sliding,
         _ => Attention::Full,
@@ -249,9 +269,10 @@ fn layers(fields: &mut Fields<'_>, num_layers: usize) -> Vec<Attention> {
         fields.refuse(KEY, expected.to_owned(), value);
         return (0..num_layers).map(alternate).collect();
     };
-    if list.len() != num_layers {
+    if known.is_some() && list.len() != num_layers {
         let expected = format!("{num_layers} entries, as num_hidden_layers says");
         fields.refuse(KEY, expected, &list.len().into());
+        return (0..num_layers).map(alternate).collect();
     }
     list
 }

@@ -19,10 +19,8 @@ pub use write::{WriteOptions, Written, write};
 /// What stands before a synthetic model's description where a model is named.
 pub const PREFIX: &str = "synth:";
 
-/// The published models' rotary settings, the same in every synthetic one.
-pub(crate) const ROPE_THETA: u32 = 150_000;
-pub(crate) const ROPE_FACTOR: u32 = 32;
-pub(crate) const ORIGINAL_CONTEXT: u32 = 4096;
+/// The published models' context, the same in every synthetic one.
+pub(crate) const MAX_POSITIONS: usize = 131_072;
 
 /// A synthetic model: a preset, and what differs from it.
 ///
@@ -303,15 +301,8 @@ impl Spec {
             head_dim: self.head_dim,
             vocab_size: self.vocab,
             sliding_window: self.window,
-            max_positions: (ORIGINAL_CONTEXT * ROPE_FACTOR) as usize,
-            rope: Rope {
-                theta: ROPE_THETA.into(),
-                factor: ROPE_FACTOR.into(),
-                beta_fast: 32.0,
-                beta_slow: 1.0,
-                original_max_positions: ORIGINAL_CONTEXT,
-                truncate: false,
-            },
+            max_positions: MAX_POSITIONS,
+            rope: Rope::GPT_OSS,
             rms_norm_eps: 1e-5,
             swiglu_limit: 7.0,
         }

@@ -277,7 +277,7 @@ impl TensorSpec {
 }
 
 /// Lists every tensor of a model: the layers in numeric order, then embedding, norm and head. In a
-/// geometry without [`Geometry::size_faults`] the bytes of all of them fit 64 bits.
+/// geometry without [`Geometry::shape_faults`] the bytes of all of them fit 64 bits.
 #[must_use]
 pub fn expected(geometry: &Geometry) -> Vec<TensorSpec> {
     let layers = (0..geometry.num_layers())

@@ -160,32 +160,6 @@ impl RankWeights {
         load::load(checkpoint, options, watch)
     }
 
-    /// Loads what the rank needs under another placement, sharing what these weights hold. The
-    /// experts that it no longer holds leave memory when `self` and its clones are dropped.
-    ///
-    /// # Errors
-    ///
-    /// As [`RankWeights::load`].
-    ///
-    /// # Panics
-    ///
-    /// If the placement is of another model.
-    pub fn reshard(
-        &self,
-        placement: &Placement,
-        rank: Rank,
-        threads: usize,
-        watch: &mut Watch<'_>,
-    ) -> Result<Self, Error> {
-        let options = LoadOptions {
-            placement,
-            rank,
-            threads,
-            have: &[self],
-        };
-        Self::load(&self.checkpoint, &options, watch)
-    }
-
     /// Returns the checkpoint they are of.
     #[must_use]
     pub fn checkpoint(&self) -> &Checkpoint {

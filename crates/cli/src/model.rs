@@ -33,7 +33,7 @@ pub(crate) fn open_checkpoint(name: &str) -> Result<Checkpoint, String> {
 
 /// Opens weights and tokenizer.
 pub(crate) fn open(name: &str) -> Result<Model, String> {
-    let (name, checkpoint, tokenizer) = match parse(name)? {
+    let (short_name, checkpoint, tokenizer) = match parse(name)? {
         ModelName::Dir(dir) => {
             let checkpoint = Checkpoint::open(&dir).map_err(in_words)?;
             let tokenizer = Tokenizer::from_file(&dir.join(TOKENIZER));
@@ -58,7 +58,7 @@ pub(crate) fn open(name: &str) -> Result<Model, String> {
         ));
     }
     Ok(Model {
-        name,
+        name: short_name,
         checkpoint,
         tokenizer,
     })
@@ -172,7 +172,8 @@ mod tests {
         let dir = folder.path().join("mixed");
         written(&dir, 2048);
         let refused = open(dir.to_str().unwrap()).err().unwrap();
-        for part in ["mixed", "2048", "1024", TOKENIZER] {
+        let given = format!("--model {}:", dir.display());
+        for part in [given.as_str(), "2048", "1024", TOKENIZER] {
             assert!(refused.contains(part), "{refused}");
         }
     }

@@ -15,8 +15,12 @@ use crate::seats::Seats;
 /// Rest between two attempts at an epoch, so that a failing worker is not asked without pause.
 const RETRY: Duration = Duration::from_millis(500);
 
-/// Failures to get ready in a row after which others are seated before a member, if there are any.
+/// Failures to get ready in a row after which others are seated before a member, if there are any;
+/// once they have failed as often it is its turn again.
 const MAX_FAILURES: u32 = 3;
+
+/// Terms from here on are believed of no worker, so that every later lead has room for higher ones.
+const MAX_TERM: Term = Term(1 << 48);
 
 /// Absent workers that are remembered to have obeyed us.
 const MAX_ABSENT: usize = 1024;
@@ -92,6 +96,10 @@ impl Leader {
     ) -> Result<Vec<Action>, Refused> {
         registration.check()?;
         self.admit(&registration)?;
+        if registration.term > self.term && registration.term >= MAX_TERM {
+            let why = format!("{} cannot have been reached", registration.term);
+            return Err(Refused::Malformed { field: "term", why });
+        }
         // A worker that obeyed a higher term would refuse ours; if another lead had this very term,
         // one fence would name two epochs. Who obeyed us comes back with our term.
         let obeyed_us = self.planned.get(&registration.name) == Some(&registration.incarnation);
@@ -342,7 +350,7 @@ impl Leader {
         members.sort_by_key(|member| {
             let failures = self.failures.get(&member.name).copied().unwrap_or(0);
             let stands = self.seats.of(&member.name).is_empty();
-            (failures >= MAX_FAILURES, stands)
+            (failures / MAX_FAILURES, stands)
         });
         let ranks = members.into_iter();
         ranks

@@ -8,7 +8,6 @@ mod candidate;
 mod event;
 mod leader;
 mod member;
-pub mod record;
 mod seats;
 
 pub use candidate::{Ask, Candidate, Heard, LeadRecord, Revision, Seat};

@@ -94,7 +94,7 @@ impl Registration {
             format!("must have 1 to {MAX_ADDRESS} bytes"),
         )?;
         demand(
-            is_address(&self.address),
+            spec::is_address(&self.address),
             "address",
             format!("{:?} is not http://HOST:PORT", self.address),
         )?;
@@ -104,69 +104,11 @@ impl Registration {
             "num_ranks",
             format!("is {}, must be 1 to {MAX_RANKS}", self.num_ranks),
         )?;
-        // Leaves every later lead room for a higher one.
-        let term = self.term.0 < u64::MAX / 2;
-        demand(
-            term,
-            "term",
-            format!("{} cannot have been reached", self.term),
-        )?;
         let (min, max) = self.wire;
         demand(
             min <= max,
             "wire_min",
             format!("{min} is above wire_max {max}"),
         )
-    }
-}
-
-/// Says whether an address is one that workers take: `http://HOST:PORT`.
-pub(crate) fn is_address(address: &str) -> bool {
-    let Some(authority) = address.strip_prefix("http://") else {
-        return false;
-    };
-    let authority = authority.strip_suffix('/').unwrap_or(authority);
-    let Some((host, port)) = authority.rsplit_once(':') else {
-        return false;
-    };
-    let port = port.parse::<u16>().is_ok_and(|port| port != 0);
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
-    let inner = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'));
-    let host = match inner {
-        Some(ip) => ip.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => !host.is_empty() && host.chars().all(plain),
-    };
-    port && host
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_has_a_host_and_a_port_and_nothing_else() {
-        for good in [
-            "http://a.b-c_d:1",
-            "http://127.0.0.1:7200/",
-            "http://[::1]:7200",
-        ] {
-            assert!(is_address(good), "{good}");
-        }
-        for bad in [
-            "",
-            "a:1",
-            "https://a:1",
-            "http://a",
-            "http://:1",
-            "http://a:0",
-            "http://a:99999",
-            "http://a:1/x",
-            "http://u@a:1",
-            "http://::1:7200",
-        ] {
-            assert!(!is_address(bad), "{bad}");
-        }
     }
 }

@@ -97,22 +97,31 @@ impl Seats {
     }
 }
 
-/// Finds numbers that sum to `total`, the first ones where there is a choice; returns their indices.
+/// Finds numbers that sum to `total`, of all such choices the one that takes the first number it can,
+/// then the next it can, and so on; returns their indices.
 fn exactly(counts: &[usize], total: usize) -> Option<Vec<usize>> {
-    // For each sum that can be reached, the last number of the first way found.
-    let mut last: Vec<Option<usize>> = vec![None; total + 1];
-    for (index, &count) in counts.iter().enumerate() {
-        for sum in (count..=total).rev() {
-            if last[sum].is_none() && (sum == count || last[sum - count].is_some()) {
-                last[sum] = Some(index);
-            }
+    // reachable[i][sum]: whether some of the numbers from i on have this sum.
+    let mut reachable = vec![vec![false; total + 1]; counts.len() + 1];
+    reachable[counts.len()][0] = true;
+    for (index, &count) in counts.iter().enumerate().rev() {
+        for sum in 0..=total {
+            let rest = &reachable[index + 1];
+            let with = sum.checked_sub(count).is_some_and(|left| rest[left]);
+            reachable[index][sum] = rest[sum] || with;
         }
     }
-    let (mut chosen, mut sum) = (Vec::new(), total);
-    while sum > 0 {
-        let index = last[sum]?;
-        chosen.push(index);
-        sum -= counts[index];
+    if !reachable[0][total] {
+        return None;
+    }
+    let (mut chosen, mut left) = (Vec::new(), total);
+    for (index, &count) in counts.iter().enumerate() {
+        if left
+            .checked_sub(count)
+            .is_some_and(|left| reachable[index + 1][left])
+        {
+            chosen.push(index);
+            left -= count;
+        }
     }
     Some(chosen)
 }
@@ -147,6 +156,16 @@ mod tests {
         seats.assign(&members(&[("b", 1), ("c", 1)]));
         assert_eq!((seats.of("c"), seats.of("b")), (of_a, of_b));
         assert!(seats.complete(|name| name != "a"));
+    }
+
+    #[test]
+    fn whoever_sits_stays_where_others_can_fill_the_rest() {
+        let mut seats = Seats::new(4);
+        seats.assign(&members(&[("a", 1), ("b", 2), ("c", 1)]));
+        let before = (seats.of("a"), seats.of("b"));
+        seats.assign(&members(&[("a", 1), ("b", 2), ("d", 3), ("e", 1)]));
+        assert_eq!((seats.of("a"), seats.of("b")), before);
+        assert!(seats.complete(|name| name != "d"));
     }
 
     #[test]

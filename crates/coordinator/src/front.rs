@@ -1,20 +1,23 @@
 //! The front: the public API, checks, rendering, tokens to text, and streams.
 //!
-//! A request goes one way: `service` or `http` takes it, `convert` checks it once,
+//! A request goes one way: `intake` reads it, `service` or `http` takes it, `convert` checks it once,
 //! `generation` follows it at the lead, `output` turns its tokens into what the client sees,
 //! `transcript` numbers that, `stream` joins the two, and `replies` carries it to the client. A front
 //! knows the lead only as a `LeadService`; it holds no state that a request did not bring: a
 //! generation is the lead's, and any front can follow it.
 
+mod calls;
 mod chat;
 mod convert;
 mod deadline;
 mod error;
+mod fields;
 mod fingerprint;
 mod generate;
 mod generation;
 mod health;
 mod http;
+mod intake;
 mod limits;
 mod model;
 mod output;
@@ -34,6 +37,7 @@ mod testing;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::middleware::from_fn_with_state;
 use proto::internal::lead_service_client::LeadServiceClient;
 use proto::v1;
 use proto::v1::generation_service_server::GenerationServiceServer;
@@ -52,6 +56,7 @@ pub use model::Model;
 
 use error::Error;
 use health::Health;
+use intake::Intake;
 use request::Request;
 
 /// How a front behaves towards its clients.
@@ -61,7 +66,7 @@ pub struct FrontConfig {
     pub heartbeat: Duration,
     /// A client that reads nothing for this long while something waits for it is let go.
     pub client_stall: Duration,
-    /// How long an HTTP client may take to send a request's body.
+    /// How long a client may take to send a request.
     pub body_time: Duration,
     /// How long a generation is looked for when the lead is gone, before its stream ends.
     pub hold: Duration,
@@ -75,8 +80,12 @@ struct Shared {
     tokenizer: Arc<Tokenizer>,
     /// Bytes of the longest token.
     longest_token: usize,
+    /// Room for requests that are being read and checked.
+    intake: Intake,
     /// Permits to compute on long texts.
     long_texts: Arc<Semaphore>,
+    /// Permits to hold one of those for a text above [`limits::LONG_REQUEST`].
+    longest_texts: Arc<Semaphore>,
     /// The chat format; a vocabulary without its control tokens has none.
     harmony: Option<Harmony>,
     lead: LeadServiceClient<Channel>,
@@ -114,7 +123,9 @@ impl Front {
             model: Arc::new(model),
             harmony: harmony(&tokenizer),
             longest_token: tokenizer.longest_token().max(1),
+            intake: Intake::new(),
             long_texts: Arc::new(Semaphore::new(limits::MAX_LONG_TEXTS)),
+            longest_texts: Arc::new(Semaphore::new(limits::MAX_LONG_TEXTS - 1)),
             tokenizer,
             lead,
             live: Arc::new(Semaphore::new(limits::MAX_LIVE)),
@@ -138,17 +149,16 @@ impl Front {
         let routes = Routes::new(
             GenerationServiceServer::new(generations)
                 .max_decoding_message_size(limits::MAX_REQUEST),
-        );
-        let routes = routes
-            .add_service(
-                TokenizerServiceServer::new(text).max_decoding_message_size(limits::MAX_REQUEST),
-            )
-            .add_service(ModelServiceServer::new(models))
-            .add_service(self.shared.health.service())
-            .add_service(reflection)
-            .add_service(reflection_alpha);
-        let late = axum::middleware::from_fn(deadline::refuse_late);
-        routes.into_axum_router().layer(late).into()
+        )
+        .add_service(
+            TokenizerServiceServer::new(text).max_decoding_message_size(limits::MAX_REQUEST),
+        )
+        .add_service(ModelServiceServer::new(models))
+        .add_service(self.shared.health.service())
+        .add_service(reflection)
+        .add_service(reflection_alpha);
+        let pass = from_fn_with_state(Arc::clone(&self.shared), calls::pass);
+        routes.into_axum_router().layer(pass).into()
     }
 
     /// Returns the HTTP API.
@@ -207,7 +217,8 @@ impl Shared {
     }
 
     /// Runs a computation over `bytes` bytes of text; where they are many, on a thread of its own
-    /// and at the same time as few others.
+    /// and at the same time as few others. One of the threads is never taken by the longest texts,
+    /// which take seconds each.
     ///
     /// # Errors
     ///
@@ -220,11 +231,18 @@ impl Shared {
         if bytes <= limits::INLINE_BYTES {
             return Ok(work());
         }
-        let permit = Arc::clone(&self.long_texts).acquire_owned().await;
-        let permit = permit.expect("the semaphore is never closed");
+        let acquire = async |permits: &Arc<Semaphore>| {
+            let permit = Arc::clone(permits).acquire_owned().await;
+            permit.expect("the semaphore is never closed")
+        };
+        let among_longest = match bytes > limits::LONG_REQUEST {
+            true => Some(acquire(&self.longest_texts).await),
+            false => None,
+        };
+        let permits = (among_longest, acquire(&self.long_texts).await);
         let done = self.tasks.spawn_blocking(move || {
             // Kept by the work, not by who waits for it: a client may leave, the thread goes on.
-            let _permit = permit;
+            let _permits = permits;
             work()
         });
         done.await.map_err(|_| Error::Broken)
@@ -249,11 +267,12 @@ mod tests {
     use std::pin::pin;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
 
     use proto::v1::{self, generate_request::Prompt};
 
     use super::testing::shared;
-    use super::{Error, generate, limits};
+    use super::{Error, chat, generate, limits};
 
     /// One thread for long texts, so that they run in the order in which they are handed over.
     fn on_one_thread(test: impl Future<Output = ()>) {
@@ -291,6 +310,33 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_longest_texts_leave_a_thread_to_others() {
+        let shared = shared();
+        let (hold_first, first_held) = std::sync::mpsc::channel::<()>();
+        let (hold_second, second_held) = std::sync::mpsc::channel::<()>();
+        let (begun, has_begun) = tokio::sync::oneshot::channel();
+        let first = shared.compute(limits::LONG_REQUEST + 1, move || {
+            begun.send(()).unwrap();
+            first_held.recv().unwrap();
+        });
+        let second = shared.compute(limits::LONG_REQUEST + 1, move || {
+            second_held.recv().unwrap();
+        });
+        let others = async {
+            // The second one waits, too, by then.
+            has_begun.await.unwrap();
+            let short = shared.compute(limits::LONG_REQUEST, || ());
+            let short = tokio::time::timeout(Duration::from_secs(20), short).await;
+            hold_first.send(()).unwrap();
+            hold_second.send(()).unwrap();
+            short
+        };
+        let (first, second, short) = tokio::join!(first, second, others);
+        first.and(second).unwrap();
+        short.expect("it did not wait for the longest").unwrap();
+    }
+
+    #[tokio::test]
     async fn a_computation_that_panics_is_an_error() {
         let work = || panic!("a mistake of ours");
         let done = shared().compute(limits::INLINE_BYTES + 1, work).await;
@@ -318,6 +364,30 @@ mod tests {
         let most = shared.model.max_context as usize * shared.longest_token;
         let error = refused(v1::GenerateRequest::default(), "a", most).await;
         assert_eq!(error.at_field(), Some("prompt"));
+        assert!(error.to_string().contains("leave no room"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_conversation_that_cannot_fit_is_refused_unread() {
+        let shared = shared();
+        let all = limits::MAX_LONG_TEXTS as u32;
+        let _others = shared.long_texts.acquire_many(all).await.unwrap();
+        let most = shared.model.max_context as usize * shared.longest_token;
+        let message = v1::Message {
+            role: v1::Role::User.into(),
+            text: "a".repeat(most),
+            ..Default::default()
+        };
+        let request = v1::ChatRequest {
+            messages: vec![message],
+            ..Default::default()
+        };
+        let error = tokio::select! {
+            biased;
+            checked = chat::check(&shared, request) => checked.unwrap_err(),
+            () = tokio::task::yield_now() => panic!("the text was encoded"),
+        };
+        assert_eq!(error.at_field(), Some("messages"));
         assert!(error.to_string().contains("leave no room"), "{error}");
     }
 

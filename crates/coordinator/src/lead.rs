@@ -5,6 +5,7 @@
 //! is known of a generation is in the [`ledger`], its events in a [`log`] that followers read.
 
 mod attend;
+mod blame;
 mod convert;
 mod flight;
 mod follow;

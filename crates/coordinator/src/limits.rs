@@ -18,7 +18,8 @@ pub(crate) const TICK: Duration = Duration::from_millis(250);
 /// How long a connection to a worker may take; it is on the same network.
 pub(crate) const CONNECT: Duration = Duration::from_secs(2);
 
-/// How long a worker may prepare without reporting progress in loading.
+/// How long a worker may prepare without reporting progress in loading. Longer than a worker waits
+/// for a rank to take an order (20 s), so that a hung rank is reported and not merely missed.
 pub(crate) const PREPARE_SILENCE: Duration = Duration::from_secs(30);
 
 /// HTTP/2 keepalive between coordinator and workers.
@@ -41,13 +42,13 @@ pub(crate) const FOLLOW_WINDOW: u32 = 256 << 10;
 /// See [`FOLLOW_WINDOW`].
 pub(crate) const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 
-/// Failures of steps in a row that blame no rank, none completed in between, after which the
-/// sequences of the failing step are ended: one of them cannot be computed, and the others would
-/// wait for ever.
+/// Failures of steps in a row in which something could not be computed, none completed in between,
+/// after which the sequences that were in all of those steps are ended: the others would wait for
+/// ever. After half as many the worker that reported them all is sent away: it may be its fault.
 pub(crate) const MAX_BARREN: usize = 5;
 
-/// Failures of steps in a row, of whatever kind, after which the blamed rank's worker is sent away,
-/// so that a spare gets its seat; after twice as many the step's sequences are ended.
+/// Failures of steps in a row, of whatever kind, after which each further one sends a worker away
+/// that was part of all of them, so that a spare gets its seat.
 pub(crate) const MAX_FAILURES: usize = 6;
 
 /// A step loop that was not run for this long was itself stopped, and says nothing about ranks.

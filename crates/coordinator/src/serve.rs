@@ -96,6 +96,9 @@ fn front_config(hold: Duration) -> FrontConfig {
     }
 }
 
+/// Calls of one client's connection at a time; further ones wait at the client.
+const MAX_CALLS: u32 = 1024;
+
 /// How long connections may take to close once every stream has ended.
 const CLOSE: Duration = Duration::from_secs(3);
 
@@ -190,6 +193,7 @@ pub fn start(
         .tcp_nodelay(true)
         .http2_keepalive_interval(Some(limits::CLIENT_KEEPALIVE))
         .http2_keepalive_timeout(Some(limits::CLIENT_KEEPALIVE_TIMEOUT))
+        .max_concurrent_streams(MAX_CALLS)
         .add_routes(front.grpc())
         .serve_with_incoming_shutdown(
             TcpIncoming::from(listeners.grpc).with_nodelay(Some(true)),

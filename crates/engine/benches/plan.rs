@@ -2,8 +2,9 @@
 //! 20 us + 0.3 us a row.
 //!
 //! Run with `cargo bench -p engine --bench plan`; words after `--` choose the cases that have one
-//! of them in their name. The median is what counts: it is not disturbed by other programs. It
-//! fails if one is over the limit.
+//! of them in their name. The median is what counts, and it fails if one is over the limit; run it on
+//! a quiet machine. The worst step is that in which all that wait are looked at for the first time, or
+//! a prefix again.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 
 use std::process::ExitCode;
@@ -196,7 +197,9 @@ fn run(case: &Case) -> bool {
         }
     }
     let mut times = Vec::with_capacity(STEPS);
+    let begin = Instant::now();
     let mut ahead = engine.next_step().expect("there is work");
+    let first = begin.elapsed();
     for _ in 0..STEPS {
         let begin = Instant::now();
         let next = engine.next_step();
@@ -215,9 +218,10 @@ fn run(case: &Case) -> bool {
     let median = micros(times[STEPS / 2]);
     let limit = 20.0 + 0.3 * case.sequences as f64;
     println!(
-        "{:36} {mean:9.1} {median:9.1} {:9.1} {limit:9.1} {:>7} {:12.1}",
+        "{:36} {mean:9.1} {median:9.1} {:9.1} {:10.1} {limit:9.1} {:>7} {:12.1}",
         case.name,
         micros(times[STEPS * 99 / 100]),
+        micros(first.max(times[STEPS - 1])),
         if median <= limit { "within" } else { "OVER" },
         micros(slowest_prefill),
     );
@@ -227,8 +231,8 @@ fn run(case: &Case) -> bool {
 fn main() -> ExitCode {
     println!("next_step + complete on {NUM_RANKS} ranks, two steps in flight, microseconds");
     println!(
-        "{:36} {:>9} {:>9} {:>9} {:>9} {:>7} {:>12}",
-        "", "mean", "median", "p99", "limit", "", "worst prompt"
+        "{:36} {:>9} {:>9} {:>9} {:>10} {:>9} {:>7} {:>12}",
+        "", "mean", "median", "p99", "worst step", "limit", "", "worst prompt"
     );
     let words: Vec<_> = std::env::args()
         .skip(1)

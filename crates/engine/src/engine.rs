@@ -38,6 +38,8 @@ pub struct Engine {
     attempts: u64,
     /// The first step in which a prefix may be looked at again, see [`choose`].
     next_look: StepNumber,
+    /// Blocks of prefixes that were looked at in the step being planned.
+    looked: usize,
     report: Report,
     admitted: Vec<Admitted>,
 }
@@ -90,6 +92,7 @@ impl Engine {
             clock: 0,
             attempts: 0,
             next_look: StepNumber(0),
+            looked: 0,
             report: Report::default(),
             admitted: Vec::new(),
         })

@@ -129,12 +129,6 @@ impl Hub {
         self.leave();
     }
 
-    /// Returns whom one of this process's ranks waits for at this moment, if anybody.
-    #[must_use]
-    pub fn waiting_for(&self, rank: Rank) -> Option<Rank> {
-        self.epochs.current()?.inbox(rank)?.waiting_for()
-    }
-
     /// Returns the service, to be mounted into the worker's server; see [`crate::server`].
     #[must_use]
     pub fn service(&self) -> ExchangeServiceServer<Service> {

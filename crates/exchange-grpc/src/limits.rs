@@ -23,16 +23,16 @@ pub const ENTER_LIMIT: Duration = Duration::from_secs(3);
 /// has to outlast a moment of overload on either side.
 pub(crate) const FIRST_FRAME_LIMIT: Duration = Duration::from_secs(10);
 
-/// Streams at a time that have not brought their first frame: one from each process of the largest
-/// group.
-pub(crate) const MAX_STREAMS_WITHOUT_FRAME: usize = 1024;
+/// Streams at a time that wait for their first frame, or for its epoch to be entered: one from each
+/// process of the largest group.
+pub(crate) const MAX_STREAMS_WITHOUT_EPOCH: usize = 1024;
 
 /// How long the streams of an epoch that has been left may take to end in order.
 pub(crate) const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
-/// How often an HTTP/2 connection is tested, also before the first frame opens a stream on it. A
-/// process that dies is seen at once, as its sockets are reset; this is for a host or a network that
-/// goes silent.
+/// How often an HTTP/2 connection is tested. A process that dies is seen at once, as its sockets are
+/// reset; this is for a host or a network that goes silent. Whoever sends learns of a dead connection
+/// with the first frame: before that there is no stream that could end, and nobody waits for one.
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long the answer to such a test may take. Longer than a busy machine may keep a thread from

@@ -1,4 +1,5 @@
-//! Where a peer's stream waits until its first frame says which epoch it belongs to.
+//! Where a peer's stream waits until its first frame has said which epoch it belongs to, and this
+//! process has entered that.
 
 use std::sync::Arc;
 
@@ -7,9 +8,9 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use crate::limits::{FIRST_FRAME_LIMIT, MAX_STREAMS_WITHOUT_FRAME};
+use crate::limits::{FIRST_FRAME_LIMIT, MAX_STREAMS_WITHOUT_EPOCH};
 
-/// The streams whose first frame has not come: few, none for long, and none after [`Lobby::close`].
+/// The streams that belong to no epoch yet: few, none for long, and none after [`Lobby::close`].
 #[derive(Clone, Debug)]
 pub(crate) struct Lobby {
     places: Arc<Semaphore>,
@@ -19,30 +20,42 @@ pub(crate) struct Lobby {
 impl Lobby {
     pub(crate) fn new() -> Self {
         Self {
-            places: Arc::new(Semaphore::new(MAX_STREAMS_WITHOUT_FRAME)),
+            places: Arc::new(Semaphore::new(MAX_STREAMS_WITHOUT_EPOCH)),
             closed: CancellationToken::new(),
         }
     }
 
-    /// Waits for a stream's first message; `None` if it ends, or the process does.
+    /// Waits for a stream's first message, and for what `enter` makes of it; `None` if the stream ends,
+    /// or the process does.
     ///
     /// # Errors
     ///
-    /// The stream's own status; `RESOURCE_EXHAUSTED` where too many wait already;
-    /// `DEADLINE_EXCEEDED` after [`FIRST_FRAME_LIMIT`].
-    pub(crate) async fn first<T>(
+    /// The stream's own status, or that of `enter`; `RESOURCE_EXHAUSTED` where too many wait already;
+    /// `DEADLINE_EXCEEDED` if no message comes within [`FIRST_FRAME_LIMIT`].
+    pub(crate) async fn first<T, U, F: Future<Output = Result<U, Status>>>(
         &self,
         message: impl Future<Output = Result<Option<T>, Status>>,
-    ) -> Result<Option<T>, Status> {
+        enter: impl FnOnce(T) -> F,
+    ) -> Result<Option<U>, Status> {
         let _place = self.places.try_acquire().map_err(|_| {
-            let limit = MAX_STREAMS_WITHOUT_FRAME;
-            Status::resource_exhausted(format!("{limit} streams have brought no frame yet"))
+            let limit = MAX_STREAMS_WITHOUT_EPOCH;
+            Status::resource_exhausted(format!("{limit} streams wait for their epoch already"))
         })?;
-        tokio::select! {
-            first = timeout(FIRST_FRAME_LIMIT, message) => first.unwrap_or_else(|_| {
+        let entered = async {
+            let first = timeout(FIRST_FRAME_LIMIT, message).await;
+            let first = first.unwrap_or_else(|_| {
                 let limit = FIRST_FRAME_LIMIT;
-                Err(Status::deadline_exceeded(format!("no frame came within {limit:?}")))
-            }),
+                Err(Status::deadline_exceeded(format!(
+                    "no frame came within {limit:?}"
+                )))
+            })?;
+            match first {
+                Some(first) => enter(first).await.map(Some),
+                None => Ok(None),
+            }
+        };
+        tokio::select! {
+            entered = entered => entered,
             () = self.closed.cancelled() => Ok(None),
         }
     }
@@ -64,7 +77,17 @@ mod tests {
     use super::*;
 
     /// The first message of a stream that never brings one.
-    fn never() -> impl Future<Output = Result<Option<()>, Status>> {
+    fn never() -> impl Future<Output = Result<Option<i32>, Status>> {
+        pending()
+    }
+
+    /// Finds the epoch of a first message at once.
+    async fn at_once(first: i32) -> Result<i32, Status> {
+        Ok(first)
+    }
+
+    /// Finds no epoch, for as long as it may.
+    fn waits(_: i32) -> impl Future<Output = Result<i32, Status>> {
         pending()
     }
 
@@ -81,7 +104,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_stream_without_a_frame_is_ended_after_the_limit() {
         let since = Instant::now();
-        let refused = Lobby::new().first(never()).await.unwrap_err();
+        let refused = Lobby::new().first(never(), at_once).await.unwrap_err();
         assert_eq!(refused.code(), Code::DeadlineExceeded);
         assert_eq!(since.elapsed().as_secs(), FIRST_FRAME_LIMIT.as_secs());
     }
@@ -89,16 +112,19 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn only_so_many_streams_wait_and_each_leaves_its_place() {
         let lobby = Lobby::new();
-        let mut waiting: Vec<_> = (0..MAX_STREAMS_WITHOUT_FRAME)
-            .map(|_| Box::pin(lobby.first(never())))
+        // One waits for its epoch, the others for their frames.
+        let mut last = Box::pin(lobby.first(ready(Ok(Some(7))), waits));
+        begin(&mut last).await;
+        let mut waiting: Vec<_> = (1..MAX_STREAMS_WITHOUT_EPOCH)
+            .map(|_| Box::pin(lobby.first(never(), at_once)))
             .collect();
         for stream in &mut waiting {
             begin(stream).await;
         }
-        let refused = lobby.first(never()).await.unwrap_err();
+        let refused = lobby.first(never(), at_once).await.unwrap_err();
         assert_eq!(refused.code(), Code::ResourceExhausted);
-        waiting.pop();
-        let first = lobby.first(ready(Ok(Some(7)))).await;
+        drop(last);
+        let first = lobby.first(ready(Ok(Some(7))), at_once).await;
         assert_eq!(first.unwrap(), Some(7));
     }
 
@@ -106,8 +132,13 @@ mod tests {
     async fn closing_ends_every_wait_at_once() {
         let lobby = Lobby::new();
         let closer = lobby.clone();
-        let (first, ()) = tokio::join!(lobby.first(never()), async { closer.close() });
+        let (first, second, ()) = tokio::join!(
+            lobby.first(never(), at_once),
+            lobby.first(ready(Ok(Some(7))), waits),
+            async { closer.close() }
+        );
         assert_eq!(first.unwrap(), None);
-        assert_eq!(lobby.first(never()).await.unwrap(), None);
+        assert_eq!(second.unwrap(), None);
+        assert_eq!(lobby.first(never(), at_once).await.unwrap(), None);
     }
 }

@@ -30,11 +30,15 @@ impl ExchangeService for Service {
         request: Request<Streaming<PushRequest>>,
     ) -> Result<Response<PushResponse>, Status> {
         let mut stream = request.into_inner();
-        let Some(first) = self.epochs.lobby.first(stream.message()).await? else {
+        let enter = |first| async {
+            let first = from_wire(first)?;
+            let epoch = self.epochs.entered(first.moment.fence).await?;
+            Ok((first, epoch))
+        };
+        let entered = self.epochs.lobby.first(stream.message(), enter).await?;
+        let Some((first, epoch)) = entered else {
             return Ok(Response::new(PushResponse {}));
         };
-        let first = from_wire(first)?;
-        let epoch = self.epochs.entered(first.moment.fence).await?;
         let Some(link) = epoch.link(first.from) else {
             let why = format!("from: rank {} is not at a peer of this worker", first.from);
             return Err(Status::invalid_argument(why));

@@ -3,11 +3,13 @@
 //!
 //! `cargo bench -p kernels-cpu [-- WORD]` prints the lines that contain the word. Each line is the
 //! fastest of several runs, each of them on memory that the runs before have pushed from the caches.
+//! It fails if an op on a batch is below [`DEMAND`]; run it on a quiet machine.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its table")]
 
 use std::cell::Cell;
 use std::hint::black_box;
 use std::num::NonZeroUsize;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use half::bf16;
@@ -19,11 +21,16 @@ const HIDDEN: usize = 2880;
 const QUERIES: usize = 4096;
 const EXPERTS: usize = 32;
 const TOP_K: usize = 4;
+/// What a thread must reach, in GFLOP/s, from [`BATCH`] rows on. Fewer rows are bound by reading their
+/// weights: one row computes one operation for each byte of bf16.
+const DEMAND: f64 = 15.0;
+const BATCH: usize = 16;
 
-fn main() {
+fn main() -> ExitCode {
     let word = std::env::args().skip(1).find(|word| !word.starts_with('-'));
     let bench = Bench {
         word: word.unwrap_or_default(),
+        slow: Cell::new(0),
     };
     println!(
         "{:32} {:>7} {:>10} {:>9} {:>7}",
@@ -34,15 +41,24 @@ fn main() {
     bench.linear();
     bench.experts();
     bench.attend();
+    match bench.slow.get() {
+        0 => ExitCode::SUCCESS,
+        slow => {
+            println!("{slow} lines are SLOW: below {DEMAND} GFLOP/s a thread");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 struct Bench {
     word: String,
+    /// Lines below [`DEMAND`].
+    slow: Cell<usize>,
 }
 
 impl Bench {
-    /// Runs on one and two threads and prints a line for each.
-    fn line(&self, name: &str, flops: f64, bytes: f64, run: impl Fn(&Cpu)) {
+    /// Runs an op on so many rows on one and two threads and prints a line for each.
+    fn line(&self, (name, rows): (&str, usize), flops: f64, bytes: f64, run: impl Fn(&Cpu)) {
         if !name.contains(&self.word) {
             return;
         }
@@ -50,10 +66,13 @@ impl Bench {
             let cpu = cpu(threads);
             let best = fastest(|| run(&cpu));
             let seconds = best.as_secs_f64();
+            let rate = flops / seconds / 1e9;
+            let is_slow = rows >= BATCH && rate < DEMAND * threads as f64;
+            self.slow.set(self.slow.get() + usize::from(is_slow));
             println!(
-                "{name:32} {threads:>7} {best:>10.1?} {:>9.1} {:>7.1}",
-                flops / seconds / 1e9,
+                "{name:32} {threads:>7} {best:>10.1?} {rate:>9.1} {:>7.1}{}",
                 bytes / seconds / 1e9,
+                if is_slow { " SLOW" } else { "" },
             );
         }
     }
@@ -86,7 +105,7 @@ impl Bench {
     fn wake(&self) {
         let x = vec![1.0; 32];
         let weight = vec![bf16::ONE; 64 * 32];
-        self.line("wake (linear 32 -> 64)", 4096.0, 4096.0, |cpu| {
+        self.line(("wake (linear 32 -> 64)", 1), 4096.0, 4096.0, |cpu| {
             linear(cpu, &x, &weight, (1, 32, 64));
         });
     }
@@ -99,7 +118,7 @@ impl Bench {
         for rows in [1, 2, 4, 8, 16, 64, 256, 1024] {
             let x = vec![0.5; rows * HIDDEN];
             self.line(
-                &format!("linear 2880 -> 4096, {rows} rows"),
+                (&format!("linear 2880 -> 4096, {rows} rows"), rows),
                 2.0 * (rows * size) as f64,
                 2.0 * size as f64,
                 |cpu| {
@@ -126,7 +145,7 @@ impl Bench {
             let active = EXPERTS.min(pairs);
             let x = vec![0.5; rows * HIDDEN];
             self.line(
-                &format!("experts 4 of 32, {rows} rows"),
+                (&format!("experts 4 of 32, {rows} rows"), rows),
                 6.0 * (pairs * HIDDEN * HIDDEN) as f64,
                 (active * 3 * values) as f64 * 17.0 / 16.0,
                 |cpu| {
@@ -179,7 +198,7 @@ impl Bench {
             let seen = window.unwrap_or(context);
             let name = format!("attend at 4k, {rows} rows, window {}", window.is_some());
             self.line(
-                &name,
+                (&name, rows),
                 4.0 * (rows * heads * layout.head_dim * seen) as f64,
                 (seen * layout.kv_heads * layout.head_dim * 8) as f64,
                 |cpu| {

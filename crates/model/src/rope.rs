@@ -109,14 +109,7 @@ mod tests {
     use super::*;
 
     fn published() -> Rope {
-        Rope {
-            theta: 150_000.0,
-            factor: 32.0,
-            beta_fast: 32.0,
-            beta_slow: 1.0,
-            original_max_positions: 4096,
-            truncate: false,
-        }
+        Rope::GPT_OSS
     }
 
     /// Bits of `model.rotary_emb.inv_freq` of transformers 5.23.0 for the published configuration.

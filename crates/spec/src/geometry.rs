@@ -28,6 +28,18 @@ pub struct Rope {
     pub truncate: bool,
 }
 
+impl Rope {
+    /// The settings of both published models.
+    pub const GPT_OSS: Self = Self {
+        theta: 150_000.0,
+        factor: 32.0,
+        beta_fast: 32.0,
+        beta_slow: 1.0,
+        original_max_positions: 4096,
+        truncate: false,
+    };
+}
+
 /// The numbers that fix every tensor's shape and the arithmetic of a forward pass.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Geometry {
@@ -115,43 +127,31 @@ impl Geometry {
     /// Finds every number that cannot be served; empty means the geometry is sound.
     #[must_use]
     pub fn faults(&self) -> Vec<GeometryError> {
-        let mut faults = self.size_faults();
+        let mut faults = self.shape_faults();
+        faults.extend(self.shapeless_faults());
         faults.extend(self.float_faults());
         faults
     }
 
-    /// Finds the faults among the whole numbers alone. Where there are none, every tensor has a
+    /// Finds the faults among the sizes that shape tensors. Where there are none, every tensor has a
     /// shape, and the bytes of all of them together fit 64 bits.
     #[must_use]
-    pub fn size_faults(&self) -> Vec<GeometryError> {
-        let mut faults = Vec::new();
+    pub fn shape_faults(&self) -> Vec<GeometryError> {
+        let mut faults = range_faults(&[
+            ("num_hidden_layers", self.layers.len()),
+            ("hidden_size", self.hidden),
+            ("intermediate_size", self.intermediate),
+            ("num_local_experts", self.num_experts),
+            ("num_attention_heads", self.num_heads),
+            ("num_key_value_heads", self.num_kv_heads),
+            ("head_dim", self.head_dim),
+            ("vocab_size", self.vocab_size),
+        ]);
         let mut demand = |ok: bool, key: &'static str, why: String| {
             if !ok {
                 faults.push(GeometryError { key, why });
             }
         };
-        let sizes = [
-            ("num_hidden_layers", self.layers.len()),
-            ("hidden_size", self.hidden),
-            ("intermediate_size", self.intermediate),
-            ("num_local_experts", self.num_experts),
-            ("num_experts_per_tok", self.experts_per_token),
-            ("num_attention_heads", self.num_heads),
-            ("num_key_value_heads", self.num_kv_heads),
-            ("head_dim", self.head_dim),
-            ("vocab_size", self.vocab_size),
-            ("sliding_window", self.sliding_window),
-            ("max_position_embeddings", self.max_positions),
-        ];
-        for (key, size) in sizes {
-            demand(size > 0, key, "must be at least 1".into());
-            // Far above any real model; keeps every product of two sizes inside 64 bits.
-            demand(
-                size < 1 << 24,
-                key,
-                format!("{size} is beyond what can be served (2^24)"),
-            );
-        }
         for (key, size) in [
             ("hidden_size", self.hidden),
             ("intermediate_size", self.intermediate),
@@ -176,34 +176,31 @@ impl Geometry {
             "head_dim",
             format!("{} is odd; rotary pairs need halves", self.head_dim),
         );
-        let (k, e) = (self.experts_per_token, self.num_experts);
-        demand(
-            k <= e,
-            "num_experts_per_tok",
-            format!("{k} is more than the {e} experts of a layer"),
-        );
-        faults.extend(self.extent_faults());
+        let [weights, _] = self.extents();
+        faults.extend(extent_fault("sizes of the weights together", weights));
         faults
     }
 
-    /// Finds what is too large only together: each size may be large where the others are small.
-    fn extent_faults(&self) -> Vec<GeometryError> {
-        let [weights, cache] = self.extents();
-        let extents = [
-            ("sizes of the weights together", weights),
-            ("sizes of the KV of one sequence together", cache),
-        ];
-        let beyond = extents
-            .into_iter()
-            .filter(|(_, bytes)| bytes.is_none_or(|bytes| bytes >= MAX_BYTES));
-        let fault = |(key, bytes): (_, Option<u128>)| {
-            let many = bytes.map_or("more than 2^128".into(), |bytes| bytes.to_string());
-            GeometryError {
-                key,
-                why: format!("{many} bytes are beyond what can be served (2^63)"),
-            }
-        };
-        beyond.map(fault).collect()
+    /// Finds the faults among the sizes that shape no tensor.
+    fn shapeless_faults(&self) -> Vec<GeometryError> {
+        let mut faults = range_faults(&[
+            ("num_experts_per_tok", self.experts_per_token),
+            ("sliding_window", self.sliding_window),
+            ("max_position_embeddings", self.max_positions),
+        ]);
+        let (k, e) = (self.experts_per_token, self.num_experts);
+        if k > e {
+            faults.push(GeometryError {
+                key: "num_experts_per_tok",
+                why: format!("{k} is more than the {e} experts of a layer"),
+            });
+        }
+        let [_, cache] = self.extents();
+        faults.extend(extent_fault(
+            "sizes of the KV of one sequence together",
+            cache,
+        ));
+        faults
     }
 
     /// Returns bounds on the bytes of all tensors, as if each value had two (MXFP4 has fewer), and
@@ -266,6 +263,30 @@ impl Geometry {
     }
 }
 
+/// Finds the sizes that are none, or far above any real model's: what is left keeps every product of
+/// two sizes inside 64 bits.
+fn range_faults(sizes: &[(&'static str, usize)]) -> Vec<GeometryError> {
+    let fault = |(key, size): &(&'static str, usize)| {
+        let why = match *size {
+            0 => "must be at least 1".into(),
+            size if size >= 1 << 24 => format!("{size} is beyond what can be served (2^24)"),
+            _ => return None,
+        };
+        Some(GeometryError { key, why })
+    };
+    sizes.iter().filter_map(fault).collect()
+}
+
+/// Finds what is too large only together: each size may be large where the others are small.
+fn extent_fault(key: &'static str, bytes: Option<u128>) -> Option<GeometryError> {
+    if bytes.is_some_and(|bytes| bytes < MAX_BYTES) {
+        return None;
+    }
+    let many = bytes.map_or("more than 2^128".into(), |bytes| bytes.to_string());
+    let why = format!("{many} bytes are beyond what can be served (2^63)");
+    Some(GeometryError { key, why })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -284,14 +305,7 @@ mod tests {
             vocab_size: 201_088,
             sliding_window: 128,
             max_positions: 131_072,
-            rope: Rope {
-                theta: 150_000.0,
-                factor: 32.0,
-                beta_fast: 32.0,
-                beta_slow: 1.0,
-                original_max_positions: 4096,
-                truncate: false,
-            },
+            rope: Rope::GPT_OSS,
             rms_norm_eps: 1e-5,
             swiglu_limit: 7.0,
         }

@@ -101,7 +101,8 @@ pub(crate) enum Order {
 pub(crate) struct Hold {
     pub(crate) plan: Arc<EpochPlan>,
     pub(crate) weights: Arc<RankWeights>,
-    /// Answers whether the KV of the epoch before is still there.
+    /// Answers whether the KV is as the last steps of this term left it. Whether those were of the
+    /// epoch before, the lead alone knows.
     pub(crate) reply: oneshot::Sender<Result<bool, ModelError>>,
 }
 

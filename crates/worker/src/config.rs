@@ -69,7 +69,7 @@ impl Config {
             let why = format!("{threads} is more than {MAX_THREADS_PER_RANK}");
             return refuse("threads_per_rank", why);
         }
-        if let Some(why) = cluster::record::name_fault(&self.group) {
+        if let Some(why) = records::name_fault(&self.group) {
             return refuse("group", why);
         }
         if let Some(why) = self.advertise.as_deref().and_then(address_fault) {

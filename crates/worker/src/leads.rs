@@ -1,7 +1,6 @@
 //! Who leads this worker's group, as the membership store says it.
 
-use cluster::LeadRecord;
-use cluster::record;
+use proto::internal::LeadRecord;
 use store::{Change, Entry, Store};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -15,7 +14,7 @@ pub(crate) async fn follow(
     leads: watch::Sender<Option<LeadRecord>>,
     shutdown: CancellationToken,
 ) {
-    let key = record::lead_key(&group);
+    let key = records::lead_key(&group);
     let mut changes = match store.watch(&key) {
         Ok(changes) => changes,
         Err(error) => {
@@ -50,7 +49,7 @@ pub(crate) async fn follow(
 }
 
 fn read(entry: &Entry) -> Option<LeadRecord> {
-    let record = record::read_lead(&entry.key, &entry.value);
+    let record = records::read_lead(&entry.key, &entry.value);
     record
         .inspect_err(|corrupt| tracing::warn!(%corrupt, "this record is not used"))
         .ok()

@@ -42,8 +42,9 @@ pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 
 /// How long the thread of a rank may take to obey an order that follows the end of an epoch. It gives
 /// its step up at the next report of progress, within two seconds even on one slow core, so one that
-/// takes thirty times as long hangs, and only the end of the process frees what it holds.
-pub const ORDER_LIMIT: Duration = Duration::from_secs(60);
+/// takes ten times as long hangs, and only the end of the process frees what it holds. Shorter than
+/// the lead's patience with a preparation that tells nothing (30 s), so that the lead learns who hangs.
+pub const ORDER_LIMIT: Duration = Duration::from_secs(20);
 
 /// Streams of steps at a time whose first step has not come, which may be after hours. A lead opens
 /// one for each epoch, and they end with it; more than a few are a mistake of somebody's.

@@ -6,7 +6,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cluster::LeadRecord;
 use proto::internal as wire;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
@@ -14,6 +13,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
 use tonic::{Code, Status};
+use wire::LeadRecord;
 use wire::attend_request::Message;
 use wire::cluster_service_client::ClusterServiceClient;
 

@@ -25,7 +25,8 @@ pub(crate) struct Workshop {
     checkpoint: Checkpoint,
     crew: Crew,
     /// Weights that are in memory, which the next epoch shares: those of the epoch before, and the
-    /// whole ranks of a load that was stopped.
+    /// whole ranks of a load that was stopped or failed in place of the first of them. So there is
+    /// never more than one for each of the worker's ranks.
     weights: Vec<Arc<RankWeights>>,
     /// A load that no preparation has waited to the end of.
     loading: Option<Loading>,
@@ -103,7 +104,8 @@ impl Workshop {
         let mut begun = self.loading.take();
         if let Some(other) = begun.take_if(|loading| !loading.is_for(plan)) {
             // What is whole need not be read again.
-            self.weights.extend(other.stop().await);
+            let whole = other.stop().await;
+            self.keep(whole);
         }
         let loading = begun.unwrap_or_else(|| {
             let (checkpoint, have) = (self.checkpoint.clone(), self.weights.clone());
@@ -118,12 +120,19 @@ impl Workshop {
         match outcome {
             Ok(()) => self.weights = weights,
             Err(error) => {
-                self.weights.extend(weights);
+                self.keep(weights);
                 let why = format!("loading weights: {}", chain(&error));
                 return Err(Status::failed_precondition(why));
             }
         }
         Ok(())
+    }
+
+    /// Keeps the whole ranks of a load that brought no more. They take the place of as many older
+    /// ones: loads that fail again and again must not pile weights up.
+    fn keep(&mut self, whole: Vec<Arc<RankWeights>>) {
+        let superseded = whole.len().min(self.weights.len());
+        self.weights.splice(..superseded, whole);
     }
 
     /// Hands each rank its weights; answers whether it kept its KV.

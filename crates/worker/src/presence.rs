@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use cluster::record;
 use prost::Message;
 use proto::internal as wire;
 use proto::internal::step_service_client::StepServiceClient;
@@ -102,7 +101,7 @@ impl Presence {
     }
 
     async fn claim(&self, lease: &Lease) -> Claim {
-        let key = record::member_key(&self.registration.name);
+        let key = records::member_key(&self.registration.name);
         let before = match self.store.get(&key).await {
             Ok(before) => before,
             Err(error) => {
@@ -139,7 +138,7 @@ impl Presence {
     /// Returns where another live worker of this name is.
     async fn other(&self, entry: Option<&Entry>) -> Option<String> {
         let entry = entry?;
-        let other = match record::read_member(&entry.key, &entry.value) {
+        let other = match records::read_member(&entry.key, &entry.value) {
             Ok(record) => record.registration?,
             Err(corrupt) => {
                 tracing::warn!(%corrupt, "replacing a record that cannot be read");
@@ -155,7 +154,7 @@ impl Presence {
 
     /// Waits until the record is lost; meanwhile says in it that the worker drains, once it does.
     async fn watch(&self, lease: &Lease, shutdown: &CancellationToken) -> Lost {
-        let key = record::member_key(&self.registration.name);
+        let key = records::member_key(&self.registration.name);
         let lost = lease.lost();
         let Ok(mut changes) = self.store.watch(&key) else {
             return Lost::Gone;
@@ -182,7 +181,7 @@ impl Presence {
                 Some(_) => continue,
                 None => return Lost::Gone,
             };
-            match entry.map(|entry| record::read_member(&entry.key, &entry.value)) {
+            match entry.map(|entry| records::read_member(&entry.key, &entry.value)) {
                 Some(Ok(record)) if !self.is_mine(&record) => {
                     let by = record.registration.map(|other| other.address);
                     return Lost::Taken(by.unwrap_or_default());

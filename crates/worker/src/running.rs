@@ -138,7 +138,8 @@ impl Running {
     ///
     /// # Errors
     ///
-    /// What ended it: a refusal of the coordinator, a rank that panicked, a server that failed.
+    /// What ended it: a refusal of the coordinator, a rank that panicked or hangs, a server that
+    /// failed.
     pub async fn wait(mut self) -> Result<()> {
         let mut outcome = Ok(());
         while let Some(ended) = self.tasks.join_next().await {
@@ -243,7 +244,7 @@ async fn serve(
     }
 }
 
-/// Ends with the first panic of a rank.
+/// Ends with the first rank that panics or hangs.
 async fn fatal_end(
     mut fatalities: mpsc::UnboundedReceiver<Error>,
     shutdown: CancellationToken,

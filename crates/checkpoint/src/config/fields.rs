@@ -54,11 +54,6 @@ impl<'a> Fields<'a> {
         self.faults.extend(child.faults);
     }
 
-    /// Returns how many faults were found so far.
-    pub(crate) fn num_faults(&self) -> usize {
-        self.faults.len()
-    }
-
     /// Reports a fault of the file.
     pub(crate) fn report(&mut self, what: What) {
         self.faults.push(Fault::file(self.file, what));

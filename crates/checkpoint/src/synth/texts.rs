@@ -1,21 +1,19 @@
 //! `config.json` and `generation_config.json`, letter by letter as published.
 
-use spec::Attention;
+use spec::{Attention, Rope};
 
-use super::{ORIGINAL_CONTEXT, ROPE_FACTOR, ROPE_THETA, Spec};
+use super::{MAX_POSITIONS, Spec};
 
 /// Writes `config.json`: keys in alphabetical order, indented by two, with a final newline.
 pub(super) fn config_json(spec: &Spec) -> String {
     let ids = spec.special_ids();
-    let layer_types: Vec<&str> = spec
-        .geometry()
-        .layers
-        .iter()
-        .map(|layer| match layer {
-            Attention::Sliding => "    \"sliding_attention\"",
-            Attention::Full => "    \"full_attention\"",
-        })
-        .collect();
+    let Rope {
+        theta,
+        factor,
+        original_max_positions,
+        ..
+    } = Rope::GPT_OSS;
+    let layer_types = layer_types(spec);
     format!(
         r#"{{
   "architectures": [
@@ -28,13 +26,13 @@ pub(super) fn config_json(spec: &Spec) -> String {
   "head_dim": {head_dim},
   "hidden_act": "silu",
   "hidden_size": {hidden},
-  "initial_context_length": {ORIGINAL_CONTEXT},
+  "initial_context_length": {original_max_positions},
   "initializer_range": 0.02,
   "intermediate_size": {intermediate},
   "layer_types": [
 {layer_types}
   ],
-  "max_position_embeddings": {max_positions},
+  "max_position_embeddings": {MAX_POSITIONS},
   "model_type": "gpt_oss",
   "num_attention_heads": {heads},
   "num_experts_per_tok": {experts_per_token},
@@ -56,12 +54,12 @@ pub(super) fn config_json(spec: &Spec) -> String {
   "rope_scaling": {{
     "beta_fast": 32.0,
     "beta_slow": 1.0,
-    "factor": {ROPE_FACTOR}.0,
-    "original_max_position_embeddings": {ORIGINAL_CONTEXT},
+    "factor": {factor:.1},
+    "original_max_position_embeddings": {original_max_positions},
     "rope_type": "yarn",
     "truncate": false
   }},
-  "rope_theta": {ROPE_THETA},
+  "rope_theta": {theta},
   "router_aux_loss_coef": 0.9,
   "sliding_window": {window},
   "swiglu_limit": 7.0,
@@ -77,8 +75,6 @@ pub(super) fn config_json(spec: &Spec) -> String {
         head_dim = spec.head_dim,
         hidden = spec.hidden,
         intermediate = spec.intermediate,
-        layer_types = layer_types.join(",\n"),
-        max_positions = ORIGINAL_CONTEXT * ROPE_FACTOR,
         heads = spec.heads,
         layers = spec.layers,
         kv_heads = spec.kv_heads,
@@ -86,6 +82,16 @@ pub(super) fn config_json(spec: &Spec) -> String {
         window = spec.window,
         vocab = spec.vocab,
     )
+}
+
+/// Lists the kinds of the layers, a line each.
+fn layer_types(spec: &Spec) -> String {
+    let layers = spec.geometry().layers;
+    let kinds = layers.iter().map(|layer| match layer {
+        Attention::Sliding => "    \"sliding_attention\"",
+        Attention::Full => "    \"full_attention\"",
+    });
+    kinds.collect::<Vec<_>>().join(",\n")
 }
 
 /// Writes `generation_config.json`.

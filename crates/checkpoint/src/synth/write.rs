@@ -49,7 +49,9 @@ pub struct Written {
 /// # Errors
 ///
 /// If the description makes no model, the folder is in use, the disk is too small or fails, or
-/// the watch cancels. Then `dir` is as it was before.
+/// the watch cancels. Then `dir` is as it was before, but for what may fail after the new model has
+/// taken its place: [`Error::OldRemains`], and an [`Error::Write`] that names the folder around `dir`,
+/// whose entry may not have reached the disk.
 pub fn write(
     dir: &Path,
     spec: &Spec,

@@ -32,8 +32,27 @@ pub(crate) fn run(mut command: Command) {
     assert!(output.status.success() && ran, "{said}");
 }
 
+/// Returns what to put before a command so that permissions hold for it also if this is root, where
+/// that can be had.
+pub(crate) fn bound_by_permissions() -> &'static [&'static str] {
+    const WRAPPER: &[&str] = &[
+        "setpriv",
+        "--inh-caps=-dac_override,-dac_read_search",
+        "--bounding-set=-dac_override,-dac_read_search",
+    ];
+    let tried = Command::new(WRAPPER[0])
+        .args(&WRAPPER[1..])
+        .arg("true")
+        .output();
+    match tried.is_ok_and(|output| output.status.success()) {
+        true => WRAPPER,
+        false => &[],
+    }
+}
+
 /// Returns what to put before a command so that it may mount file systems that nobody else sees,
-/// or `None`, said loudly, where this machine does not allow that.
+/// or `None`, said loudly, where this machine does not allow that. `cargo xtask test` tries the same
+/// beforehand and counts those tests as skipped.
 pub(crate) fn may_mount() -> Option<&'static [&'static str]> {
     const AS_ANYONE: &[&str] = &["unshare", "--user", "--map-root-user", "--mount"];
     const AS_ROOT: &[&str] = &["unshare", "--mount"];
@@ -44,11 +63,6 @@ pub(crate) fn may_mount() -> Option<&'static [&'static str]> {
     };
     let wrapper = [AS_ROOT, AS_ANYONE].into_iter().find(works);
     if wrapper.is_none() {
-        let is_ci = std::env::var_os("CI").is_some_and(|ci| ci == "true");
-        assert!(
-            !(is_ci && rustix::process::geteuid().is_root()),
-            "root in CI must be able to mount a tmpfs"
-        );
         // Past the harness, which would keep what a test that passes prints.
         let line = b"SKIPPED: this machine lets nobody mount a file system in a namespace\n";
         std::io::stderr().write_all(line).unwrap();

@@ -428,6 +428,9 @@ fn finds_missing_tensors_beside_faults_of_the_configuration() {
         config["model_type"] = "llama".into();
         config["eos_token_id"] = 512.into();
         config["rope_theta"] = 1.into();
+        config["sliding_window"] = "wide".into();
+        config["max_position_embeddings"] = 0.into();
+        config["layer_types"] = json!(["full_attention"]);
     });
     folder.edit_json("generation_config.json", |generation| {
         generation["temperature"] = (-1).into();
@@ -436,7 +439,10 @@ fn finds_missing_tensors_beside_faults_of_the_configuration() {
         folder.faults(),
         [
             r#"config.json: model_type: expected "gpt_oss", found "llama""#,
+            "config.json: layer_types: expected 4 entries, as num_hidden_layers says, found 1",
+            r#"config.json: sliding_window: expected a whole number below 2^32, found "wide""#,
             "config.json: token ids: expected ids below vocab_size, 512, found 512",
+            "config.json: max_position_embeddings: must be at least 1",
             "config.json: rope_theta: 1 must be above 1",
             "generation_config.json: temperature: -1 is not within 0 to 100",
             &format!("{shard}: {NORM}: is missing"),

@@ -149,7 +149,13 @@ fn resharding_loads_only_what_is_new() {
             loaded = progress.done;
             ControlFlow::Continue(())
         };
-        let after = before.reshard(&two, Rank(1), 1, &mut watch).unwrap();
+        let options = LoadOptions {
+            placement: &two,
+            rank: Rank(1),
+            threads: 1,
+            have: &[&before],
+        };
+        let after = RankWeights::load(&checkpoint, &options, &mut watch).unwrap();
         assert_eq!(loaded, 4 * 2 * checkpoint.expert_bytes(), "{name}");
         assert!(std::ptr::eq(&*before.embedding, &*after.embedding));
         let expert = |weights: &RankWeights, id| {

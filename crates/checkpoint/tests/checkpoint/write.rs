@@ -1,9 +1,9 @@
 //! Where a model may be written, and what is left when writing goes wrong.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Read};
 use std::ops::ControlFlow;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Stdio;
 
@@ -192,6 +192,29 @@ fn what_a_killed_writer_left_is_removed_by_the_next() {
     write(&dir, &PLAIN).unwrap();
     assert_eq!(names(temp.path()), ["m", "n"]);
     Checkpoint::open(&dir).unwrap();
+}
+
+#[test]
+fn what_another_user_writes_is_left_alone() {
+    const THIS: &str = "write::what_another_user_writes_is_left_alone";
+    if let Some(dir) = child::dir() {
+        write(&dir.join("m"), &PLAIN).unwrap();
+        return;
+    }
+    let temp = tempfile::tempdir().unwrap();
+    let mut locks = Vec::new();
+    // A lock that may be read only, and one that may not even be opened.
+    for (digit, mode) in [("0", 0o444), ("1", 0o000)] {
+        let hidden = temp.path().join(format!(".m.partial-{}", digit.repeat(16)));
+        fs::create_dir(&hidden).unwrap();
+        let lock = fs::File::create_new(hidden.join("lock")).unwrap();
+        lock.lock().unwrap();
+        lock.set_permissions(Permissions::from_mode(mode)).unwrap();
+        locks.push(lock);
+    }
+    let wrapper = child::bound_by_permissions();
+    child::run(child::command(THIS, temp.path(), wrapper, r#"exec "$@""#));
+    assert_eq!(names(temp.path()).len(), 3, "{:?}", names(temp.path()));
 }
 
 /// Files of odd sizes take whole pages, so a disk that has just enough bytes is too small: the

@@ -60,6 +60,7 @@ pub(crate) async fn run(args: ChatArgs) -> Outcome {
     let mut interrupt = interrupts()?;
     let mut questions = read_lines();
     let mut conversation = Conversation::default();
+    let mut unanswered = 0;
     loop {
         if is_terminal {
             write!(std::io::stderr(), "> ").ok();
@@ -89,10 +90,17 @@ pub(crate) async fn run(args: ChatArgs) -> Outcome {
             Ok(Answer::Whole(messages)) => conversation.answered(messages),
             Ok(Answer::Cancelled) => tell("[cancelled]"),
             Ok(Answer::Unread) => break,
-            Err(failure) => tell(&conversation.failed(&failure)),
+            Err(failure) => {
+                tell(&conversation.failed(&failure));
+                unanswered += 1;
+            }
         }
     }
-    Ok(())
+    // Who sits at a terminal has seen it, and gone on.
+    match unanswered {
+        1.. if !is_terminal => Err(format!("questions without an answer: {unanswered}")),
+        _ => Ok(()),
+    }
 }
 
 /// What was said, as it is sent with the next question.

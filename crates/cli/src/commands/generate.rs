@@ -7,6 +7,7 @@ use proto::v1::generate_response::Event;
 use proto::v1::{Finished, GenerateRequest, StopParams};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::synth::INTERRUPTED;
 use crate::Outcome;
 use crate::args::GenerateArgs;
 use crate::client;
@@ -33,7 +34,7 @@ pub(crate) async fn run(args: GenerateArgs) -> Outcome {
     let mut interrupt = interrupts()?;
     let events = tokio::select! {
         events = client.generate(request) => events,
-        _ = interrupt.recv() => return cancelled(),
+        _ = interrupt.recv() => cancelled(),
     };
     let mut events = events
         .map_err(|status| client::in_words(&status))?
@@ -41,14 +42,14 @@ pub(crate) async fn run(args: GenerateArgs) -> Outcome {
     loop {
         let event = tokio::select! {
             event = events.message() => event.map_err(|status| client::in_words(&status))?,
-            _ = interrupt.recv() => return cancelled(),
+            _ = interrupt.recv() => cancelled(),
         };
         match event.and_then(|response| response.event) {
             Some(Event::Tokens(tokens)) => match print(tokens.text, &mut interrupt).await? {
                 Printed::Whole => {}
                 // Whoever read us has gone; so does the generation.
                 Printed::Unread => return Ok(()),
-                Printed::Interrupted => return cancelled(),
+                Printed::Interrupted => cancelled(),
             },
             Some(Event::Finished(finished)) => {
                 print("\n", &mut interrupt).await?;
@@ -61,9 +62,14 @@ pub(crate) async fn run(args: GenerateArgs) -> Outcome {
     }
 }
 
-fn cancelled() -> Outcome {
+/// Ends the process, and with its connection the generation.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what was printed is written out, and scripts tell an interruption by its status"
+)]
+fn cancelled() -> ! {
     tell("\ncancelled");
-    Ok(())
+    std::process::exit(INTERRUPTED);
 }
 
 /// Listens for Ctrl-C: once, as each Ctrl-C is told to those who listen at that time, and the first

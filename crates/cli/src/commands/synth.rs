@@ -16,7 +16,7 @@ use crate::size::show_bytes;
 use crate::{Outcome, block_on, in_words, signals};
 
 /// Exit status where a signal ended the work: that of a program ended by SIGINT.
-const INTERRUPTED: i32 = 130;
+pub(super) const INTERRUPTED: i32 = 130;
 
 /// Writes the model and says what was written. Ctrl-C and SIGTERM end it; nothing stays then.
 pub(crate) fn run(args: &SynthArgs) -> Outcome {

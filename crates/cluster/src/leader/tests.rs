@@ -287,3 +287,41 @@ fn a_term_is_above_every_term_a_worker_obeyed() {
         }
     );
 }
+
+#[test]
+fn workers_that_cannot_get_ready_take_turns() {
+    let mut leader = leader(1);
+    leader.register(worker("a", 1), NOW).unwrap();
+    leader.register(worker("b", 1), NOW).unwrap();
+    let mut now = NOW;
+    let mut tried = Vec::new();
+    for _ in 0..12 {
+        now += RETRY;
+        leader.on(Event::Tick, now);
+        let (name, fence) = match leader.seated().first() {
+            Some((member, _)) => (member.name.clone(), leader.fence().unwrap()),
+            None => panic!("nobody is seated"),
+        };
+        tried.push(name.clone());
+        let why = "disk".into();
+        leader.on(Event::PrepareFailed { fence, name, why }, now);
+    }
+    assert_eq!(tried.concat(), "aaabbbbbbaaa");
+}
+
+#[test]
+fn a_term_that_cannot_be_is_refused_and_one_of_ours_never() {
+    let mut leader = leader(1);
+    let with = |term| Registration {
+        term,
+        ..worker("a", 1)
+    };
+    let error = leader.register(with(MAX_TERM), NOW).unwrap_err();
+    assert!(error.to_string().contains("term"), "{error}");
+    let highest = Term(MAX_TERM.0 - 1);
+    let asked = leader.register(with(highest), NOW).unwrap();
+    assert_eq!(asked, [Action::Raise { above: highest }]);
+    let fence = fence_of(&leader.on(Event::Raised(MAX_TERM), NOW));
+    assert_eq!(fence.term, MAX_TERM);
+    leader.register(with(MAX_TERM), NOW).unwrap();
+}

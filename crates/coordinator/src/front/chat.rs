@@ -43,10 +43,20 @@ pub(super) async fn check(
     let (conversation, common) = convert::chat::split(request);
     let bytes = conversation.bytes();
     let parameters = common.check(&shared.model)?;
+    // A chat's prompt is made of its messages.
+    let in_messages = |error: Error| {
+        error.rename(|name| match name {
+            "prompt" => "messages".to_owned(),
+            _ => name.to_owned(),
+        })
+    };
+    let least = conversation.text_bytes().div_ceil(shared.longest_token);
+    convert::prompt_room(least.max(1), &shared.model).map_err(in_messages)?;
     let renderer = harmony.clone();
     let render = move || conversation.render(&renderer);
     let prompt = shared.compute(bytes, render).await??;
-    let mut request = parameters.with_prompt(prompt, &shared.model)?;
+    let request = parameters.with_prompt(prompt, &shared.model);
+    let mut request = request.map_err(in_messages)?;
     if !ignores_eos {
         let format = harmony.tokens().ends_of_generation();
         let known = &shared.model.eos_tokens;

@@ -5,12 +5,8 @@
 
 use std::time::Duration;
 
-use axum::extract::Request;
 use axum::http::HeaderMap;
-use axum::middleware::Next;
-use axum::response::Response;
 use tokio::time::Instant;
-use tonic::Status;
 
 use super::error::Error;
 
@@ -32,16 +28,6 @@ pub(super) fn of(headers: &HeaderMap, arrived: Instant) -> Result<Option<Instant
     })?;
     // A deadline so far that it cannot be told is none.
     Ok(arrived.checked_add(timeout))
-}
-
-/// Refuses a call whose deadline has passed, before its body is read: tonic would end it with a code of
-/// its own, if it was quicker.
-pub(super) async fn refuse_late(request: Request, next: Next) -> Response {
-    let now = Instant::now();
-    match of(request.headers(), now) {
-        Ok(Some(deadline)) if deadline <= now => Status::from(Error::DeadlineBefore).into_http(),
-        _ => next.run(request).await,
-    }
 }
 
 fn parse(text: &str) -> Option<Duration> {

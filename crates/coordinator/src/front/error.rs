@@ -7,6 +7,7 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
+use super::intake::Unread;
 use super::limits;
 use crate::status::{DOMAIN, reason, reason_of};
 
@@ -41,9 +42,12 @@ pub(super) enum Error {
     /// The caller's deadline has passed.
     #[error("the deadline passed after event {last_sequence} of generation {id:?}")]
     Deadline { id: String, last_sequence: u64 },
-    /// The caller's deadline had passed when the call came.
-    #[error("the deadline had passed when the call came")]
-    DeadlineBefore,
+    /// The caller's deadline has passed, and no generation was begun.
+    #[error("the deadline passed before the request was checked")]
+    DeadlineEarly,
+    /// The request did not come, or there is no room for it.
+    #[error(transparent)]
+    Unread(#[from] Unread),
     /// Somebody cancelled the generation, and its client's API has no other word for that.
     #[error("the generation was cancelled")]
     Cancelled,
@@ -150,7 +154,10 @@ impl Error {
             Self::AnswerTooLong { .. } => Code::InvalidArgument,
             Self::TooManyLive { .. } => Code::ResourceExhausted,
             Self::Draining | Self::LeadGone { .. } => Code::Unavailable,
-            Self::Deadline { .. } | Self::DeadlineBefore => Code::DeadlineExceeded,
+            Self::Deadline { .. } | Self::DeadlineEarly => Code::DeadlineExceeded,
+            Self::Unread(Unread::Crowded) => Code::ResourceExhausted,
+            Self::Unread(Unread::TooLong { .. }) => Code::OutOfRange,
+            Self::Unread(Unread::TooSlow { .. } | Unread::Broken { .. }) => Code::Cancelled,
             Self::Cancelled | Self::ClientStalled { .. } | Self::ClientGone => Code::Cancelled,
             Self::Lead(status) => status.code(),
             Self::LeadProtocol { .. } | Self::Broken => Code::Internal,
@@ -167,7 +174,11 @@ impl Error {
             Self::AnswerTooLong { .. } => "ANSWER_TOO_LONG",
             Self::TooManyLive { .. } => "TOO_MANY_GENERATIONS",
             Self::Draining => "DRAINING",
-            Self::Deadline { .. } | Self::DeadlineBefore => reason::DEADLINE_PASSED,
+            Self::Deadline { .. } | Self::DeadlineEarly => reason::DEADLINE_PASSED,
+            Self::Unread(Unread::Crowded) => "TOO_MANY_REQUESTS",
+            Self::Unread(Unread::TooLong { .. }) => "REQUEST_TOO_LONG",
+            Self::Unread(Unread::TooSlow { .. }) => "REQUEST_TOO_SLOW",
+            Self::Unread(Unread::Broken { .. }) => "REQUEST_BROKEN",
             Self::Cancelled => "CANCELLED",
             Self::ClientStalled { .. } => "CLIENT_STALLED",
             Self::ClientGone => "CLIENT_GONE",
@@ -187,6 +198,7 @@ impl Error {
             Self::TooManyLive { .. } | Self::Draining | Self::LeadGone { .. } => {
                 Some(limits::RETRY_AFTER)
             }
+            Self::Unread(Unread::Crowded) => Some(limits::RETRY_AFTER),
             Self::Lead(status) => status.get_details_retry_info()?.retry_delay,
             _ => None,
         }

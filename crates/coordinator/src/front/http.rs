@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::{self, Next};
 use axum::response::Response;
@@ -21,7 +21,7 @@ use axum::routing::{get, post};
 use self::error::HttpError;
 use super::{Shared, convert, limits};
 
-/// Names a request in the logs of everybody on its way; echoed, or made.
+/// Names a request towards its client, and in the log of this front; echoed, or made.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Returns the routes.
@@ -35,7 +35,6 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/readyz", get(ready))
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
-        .layer(DefaultBodyLimit::max(limits::MAX_REQUEST))
         .layer(middleware::from_fn(echo_request_id))
         .with_state(shared)
 }
@@ -66,7 +65,8 @@ async fn wrong_method(method: Method, uri: Uri) -> HttpError {
 /// Gives every answer its request's id.
 async fn echo_request_id(request: Request, next: Next) -> Response {
     let given = request.headers().get(REQUEST_ID).filter(|id| {
-        id.len() <= limits::MAX_ID_BYTES && id.as_bytes().iter().all(u8::is_ascii_graphic)
+        (1..=limits::MAX_ID_BYTES).contains(&id.len())
+            && id.as_bytes().iter().all(u8::is_ascii_graphic)
     });
     let id = given.cloned().unwrap_or_else(|| {
         HeaderValue::from_str(&convert::fresh_id()).expect("hexadecimal digits are a header value")

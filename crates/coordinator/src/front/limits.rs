@@ -6,6 +6,24 @@ use std::time::Duration;
 /// JSON; text of that many tokens is about as large and may be sixteen times as large at worst.
 pub(crate) const MAX_REQUEST: usize = 16 << 20;
 
+/// A request of more bytes is long: there are few at a time, and their text does not keep others'
+/// waiting. Ordinary prompts are far shorter.
+pub(crate) const LONG_REQUEST: usize = 1 << 20;
+
+/// Long requests that are read and checked at the same time, each of at most [`MAX_REQUEST`] bytes.
+pub(crate) const MAX_LONG_REQUESTS: usize = 8;
+
+/// Bytes of all other requests that are read and checked at the same time. A request takes a few
+/// times its own bytes until it is tokens.
+pub(crate) const MAX_SHORT_REQUESTS: usize = 128 << 20;
+
+/// What a request counts in [`MAX_SHORT_REQUESTS`] at least, and in steps of which.
+pub(crate) const REQUEST_UNIT: usize = 4096;
+
+/// Fields of a gRPC message that are looked at before it is decoded: twice as many as all its lists
+/// may hold together.
+pub(crate) const MAX_FIELDS: usize = 2 * (MAX_MESSAGES + MAX_LOGIT_BIAS);
+
 /// Largest message from the lead, in bytes: 64 rows of logprobs with 20 alternatives are 20 kB.
 pub(crate) const MAX_LEAD_MESSAGE: usize = 16 << 20;
 
@@ -57,6 +75,10 @@ pub(crate) const MAX_SCHEMA_DEPTH: usize = 32;
 
 /// Sequences that one HTTP request may ask for: prompts times choices.
 pub(crate) const MAX_CHOICES: usize = 128;
+
+/// Logprobs in one HTTP answer, alternatives included: one whole context with 20 alternatives at each
+/// position. They take some 50 bytes each, and as much again as JSON.
+pub(crate) const MAX_ANSWER_LOGPROBS: usize = 3 << 20;
 
 /// Text above this many bytes is read and encoded on a thread of its own: encoding runs at some
 /// 10 MB/s and nothing may hold the runtime for longer than 500 us.

@@ -117,7 +117,12 @@ impl<O: Output> OutputStream<O> {
         let mut room = pin!(client.room());
         let room = tokio::select! {
             biased;
-            room = &mut room => room?,
+            room = &mut room => match room {
+                Ok(room) => room,
+                // The others are the client's leaving.
+                Err(error @ Error::Draining) => return Err(self.generation.fail(error)),
+                Err(error) => return Err(error),
+            },
             error = self.generation.expiry() => return Err(self.generation.fail(error)),
         };
         self.generation.sent(self.transcript.sequence());

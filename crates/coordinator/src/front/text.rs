@@ -36,6 +36,14 @@ impl TokenizerService for Text {
         } = request.into_inner();
         self.0.model.check_name(&model, "model")?;
         let (tokenizer, bytes) = (Arc::clone(&self.0.tokenizer), text.len());
+        let (least, max_context) = (
+            bytes.div_ceil(self.0.longest_token),
+            self.0.model.max_context,
+        );
+        if least > max_context as usize {
+            let why = format!("at least {least} tokens are more than the context of {max_context}");
+            return Err(Error::field("text", why).into());
+        }
         let encode = move || match parse_special_tokens {
             true => tokenizer.encode_with_special(&text),
             false => tokenizer.encode(&text),
@@ -88,5 +96,26 @@ impl TokenizerService for Text {
             text_left_out,
         };
         fitting(answer, "request.messages")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::v1;
+    use tonic::Code;
+    use tonic_types::StatusExt as _;
+
+    use super::{fitting, limits};
+
+    #[test]
+    fn an_answer_no_client_could_receive_is_refused() {
+        let answer = |length| v1::DetokenizeResponse {
+            text: vec![b'a'; length],
+        };
+        assert!(fitting(answer(limits::MAX_ANSWER / 2), "token_ids").is_ok());
+        let status = fitting(answer(limits::MAX_ANSWER), "token_ids").unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+        let details = status.get_details_error_info().unwrap();
+        assert_eq!(details.reason, "ANSWER_TOO_LONG");
     }
 }

@@ -152,7 +152,13 @@ impl<O: Output> Transcript<O> {
     pub(super) fn finish(&mut self, reason: FinishReason) {
         if self.end == End::Open {
             self.output.finish();
-            self.end = End::Known(reason);
+            // What was held until now may be text, and hold a stop sequence: the text ends there.
+            let is_cut = reason != FinishReason::Cancelled && self.output.stopped_by().is_some();
+            self.end = End::Known(if is_cut {
+                FinishReason::StopSequence
+            } else {
+                reason
+            });
         }
     }
 

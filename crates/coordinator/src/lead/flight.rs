@@ -85,10 +85,14 @@ impl Flight {
         oldest.is_some_and(|step| step.results.get(rank.index()).is_some_and(Option::is_none))
     }
 
-    /// Gives all of them up; returns the sequences of the oldest.
-    pub(crate) fn ground(&mut self) -> BTreeSet<SequenceId> {
-        let oldest = self.steps.pop_front();
+    /// Returns the sequences of the oldest step.
+    pub(crate) fn oldest(&self) -> BTreeSet<SequenceId> {
+        let oldest = self.steps.front();
+        oldest.map_or_else(BTreeSet::new, |step| step.sequences.clone())
+    }
+
+    /// Gives all of them up.
+    pub(crate) fn ground(&mut self) {
         self.steps.clear();
-        oldest.map(|step| step.sequences).unwrap_or_default()
     }
 }

@@ -94,6 +94,13 @@ impl Ranks {
         self.workers.get(name).map_or(&[], |worker| &worker.ranks)
     }
 
+    /// Returns the worker that holds a rank.
+    pub(crate) fn holder(&self, rank: Rank) -> Option<&str> {
+        let mut workers = self.workers.iter();
+        let holder = workers.find(|(_, worker)| worker.ranks.contains(&rank))?;
+        Some(holder.0)
+    }
+
     /// Sends every worker its parts of a step.
     ///
     /// # Errors

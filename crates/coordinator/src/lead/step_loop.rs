@@ -6,7 +6,7 @@
 mod answers;
 mod ask;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use cluster::{Action, Event, Leader, LeaderConfig};
@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::answers::Broken;
+use super::blame::{Blame, Failed};
 use super::flight::Flight;
 use super::ledger::{Ledger, Memory, Name};
 use super::log::Failure;
@@ -72,9 +73,9 @@ pub(crate) struct StepLoop {
     serving: bool,
     flight: Flight,
     /// Failures of steps since one was completed.
-    failures: usize,
-    /// Those among them that blame no rank.
-    barren: usize,
+    blame: Blame,
+    /// Workers that refused the plan, whatever it was.
+    refusing: BTreeSet<String>,
     /// A sequence that could not be computed as part of a step that others came before.
     suspect: Option<SequenceId>,
     /// Whether an epoch has served.
@@ -115,8 +116,8 @@ impl StepLoop {
             ranks: None,
             serving: false,
             flight: Flight::default(),
-            failures: 0,
-            barren: 0,
+            blame: Blame::default(),
+            refusing: BTreeSet::new(),
             suspect: None,
             has_served: false,
             ticked: Duration::ZERO,
@@ -193,28 +194,66 @@ impl StepLoop {
             Message::Group(event) => self.tell_leader(event),
             Message::Worker { fence, name, said } => {
                 if self.is_current(fence)
-                    && let Err(Broken { why, blamed }) = self.hear_worker(&name, said)
+                    && let Err(broken) = self.hear_worker(&name, said)
                 {
-                    let silent = blamed.filter(|_| self.failures >= limits::MAX_FAILURES);
-                    self.fail_step(format!("worker '{name}': {why}"), silent);
+                    self.blame_for(&name, broken);
                 }
             }
-            // Before anything was ever served the plan is at fault, later that one worker.
-            Message::Hopeless { fence, name, why } if self.has_served => {
-                let why = format!("it refuses the plan: {why}");
-                self.tell_leader(Event::PrepareFailed { fence, name, why });
-            }
-            Message::Hopeless { fence, name, why } => {
-                if self.is_current(fence) {
-                    self.hopeless = Some(format!("worker '{name}' refuses the plan: {why}"));
-                }
-            }
+            Message::Hopeless { fence, name, why } => self.refused(fence, name, &why),
             Message::Broken { fence, name, why } => {
                 if self.is_current(fence) {
-                    self.fail_step(format!("worker '{name}': {why}"), None);
+                    let broken = Broken {
+                        why,
+                        blamed: None,
+                        barren: false,
+                    };
+                    self.blame_for(&name, broken);
                 }
             }
         }
+    }
+
+    /// Voids the step that a worker could not complete, and sees to it that this has an end.
+    fn blame_for(&mut self, by: &str, broken: Broken) {
+        let Some(ranks) = &self.ranks else {
+            return;
+        };
+        let Broken {
+            why,
+            blamed,
+            barren,
+        } = broken;
+        let mut away = None;
+        // A worker that goes while nothing is computed has failed nothing.
+        if !self.flight.is_empty() {
+            let failed = Failed {
+                by,
+                blames: blamed.and_then(|rank| ranks.holder(rank)),
+                barren,
+            };
+            let worst = self.blame.failed(failed, &self.flight.oldest());
+            away = worst.and_then(|name| ranks.of(&name).first().copied());
+        }
+        let hopeless = self.blame.hopeless();
+        if !hopeless.is_empty() {
+            self.end_sequences(&hopeless, &why);
+        }
+        self.fail_step(format!("worker '{by}': {why}"), away);
+    }
+
+    /// A worker refuses the very plan. Where all do that, and nothing was ever served, the plan is at
+    /// fault; otherwise it may be that worker's memory, and another may take its seat.
+    fn refused(&mut self, fence: Fence, name: String, why: &str) {
+        self.refusing.insert(name.clone());
+        let all = self
+            .sessions
+            .keys()
+            .all(|name| self.refusing.contains(name));
+        if all && !self.has_served {
+            self.hopeless = Some(format!("worker '{name}' refuses the plan: {why}"));
+        }
+        let why = format!("it refuses the plan: {why}");
+        self.tell_leader(Event::PrepareFailed { fence, name, why });
     }
 
     fn is_current(&self, fence: Fence) -> bool {
@@ -263,6 +302,7 @@ impl StepLoop {
             return;
         }
         if let Some(Session { incarnation, .. }) = self.sessions.remove(&name) {
+            self.refusing.remove(&name);
             self.tell_leader(Event::Left { name, incarnation });
         }
     }
@@ -287,11 +327,7 @@ impl StepLoop {
                 Action::Stop { fence, why } => {
                     tracing::warn!(epoch = %fence, reason = %why, "epoch ended");
                     self.engine.void();
-                    let failed = self.flight.ground();
-                    let enough = 2 * limits::MAX_FAILURES;
-                    if self.barren >= limits::MAX_BARREN || self.failures >= enough {
-                        self.end_sequences(&failed, &why);
-                    }
+                    self.flight.ground();
                     self.serving = false;
                     self.unserved_since.get_or_insert(self.started.elapsed());
                     self.ranks = None;
@@ -327,7 +363,6 @@ impl StepLoop {
         let Some(fence) = self.ranks.as_ref().map(Ranks::fence) else {
             return;
         };
-        self.failures += 1;
         self.tell_leader(Event::StepFailed { fence, why, silent });
     }
 
@@ -350,7 +385,12 @@ impl StepLoop {
                 .as_ref()
                 .map_or(Ok(()), |ranks| ranks.send(&step));
             if let Err(name) = sent {
-                self.fail_step(format!("worker '{name}' takes no steps"), None);
+                let broken = Broken {
+                    why: "takes no steps".into(),
+                    blamed: None,
+                    barren: false,
+                };
+                self.blame_for(&name, broken);
             }
         }
     }

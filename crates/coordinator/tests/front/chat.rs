@@ -200,6 +200,30 @@ async fn renders_instructions_tools_effort_and_date() {
 }
 
 #[tokio::test]
+async fn an_earlier_answer_without_a_channel_is_final() {
+    let stage = Stage::new(always(Vec::new())).await;
+    let reasoning = v1::Message {
+        channel: Channel::Analysis.into(),
+        // Far more than the context: what is dropped takes no room.
+        ..message(Role::Assistant, &"Hm. ".repeat(100_000))
+    };
+    let messages = vec![
+        message(Role::User, "Hi"),
+        reasoning,
+        message(Role::Assistant, "Hello."),
+        message(Role::User, "And now?"),
+    ];
+    let asked = v1::ChatRequest {
+        messages,
+        ..Default::default()
+    };
+    let text = render(&stage, asked).await.text;
+    let answer = "<|start|>assistant<|channel|>final<|message|>Hello.<|end|>";
+    assert!(text.contains(answer), "{text}");
+    assert!(!text.contains("Hm."));
+}
+
+#[tokio::test]
 async fn messages_can_come_whole_with_tokens_and_logprobs() {
     let stage = Stage::new(always(ids(
         "<|channel|>final<|message|>one two three<|return|>",
@@ -251,4 +275,38 @@ async fn a_stop_sequence_ends_the_answer() {
     assert_eq!(end(&responses).reason(), FinishReason::StopSequence);
     assert_eq!(end(&responses).matched_stop_sequence, "END");
     assert_eq!(stage.hung_up().await, "e");
+}
+
+#[tokio::test]
+async fn a_stop_sequence_in_text_that_was_held_until_the_limit_ends_the_answer() {
+    let cases = [
+        // Held as a header, which it might have been.
+        ("I say STOP now", "STOP", "I say "),
+        // Held as the next message's beginning.
+        (
+            "<|channel|>final<|message|>Hi<|start|>assistant",
+            "assistant",
+            "Hi<|start|>",
+        ),
+    ];
+    for (output, stop, text) in cases {
+        let output = ids(output);
+        let limit = output.len() as u32;
+        let stage = Stage::new(always(output)).await;
+        let asked = v1::ChatRequest {
+            stop: Some(v1::StopParams {
+                stop_sequences: vec![stop.into()],
+                max_output_tokens: Some(limit),
+                ..Default::default()
+            }),
+            ..request("Hi")
+        };
+        let responses = run(&stage, asked).await;
+        assert_eq!(messages(&responses)[0].text, text);
+        let end = end(&responses);
+        assert_eq!(end.reason(), FinishReason::StopSequence, "{text}");
+        assert_eq!(end.matched_stop_sequence, stop);
+        assert_eq!(end.matched_token_id, None);
+        assert_eq!(end.usage.unwrap().output_tokens, limit);
+    }
 }

@@ -389,6 +389,11 @@ fn bad_fields() -> Vec<(Value, &'static str)> {
             json!({"prompt": "x", "response_format": {"type": "json_object"}}),
             "response_format",
         ),
+        (
+            json!({"prompt": "x", "prompt_logprobs": 0}),
+            "prompt_logprobs",
+        ),
+        (json!({"prompt": "x", "guided_json": {}}), "guided_json"),
         (json!({"prompt": "x", "priority": 101}), "priority"),
         (json!({"prompt": "x", "model": 3}), "model"),
     ]
@@ -408,6 +413,22 @@ async fn bad_bodies_are_refused_by_field() {
             "{code}"
         );
         assert_eq!(answer.json()["error"]["type"], "invalid_request_error");
+    }
+}
+
+#[tokio::test]
+async fn fields_that_ask_for_nothing_are_taken() {
+    let stage = Stage::new(always(vec![special("<|return|>")])).await;
+    for field in [
+        r#""response_format": {"type": "text"}"#,
+        r#""response_format": null"#,
+        r#""suffix": """#,
+        r#""tools": [ ]"#,
+        r#""use_beam_search": false, "min_tokens": 0, "prompt_logprobs": false"#,
+    ] {
+        let body = format!(r#"{{"prompt": "x", {field}}}"#);
+        let answer = http::call(stage.http, "POST", "/v1/completions", "", &body).await;
+        assert_eq!(answer.status, 200, "{field}: {}", answer.body);
     }
 }
 
@@ -476,5 +497,7 @@ async fn a_request_id_is_echoed_or_made() {
     let answer = http::call(stage.http, "GET", "/livez", "x-request-id: abc-1\r\n", "").await;
     assert_eq!(answer.header("x-request-id"), Some("abc-1"));
     let answer = http::get(stage.http, "/nowhere").await;
+    assert_eq!(answer.header("x-request-id").map(str::len), Some(32));
+    let answer = http::call(stage.http, "GET", "/livez", "x-request-id: \r\n", "").await;
     assert_eq!(answer.header("x-request-id").map(str::len), Some(32));
 }

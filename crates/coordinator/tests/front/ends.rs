@@ -1,5 +1,6 @@
 //! How streams end other than well: deadlines, cancels, clients that leave, leads that break.
 
+use std::future::poll_fn;
 use std::time::Duration;
 
 use coordinator::front::FrontConfig;
@@ -7,6 +8,7 @@ use proto::v1::generate_response::Event;
 use proto::v1::{self, FinishReason, GenerationState};
 use tokio::io::AsyncReadExt as _;
 use tokio_stream::StreamExt as _;
+use tonic::codegen::Service as _;
 use tonic::{Code, Request, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -81,6 +83,30 @@ async fn a_deadline_holds_while_the_lead_does_not_accept() {
     let status = refusal(&stage, call).await;
     assert_eq!(status.code(), Code::DeadlineExceeded);
     assert_eq!(stage.hung_up().await, "d");
+}
+
+#[tokio::test]
+async fn a_call_whose_request_does_not_come_is_not_waited_for() {
+    let config = FrontConfig {
+        heartbeat: Duration::from_secs(10),
+        client_stall: Duration::from_secs(60),
+        body_time: Duration::from_millis(50),
+        hold: Duration::from_secs(10),
+    };
+    let mut stage = Stage::with_config(config, stuck).await;
+    let never = tokio_stream::pending::<Result<Vec<u8>, std::io::Error>>();
+    let call = axum::http::Request::post("/conclave.v1.GenerationService/Generate")
+        .header("content-type", "application/grpc")
+        .body(tonic::body::Body::new(axum::body::Body::from_stream(never)))
+        .unwrap();
+    poll_fn(|context| stage.grpc.poll_ready(context))
+        .await
+        .unwrap();
+    let answer = soon(stage.grpc.call(call)).await.unwrap();
+    let status = Status::from_header_map(answer.headers()).unwrap();
+    assert_eq!(status.code(), Code::Cancelled, "{status}");
+    let reason = status.get_details_error_info().unwrap().reason;
+    assert_eq!(reason, "REQUEST_TOO_SLOW");
 }
 
 #[tokio::test]

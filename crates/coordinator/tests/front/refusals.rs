@@ -412,20 +412,6 @@ async fn a_deadline_in_the_past_is_refused_at_once() {
 }
 
 #[tokio::test]
-async fn an_answer_no_client_could_receive_is_refused() {
-    let stage = stage().await;
-    let mut tokenizer = TokenizerServiceClient::new(stage.grpc.clone());
-    let tokenize = v1::TokenizeRequest {
-        text: "\u{1}\u{2}".repeat(3 << 20),
-        ..Default::default()
-    };
-    let status = tokenizer.tokenize(tokenize).await.unwrap_err();
-    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
-    let details = status.get_details_error_info().unwrap();
-    assert_eq!(details.reason, "ANSWER_TOO_LONG");
-}
-
-#[tokio::test]
 async fn an_unknown_model_is_not_found() {
     let stage = stage().await;
     let model = String::from("gpt-7");
@@ -566,21 +552,57 @@ fn message_cases() -> Vec<Case<v1::ChatRequest>> {
             with(vec![user(), named(Role::System)]),
             "messages[1].name",
         ),
+        ("a long conversation", with(vec![user(); 4097]), "messages"),
+    ]
+}
+
+fn tool_message_cases() -> Vec<Case<v1::ChatRequest>> {
+    let tool = |name: &str, call: &str| v1::Message {
+        name: name.into(),
+        tool_call_id: call.into(),
+        ..message(Role::Tool, "x")
+    };
+    let call = v1::Message {
+        recipient: "developer:x".into(),
+        tool_call_id: "c".into(),
+        ..message(Role::Assistant, "{}")
+    };
+    vec![
         (
             "a nameless tool",
-            with(vec![user(), message(Role::Tool, "x")]),
+            with(vec![message(Role::User, "x"), message(Role::Tool, "x")]),
             "messages[1].name",
         ),
         (
+            "a tool with the name of a role",
+            with(vec![message(Role::User, "x"), tool("system", "")]),
+            "messages[1].name",
+        ),
+        (
+            "a tool that is called as a role",
+            with(vec![call, tool("", "c")]),
+            "messages[1].tool_call_id",
+        ),
+        (
             "an answer to no call",
-            with(vec![v1::Message {
-                name: "functions.f".into(),
-                tool_call_id: "call_9".into(),
-                ..message(Role::Tool, "x")
-            }]),
+            with(vec![tool("functions.f", "call_9")]),
             "messages[0].tool_call_id",
         ),
-        ("a long conversation", with(vec![user(); 4097]), "messages"),
+    ]
+}
+
+fn long_cases() -> Vec<Case<v1::ChatRequest>> {
+    vec![
+        (
+            "a conversation longer than the context",
+            chat::request(&"word ".repeat(5000)),
+            "messages",
+        ),
+        (
+            "a conversation that certainly is longer than the context",
+            chat::request(&"word ".repeat(100_000)),
+            "messages",
+        ),
     ]
 }
 
@@ -676,19 +698,17 @@ fn other_chat_cases() -> Vec<Case<v1::ChatRequest>> {
             },
             "conversation_date",
         ),
-        (
-            "a conversation longer than the context",
-            chat::request(&"word ".repeat(5000)),
-            "prompt",
-        ),
     ]
 }
 
 #[tokio::test]
 async fn bad_chat_requests_are_refused_by_field() {
     let stage = stage().await;
-    let cases = [message_cases(), chat_cases(), other_chat_cases()];
-    for (name, request, field) in cases.into_iter().flatten() {
+    let messages = [message_cases(), tool_message_cases(), long_cases()];
+    let cases = messages
+        .into_iter()
+        .chain([chat_cases(), other_chat_cases()]);
+    for (name, request, field) in cases.flatten() {
         let status = stage.client().chat(request.clone()).await.expect_err(name);
         check(name, &status, Code::InvalidArgument, field);
         let mut tokenizer = TokenizerServiceClient::new(stage.grpc.clone());
@@ -753,6 +773,12 @@ async fn the_tokenizer_refuses_ids_and_models_it_does_not_have() {
     };
     let status = client.detokenize(many).await.unwrap_err();
     check("many ids", &status, Code::InvalidArgument, "token_ids");
+    let long = v1::TokenizeRequest {
+        text: "a".repeat(1 << 20),
+        ..Default::default()
+    };
+    let status = client.tokenize(long).await.map(drop).unwrap_err();
+    check("a long text", &status, Code::InvalidArgument, "text");
     let other = v1::TokenizeRequest {
         model: "gpt-7".into(),
         ..Default::default()

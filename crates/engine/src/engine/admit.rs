@@ -31,6 +31,7 @@ impl Engine {
         if self.waiting.len() == 0 || !self.can_admit(drafts) {
             return;
         }
+        self.looked = 0;
         let ranks = 0..self.ranks.len();
         let mut owed: Vec<_> = ranks.map(|rank| self.owed(rank)).collect();
         let mut passed = Vec::new();

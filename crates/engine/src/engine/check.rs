@@ -9,7 +9,8 @@ use crate::sequences::Key;
 impl Engine {
     /// Checks that the books agree: every block has exactly the holders that tables name and is
     /// held, cached or free; what a row will write has one holder and is unknown to the cache;
-    /// each sequence waits or runs; what is remembered of a waiting one is so. It costs as much as all blocks and tables together.
+    /// each sequence waits or runs; what is remembered of a waiting one is so. It costs as much as all
+    /// blocks and tables together.
     ///
     /// # Panics
     ///

@@ -7,6 +7,9 @@
 //! What is remembered may be wrong in the other direction: meanwhile another sequence may have
 //! computed the same prefix. Hence one walk a step is spent on looking again, for the first that
 //! waits before others. A long walk is paid off by the steps after it, in which there is none.
+//!
+//! First walks and those that make sure have a budget too, or a few long prompts that come together
+//! would hold everybody up: when it is spent, who needs another walk goes on with it in the next step.
 
 use spec::StepNumber;
 
@@ -25,11 +28,16 @@ const ROWS_PER_RUNNING: usize = 64;
 /// Most blocks of prefixes that are looked at again in a step, on average.
 const BLOCKS_PER_STEP: usize = 64;
 
+/// Blocks of prefixes after which a step looks no further: about as many as the longest context has,
+/// in all layers. So a step looks at less than twice as many, which takes a few milliseconds.
+const MAX_BLOCKS_PER_STEP: usize = 16_384;
+
 /// Where a waiting sequence can go.
 pub(super) enum Choice {
     /// To this rank, with this hit.
     Rank(usize, Hit),
-    /// To a rank whose rows of this step are all given away. It is worth the wait.
+    /// To a rank whose rows of this step are all given away, or to one that is not known yet since
+    /// enough was looked at in this step. It is worth the wait.
     Later,
     /// Nowhere, for want of slots or blocks.
     Nowhere,
@@ -44,7 +52,9 @@ impl Engine {
         owed: &[Owed],
         drafts: &[Draft],
     ) -> Choice {
-        self.look_around(key, number);
+        if !self.look_around(key, number, drafts) {
+            return Choice::Later;
+        }
         loop {
             let Some((rank, found)) = self.best_rank(key, owed) else {
                 return Choice::Nowhere;
@@ -55,12 +65,23 @@ impl Engine {
             if found.version == self.ranks[rank].kv.version() {
                 return Choice::Rank(rank, found.hit);
             }
+            if !self.may_look(drafts) {
+                return Choice::Later;
+            }
             self.look(key, rank, number);
         }
     }
 
-    /// Looks where nobody looked yet and, if it is time, again where it is longest ago.
-    fn look_around(&mut self, key: Key, number: StepNumber) {
+    /// Whether the step being planned has walks left. They hold nobody up where nothing else runs, and
+    /// there always has to be a step.
+    fn may_look(&self, drafts: &[Draft]) -> bool {
+        self.looked < MAX_BLOCKS_PER_STEP
+            || self.in_flight.is_empty() && drafts.iter().all(Draft::is_empty)
+    }
+
+    /// Looks where nobody looked yet and, if it is time, again where it is longest ago. Returns whether
+    /// somebody has looked everywhere now.
+    fn look_around(&mut self, key: Key, number: StepNumber, drafts: &[Draft]) -> bool {
         self.sequences[key].found.resize(self.ranks.len(), None);
         let mut stalest: Option<(StepNumber, usize)> = None;
         for rank in 0..self.ranks.len() {
@@ -68,9 +89,10 @@ impl Engine {
                 continue;
             }
             match self.sequences[key].found[rank] {
-                None => {
+                None if self.may_look(drafts) => {
                     self.look(key, rank, number);
                 }
+                None => return false,
                 Some(found) if found.version == self.ranks[rank].kv.version() => {}
                 Some(found) => {
                     let seen = (found.step, rank);
@@ -78,11 +100,13 @@ impl Engine {
                 }
             }
         }
-        if let Some((_, rank)) = stalest.filter(|_| number >= self.next_look) {
+        let stalest = stalest.filter(|_| number >= self.next_look && self.may_look(drafts));
+        if let Some((_, rank)) = stalest {
             let blocks = self.look(key, rank, number);
             let pause = 1 + blocks / BLOCKS_PER_STEP;
             self.next_look = StepNumber(number.0 + pause as u64);
         }
+        true
     }
 
     /// Looks what a rank's prefix cache holds of a sequence; returns how many blocks that took.
@@ -94,7 +118,9 @@ impl Engine {
             version: self.ranks[rank].kv.version(),
             step: number,
         });
-        hit.full_blocks + hit.blocks
+        let blocks = hit.full_blocks + hit.blocks;
+        self.looked += blocks;
+        blocks
     }
 
     /// Finds a sequence's hit on a rank, and what it takes there out of the rank's room.

@@ -20,6 +20,13 @@ pub(super) struct Draft {
     held: usize,
 }
 
+impl Draft {
+    /// Whether nothing was planned yet.
+    pub(super) fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+}
+
 impl Engine {
     /// Plans the next step; none if there is nothing to plan now or enough is in flight.
     ///
@@ -50,7 +57,7 @@ impl Engine {
         for (rank, draft) in drafts.iter_mut().enumerate() {
             self.plan_prompts(rank, number, draft);
         }
-        if drafts.iter().all(|draft| draft.lines.is_empty()) {
+        if drafts.iter().all(Draft::is_empty) {
             return None;
         }
         self.planned = number;

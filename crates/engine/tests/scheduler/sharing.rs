@@ -28,7 +28,11 @@ impl Blank {
 
     fn submit(&mut self, id: u64, prompt: u32) {
         let key = u32::try_from(id).expect("ids are small");
-        let submitted = self.engine.submit(request(id, text(key, prompt), 2));
+        self.submit_text(id, text(key, prompt));
+    }
+
+    fn submit_text(&mut self, id: u64, prompt: Vec<TokenId>) {
+        let submitted = self.engine.submit(request(id, prompt, 2));
         submitted.expect("it is not refused");
     }
 
@@ -144,6 +148,49 @@ fn who_waits_without_room_slows_nobody() {
     assert_eq!(world.steps_of(1), 200 + 1);
     // The other could not come in for want of blocks.
     assert_eq!(world.steps_of(2), 200 + 1);
+}
+
+/// Walks through long prefixes cost milliseconds each.
+#[test]
+fn long_hits_that_come_together_are_looked_for_in_several_steps() {
+    const LONG: u32 = 100_000;
+    const RANKS: usize = 4;
+    let mut config = long();
+    config.num_ranks = RANKS;
+    config.max_step_rows = 4_096;
+    let mut world = Blank::new(config);
+    // All at once, so that every rank computes and keeps the prefix.
+    for id in 1..=RANKS as u64 {
+        world.submit_text(id, text(0, LONG));
+    }
+    world.steps_of(RANKS as u64);
+    while world.engine.num_running() > 0 {
+        world.step();
+    }
+    // One that decodes, and the next turns of four chats.
+    let submitted = world.engine.submit(request(9, text(9, 100), 1_000));
+    submitted.expect("it is not refused");
+    world.step();
+    for id in 10..14 {
+        let mut turn = text(0, LONG);
+        turn.extend(text(id, 100));
+        world.submit_text(u64::from(id), turn);
+    }
+    let opened = |step: &Step| {
+        step.parts
+            .iter()
+            .map(|part| part.opens.len())
+            .sum::<usize>()
+    };
+    let mut steps = Vec::new();
+    while steps.iter().sum::<usize>() < 4 {
+        steps.push(opened(&world.step().0));
+        assert!(steps.len() < 100, "all have their turn");
+    }
+    // A walk counts 2 blocks for each 16 tokens. Two are enough for a step, and a turn needs one on
+    // each rank.
+    assert_eq!(steps[0], 0, "{steps:?}");
+    assert!(steps.len() >= 4 * RANKS / 2, "{steps:?}");
 }
 
 #[test]

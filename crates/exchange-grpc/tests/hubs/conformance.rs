@@ -1,7 +1,9 @@
 //! The suite that every transport passes, with one and with several ranks in a process.
 
-use exchange::Exchange;
+use std::sync::Arc;
+
 use exchange::conformance::{Group, all};
+use exchange::{Exchange, Inbox};
 use exchange_grpc::Wire;
 use spec::{Fence, Rank};
 
@@ -11,6 +13,8 @@ struct Processes {
     processes: Vec<Process>,
     ranks_each: usize,
     exchanges: Vec<exchange::HostExchange<Wire>>,
+    /// By rank.
+    inboxes: Vec<Arc<Inbox>>,
 }
 
 impl Processes {
@@ -18,14 +22,16 @@ impl Processes {
         let ranks: Vec<u32> = (0..num_ranks as u32).collect();
         let ranks: Vec<&[u32]> = ranks.chunks(ranks_each).collect();
         let processes: Vec<_> = ranks.iter().map(|_| Process::start()).collect();
-        let exchanges = enter(&processes, &ranks, FENCE)
+        let exchanges: Vec<_> = enter(&processes, &ranks, FENCE)
             .into_iter()
             .flatten()
             .collect();
+        let inboxes = exchanges.iter().map(|e| Arc::clone(e.inbox())).collect();
         Self {
             processes,
             ranks_each,
             exchanges,
+            inboxes,
         }
     }
 }
@@ -43,9 +49,7 @@ impl Group for Processes {
     }
 
     fn waiting_for(&self, rank: Rank) -> Option<Rank> {
-        self.processes[rank.index() / self.ranks_each]
-            .hub
-            .waiting_for(rank)
+        self.inboxes[rank.index()].waiting_for()
     }
 
     fn abort(&self) {

@@ -1,14 +1,17 @@
 //! Entering, leaving, and frames of another epoch.
 
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use exchange::ExchangeError;
 use exchange_grpc::{EnterError, Peer};
+use proto::internal::PushRequest;
 use proto::internal::exchange_service_client::ExchangeServiceClient;
 use spec::{Epoch, Fence, Rank, Term};
 
 use crate::process::{FENCE, NEXT, Process, dispatch, enter, pair, round, until};
+use crate::wrong_input::frame;
 
 /// Far less than any limit on a stream, and enough for a busy machine.
 const SOON: Duration = Duration::from_secs(2);
@@ -20,10 +23,9 @@ fn the_next_epoch_works_after_an_abort_and_the_old_stays_aborted() {
     // One rank is in the middle of an exchange; its frame is at the other already.
     thread::scope(|scope| {
         let [first, _] = &mut old;
+        let inbox = Arc::clone(first.inbox());
         let waiting = scope.spawn(|| dispatch(first, FENCE, 2));
-        until("waiting", || {
-            processes[0].hub.waiting_for(Rank(0)) == Some(Rank(1))
-        });
+        until("waiting", || inbox.waiting_for() == Some(Rank(1)));
         processes
             .iter()
             .for_each(|process| process.hub.abort(FENCE));
@@ -50,10 +52,9 @@ fn entering_the_next_epoch_aborts_the_one_before() {
     let (processes, mut old) = pair();
     thread::scope(|scope| {
         let [first, _] = &mut old;
+        let inbox = Arc::clone(first.inbox());
         let waiting = scope.spawn(|| dispatch(first, FENCE, 1));
-        until("waiting", || {
-            processes[0].hub.waiting_for(Rank(0)) == Some(Rank(1))
-        });
+        until("waiting", || inbox.waiting_for() == Some(Rank(1)));
         enter(&processes, &[&[0], &[1]], NEXT);
         let error = waiting.join().unwrap().unwrap_err();
         assert!(
@@ -94,11 +95,10 @@ fn a_frame_that_comes_before_the_epoch_is_entered_waits_for_it() {
         .enter(FENCE, &[Rank(0)], vec![processes[1].peer(&[1])])
         .unwrap();
     let mut early = early.into_iter().next().unwrap();
+    let inbox = Arc::clone(early.inbox());
     thread::scope(|scope| {
         let first = scope.spawn(|| dispatch(&mut early, FENCE, 1));
-        until("waiting", || {
-            processes[0].hub.waiting_for(Rank(0)) == Some(Rank(1))
-        });
+        until("waiting", || inbox.waiting_for() == Some(Rank(1)));
         let late = processes[1]
             .hub
             .enter(FENCE, &[Rank(1)], vec![processes[0].peer(&[0])])
@@ -113,17 +113,16 @@ fn a_peer_that_leaves_in_order_is_not_lost() {
     let (processes, mut exchanges) = pair();
     round(&mut exchanges, FENCE, 1);
     let [first, _] = &mut exchanges;
+    let inbox = Arc::clone(first.inbox());
     thread::scope(|scope| {
         let waiting = scope.spawn(|| dispatch(first, FENCE, 2));
-        until("waiting", || {
-            processes[0].hub.waiting_for(Rank(0)) == Some(Rank(1))
-        });
+        until("waiting", || inbox.waiting_for() == Some(Rank(1)));
         processes[1].hub.leave();
         // Both servers end in order, so the streams of both directions have ended.
         processes[1].shut_down();
         processes[0].shut_down();
         // The lead tells the survivor, which has blamed nobody until then.
-        assert_eq!(processes[0].hub.waiting_for(Rank(0)), Some(Rank(1)));
+        assert_eq!(inbox.waiting_for(), Some(Rank(1)));
         processes[0].hub.abort(FENCE);
         let error = waiting.join().unwrap().unwrap_err();
         assert!(matches!(error, ExchangeError::Aborted { .. }), "{error}");
@@ -134,6 +133,11 @@ fn a_peer_that_leaves_in_order_is_not_lost() {
 fn an_epoch_without_frames_holds_up_no_server_that_ends() {
     let (processes, _exchanges) = pair();
     // The links of both directions are there, but no stream before there is a frame for it.
+    until("connected", || {
+        processes
+            .iter()
+            .all(|process| process.num_connections() == 1)
+    });
     let since = Instant::now();
     processes[0].shut_down();
     assert!(since.elapsed() < SOON, "after {:?}", since.elapsed());
@@ -141,8 +145,21 @@ fn an_epoch_without_frames_holds_up_no_server_that_ends() {
 
 #[test]
 fn a_stream_that_brings_no_frame_holds_up_no_server_that_ends() {
+    ends_soon_with_a_stream(None);
+}
+
+#[test]
+fn a_stream_whose_epoch_is_not_entered_holds_up_no_server_that_ends() {
+    ends_soon_with_a_stream(Some(frame()));
+}
+
+/// Opens a stream that brings this or nothing, and ends the server in order.
+fn ends_soon_with_a_stream(first: Option<PushRequest>) {
     let process = Process::start();
-    let (_sender, frames) = tokio::sync::mpsc::channel(1);
+    let (sender, frames) = tokio::sync::mpsc::channel(1);
+    if let Some(first) = first {
+        sender.try_send(first).unwrap();
+    }
     let stream = tokio_stream::wrappers::ReceiverStream::new(frames);
     let address = format!("http://{}", process.address);
     let mut pushing = None;

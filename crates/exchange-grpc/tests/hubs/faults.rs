@@ -1,6 +1,7 @@
 //! Peers that die, hang, or are not there.
 
 use std::net::TcpListener;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -26,14 +27,16 @@ fn the_death_of_a_process_wakes_all_others_at_once() {
     let exchanges = enter(&processes, &[&[0, 1], &[2], &[3]], FENCE);
     let mut exchanges: Vec<_> = exchanges.into_iter().flatten().collect();
     let dead = exchanges.pop();
+    let inboxes: Vec<_> = exchanges.iter().map(|e| Arc::clone(e.inbox())).collect();
     thread::scope(|scope| {
         let threads: Vec<_> = exchanges
             .iter_mut()
             .map(|exchange| scope.spawn(move || dispatch(exchange, FENCE, 1).unwrap_err()))
             .collect();
-        for (process, rank) in [(0, 0), (0, 1), (1, 2)] {
-            let waits = || processes[process].hub.waiting_for(Rank(rank)) == Some(Rank(3));
-            until("waiting for rank 3", waits);
+        for inbox in inboxes {
+            until("waiting for rank 3", || {
+                inbox.waiting_for() == Some(Rank(3))
+            });
         }
         let since = Instant::now();
         processes[2].kill();

@@ -1,6 +1,7 @@
 //! Worker processes, as far as the exchange sees them: a runtime, a server and a hub of their own.
 
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use exchange::{Exchange, ExchangeError, HostExchange, Moment};
@@ -11,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio_stream::StreamExt;
 
 /// The epoch most tests are in.
 pub(crate) const FENCE: Fence = Fence {
@@ -28,6 +30,8 @@ pub(crate) const NEXT: Fence = Fence {
 pub(crate) struct Process {
     pub(crate) hub: Hub,
     pub(crate) address: String,
+    /// Connections that came so far.
+    connections: Arc<AtomicUsize>,
     runtime: Mutex<Option<Runtime>>,
     stop: Mutex<Option<oneshot::Sender<()>>>,
     served: Mutex<Option<JoinHandle<()>>>,
@@ -41,20 +45,31 @@ impl Process {
         let address = listener.local_addr().unwrap().to_string();
         let _inside = runtime.enter();
         let hub = Hub::new();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&connections);
+        let incoming = incoming(listener).map(move |connection| {
+            counter.fetch_add(1, Ordering::Relaxed);
+            connection
+        });
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = server()
             .add_service(hub.service())
-            .serve_with_incoming_shutdown(incoming(listener), async {
+            .serve_with_incoming_shutdown(incoming, async {
                 stopped.await.ok();
             });
         let served = runtime.spawn(async { serving.await.unwrap() });
         Self {
             hub,
             address,
+            connections,
             runtime: Mutex::new(Some(runtime)),
             stop: Mutex::new(Some(stop)),
             served: Mutex::new(Some(served)),
         }
+    }
+
+    pub(crate) fn num_connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// Ends everything at once, as the end of a process does: its sockets are closed by the kernel.

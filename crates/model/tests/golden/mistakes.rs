@@ -228,14 +228,7 @@ pub(crate) fn with_heads_at(place: fn(usize, &Attend<'_>) -> usize) -> Arc<dyn T
 /// Turns with other frequencies and another factor.
 pub(crate) fn with_rotary(change: fn(&Rope, usize) -> Rotary) -> Arc<dyn Twist> {
     in_rotate(move |inner, args| {
-        let rope = Rope {
-            theta: 150_000.0,
-            factor: 32.0,
-            beta_fast: 32.0,
-            beta_slow: 1.0,
-            original_max_positions: 4096,
-            truncate: false,
-        };
+        let rope = Rope::GPT_OSS;
         let rotary = change(&rope, args.head_dim());
         inner.rotate(Rotate {
             inv_freq: &rotary.inv_freq,

@@ -19,14 +19,7 @@ fn geometry() -> Geometry {
         vocab_size: 100,
         sliding_window: 8,
         max_positions: 256,
-        rope: Rope {
-            theta: 150_000.0,
-            factor: 32.0,
-            beta_fast: 32.0,
-            beta_slow: 1.0,
-            original_max_positions: 4096,
-            truncate: false,
-        },
+        rope: Rope::GPT_OSS,
         rms_norm_eps: 1e-5,
         swiglu_limit: 7.0,
     }

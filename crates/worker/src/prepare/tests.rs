@@ -152,3 +152,27 @@ async fn an_overtaken_load_of_another_placement_is_in_nobodys_way() {
     }
     workshop.close().await;
 }
+
+#[tokio::test]
+async fn loads_that_fail_again_and_again_pile_nothing_up() {
+    let (fatal, _fatalities) = mpsc::unbounded_channel();
+    let crew = Crew::new(vec![Arc::new(Reference), Arc::new(Reference)], fatal);
+    let mut workshop = workshop(crew);
+    let mut preparation = preparation(EpochPlan::clone(&plan(vec![Rank(0), Rank(1)])));
+    for _ in 0..3 {
+        // Its first rank is whole when the disk fails.
+        let checkpoint = workshop.checkpoint.clone();
+        workshop.loading = Some(Loading::begin(&preparation.plan, move |plan, watch| {
+            let (mut whole, _) = load(&checkpoint, plan, &[], 1, watch);
+            whole.truncate(1);
+            (whole, Err(checkpoint::Error::Cancelled))
+        }));
+        let refused = workshop.prepare(&preparation).await.err().unwrap();
+        assert_eq!(refused.code(), Code::FailedPrecondition);
+        assert_eq!(workshop.weights.len(), 1);
+        preparation.plan = Arc::new(next(&preparation.plan));
+    }
+    workshop.prepare(&preparation).await.map(drop).unwrap();
+    assert_eq!(workshop.weights.len(), 2);
+    workshop.close().await;
+}

@@ -4,10 +4,10 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use cluster::{LeadRecord, record};
+use prost::Message as _;
 use proto::internal as wire;
+use proto::internal::LeadRecord;
 use proto::internal::cluster_service_server::{ClusterService, ClusterServiceServer};
-use spec::Term;
 use store::{MemoryStore, Store, Txn};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -80,9 +80,9 @@ impl Coordinator {
             name: "c0".into(),
             incarnation: 1,
             address: format!("http://{address}"),
-            term: Term(3),
+            term: 3,
         };
-        let lead = Txn::new().put(record::lead_key("0"), record::write_lead(&lead), None);
+        let lead = Txn::new().put(records::lead_key("0"), lead.encode_to_vec(), None);
         store.txn(lead).await.unwrap();
         (
             Self {

@@ -1,12 +1,12 @@
 //! A worker stays registered whatever its coordinator does.
 
+use prost::Message as _;
+use proto::internal::LeadRecord;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cluster::{LeadRecord, record};
 use proto::internal::Registration;
-use spec::Term;
 use store::Txn;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -102,12 +102,12 @@ async fn a_taken_name_is_asked_for_again() {
 
 /// Waits until the worker's record is in the store, or gone.
 async fn record_of(coordinator: &Coordinator, name: &str, there: bool) -> Option<Registration> {
-    let key = record::member_key(name);
+    let key = records::member_key(name);
     loop {
         let entry = coordinator.store.get(&key).await.unwrap();
         if entry.is_some() == there {
             let entry = entry?;
-            let record = record::read_member(&entry.key, &entry.value).unwrap();
+            let record = records::read_member(&entry.key, &entry.value).unwrap();
             return record.registration;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -124,7 +124,7 @@ async fn puts_its_record_into_the_store_and_takes_it_back_when_it_ends() {
     assert_eq!(record.address, worker.address);
 
     // Somebody deletes it, as a store that has lost everything does.
-    let delete = Txn::new().delete(record::member_key("a"));
+    let delete = Txn::new().delete(records::member_key("a"));
     coordinator.store.txn(delete).await.unwrap();
     let again = record_of(&coordinator, "a", true).await.unwrap();
     assert_eq!(again.incarnation, registered.incarnation);
@@ -172,9 +172,9 @@ async fn goes_over_to_the_next_lead() {
         name: "c1".into(),
         incarnation: 1,
         address: format!("http://{next}"),
-        term: Term(4),
+        term: 4,
     };
-    let lead = Txn::new().put(record::lead_key("0"), record::write_lead(&lead), None);
+    let lead = Txn::new().put(records::lead_key("0"), lead.encode_to_vec(), None);
     first.store.txn(lead).await.unwrap();
     let at_second = second.registration().await;
     assert_eq!(at_first.incarnation, at_second.incarnation);

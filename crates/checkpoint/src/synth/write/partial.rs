@@ -117,7 +117,7 @@ pub(super) fn remove_stale(target: &Target) -> Result<(), Error> {
 }
 
 fn remove_if_stale(hidden: &Path, target: &Target) -> io::Result<()> {
-    let lock = File::options().write(true).open(hidden.join(LOCK));
+    let lock = File::open(hidden.join(LOCK));
     match lock {
         Ok(lock) => {
             // Locked: its writer lives. No locks here: nobody can tell, so it stays.
@@ -132,6 +132,8 @@ fn remove_if_stale(hidden: &Path, target: &Target) -> io::Result<()> {
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
             outcome => there_or_not(outcome),
         },
+        // Another user's: nobody can tell, so it stays.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
         Err(error) => Err(error),
     }
 }

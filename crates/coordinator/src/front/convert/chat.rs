@@ -51,6 +51,20 @@ impl Conversation {
         self.request.encoded_len() + limits::ITEM_BYTES * items
     }
 
+    /// Returns how many bytes of text become part of the prompt at least: all but the reasoning of
+    /// finished turns, as [`PastReasoning::Drop`] has it.
+    pub(in crate::front) fn text_bytes(&self) -> usize {
+        let messages = &self.request.messages;
+        let finished = messages.iter().rposition(message::is_final).unwrap_or(0);
+        let is_kept = |index, message: &v1::Message| {
+            index >= finished || message.channel() != v1::Channel::Analysis
+        };
+        let kept = messages.iter().enumerate();
+        let kept = kept.filter(|(index, message)| is_kept(*index, message));
+        let texts = kept.map(|(_, message)| message.text.len());
+        self.request.instructions.len() + texts.sum::<usize>()
+    }
+
     /// Checks the conversation and renders the prompt.
     ///
     /// # Errors

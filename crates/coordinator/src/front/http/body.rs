@@ -4,9 +4,8 @@
 //! ([`super::list`]): so a body costs a few times its own bytes at most.
 
 use std::borrow::Cow;
-use std::time::Duration;
 
-use axum::extract::{FromRequest as _, Request};
+use axum::extract::Request;
 use axum::http::StatusCode;
 use bytes::Bytes;
 use serde::Deserializer as _;
@@ -14,25 +13,31 @@ use serde::de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::error::HttpError;
+use crate::front::Shared;
 use crate::front::error::Error;
+use crate::front::intake::{Place, Unread};
 use crate::front::limits;
 
 /// Reads the body of a request, whole.
 ///
 /// # Errors
 ///
-/// [`HttpError::Body`] if it is too long, takes longer than this, or breaks off.
-pub(super) async fn read(request: Request, time: Duration) -> Result<Bytes, HttpError> {
-    match tokio::time::timeout(time, Bytes::from_request(request, &())).await {
-        Ok(body) => body.map_err(|rejection| HttpError::Body {
-            status: rejection.status(),
-            why: rejection.body_text(),
-        }),
-        Err(_) => Err(HttpError::Body {
-            status: StatusCode::REQUEST_TIMEOUT,
-            why: format!("it did not come within {time:?}"),
-        }),
-    }
+/// [`HttpError::Body`] if it is too long, takes too long, or breaks off, and [`HttpError::Refused`]
+/// where there is no room for it.
+pub(super) async fn read(request: Request, shared: &Shared) -> Result<(Bytes, Place), HttpError> {
+    let time = shared.config.body_time;
+    let body = request.into_body();
+    let read = shared.intake.read(body, limits::MAX_REQUEST, time).await;
+    read.map_err(|unread| {
+        let status = match unread {
+            Unread::TooLong { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Unread::TooSlow { .. } => StatusCode::REQUEST_TIMEOUT,
+            Unread::Broken { .. } => StatusCode::BAD_REQUEST,
+            Unread::Crowded => return Error::from(unread).into(),
+        };
+        let why = unread.to_string();
+        HttpError::Body { status, why }
+    })
 }
 
 /// The fields of a body that have a meaning; others are skipped, as OpenAI's API does.
@@ -77,15 +82,24 @@ impl<'a> Body<'a> {
         self.raw(name).map(|json| value(name, json)).transpose()
     }
 
-    /// Refuses a field unless it asks for nothing.
+    /// Refuses a field unless it asks for nothing: is absent, null, or one of these values, which are
+    /// written without blanks.
     ///
     /// # Errors
     ///
     /// [`Error::Unsupported`].
-    pub(super) fn refuse(&self, name: &'static str, why: &'static str) -> Result<(), Error> {
-        let nothing = ["false", "0", "\"\"", "[]", "{}"];
+    pub(super) fn refuse(
+        &self,
+        name: &'static str,
+        nothing: &[&str],
+        why: &'static str,
+    ) -> Result<(), Error> {
+        let is_nothing = |json: &str| {
+            let bytes = || json.bytes().filter(|byte| !byte.is_ascii_whitespace());
+            nothing.iter().any(|nothing| nothing.bytes().eq(bytes()))
+        };
         match self.raw(name) {
-            Some(json) if !nothing.contains(&json) => Err(Error::unsupported(name, why)),
+            Some(json) if !is_nothing(json) => Err(Error::unsupported(name, why)),
             _ => Ok(()),
         }
     }

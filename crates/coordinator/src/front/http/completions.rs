@@ -5,6 +5,7 @@
 
 mod ask;
 mod shape;
+mod size;
 mod text;
 
 use std::sync::Arc;
@@ -22,15 +23,16 @@ use tokio_stream::{StreamExt as _, StreamMap};
 
 use self::ask::Ask;
 use self::shape::{Choice, Completion, Usage};
-use self::text::ChoiceText;
+use self::text::{ChoiceText, Echo};
 use super::body;
 use super::error::HttpError;
 use crate::front::error::Error;
 use crate::front::generation::Clock;
 use crate::front::output::raw::Chunk;
 use crate::front::replies::{self, Replies};
+use crate::front::request::Request as CheckedRequest;
 use crate::front::stream::{OutputStream, Said};
-use crate::front::{Shared, generate};
+use crate::front::{Shared, generate, limits};
 
 /// All sequences of a request, by the index of their choice.
 struct Choices {
@@ -50,18 +52,29 @@ pub(super) async fn create(
         arrived: Instant::now(),
         deadline: None,
     };
-    let body = body::read(request, shared.config.body_time).await?;
+    let (body, place) = body::read(request, &shared).await?;
     let max_context = shared.model.max_context as usize;
     let bytes = body.len();
     let read = move || Ask::read(&body, max_context);
     let mut ask = shared.compute(bytes, read).await??;
     let envelope = Completion::new(&shared.model, ask.include_usage);
     let choices = Choices::start(&shared, &mut ask, &envelope.id, clock).await?;
+    drop(place);
     if ask.stream {
         return Ok(events(&shared, envelope, choices, ask.include_usage));
     }
     let completion = choices.whole(&envelope).await?;
-    Ok(Json(completion).into_response())
+    let bytes = completion.bytes();
+    let response = move || Json(completion).into_response();
+    Ok(shared.compute(bytes, response).await?)
+}
+
+/// Decodes the prompt that is echoed.
+async fn echo(shared: &Shared, request: &CheckedRequest) -> Result<Arc<Echo>, Error> {
+    let (tokenizer, prompt) = (Arc::clone(&shared.tokenizer), Arc::clone(&request.prompt));
+    let bytes = limits::TOKEN_BYTES * prompt.len();
+    let decode = move || Arc::new(Echo::new(&tokenizer, &prompt));
+    shared.compute(bytes, decode).await
 }
 
 impl Choices {
@@ -75,8 +88,12 @@ impl Choices {
         let requests = ask.requests(shared, id).await?;
         let mut texts = Vec::new();
         let mut replies = StreamMap::new();
+        let mut echoed = None;
         for (index, request) in requests.into_iter().enumerate() {
-            texts.push(ChoiceText::new(shared, &request, ask.echo));
+            if ask.echo && !request.wants_prompt_logprobs() && index % ask.choices() == 0 {
+                echoed = Some(echo(shared, &request).await?);
+            }
+            texts.push(ChoiceText::new(shared, &request, ask.echo, echoed.clone()));
             let output = generate::output(shared, &request);
             let stream = OutputStream::start(shared, request, output, clock).await?;
             let events = replies::serve(shared, |client| stream.send_all(client, |_, said| said));
@@ -91,11 +108,9 @@ impl Choices {
     }
 
     /// Returns the beginning of each choice: the prompt, where it is echoed as it is.
-    fn beginnings(&mut self) -> Vec<Choice> {
+    fn beginnings(&mut self) -> impl Iterator<Item = Choice> {
         let texts = self.texts.iter_mut().enumerate();
-        texts
-            .filter_map(|(index, text)| text.beginning(index))
-            .collect()
+        texts.filter_map(|(index, text)| text.beginning(index))
     }
 
     /// Waits for more of any choice; `None` after the last. An empty piece is a sign of life.

@@ -30,7 +30,7 @@ pub(in crate::front) struct ChatOutput {
     /// Whether the last message that was closed is a call.
     ended_in_call: bool,
     next_index: u32,
-    /// Tokens whose text has not come out of the parser yet.
+    /// Tokens whose text has not come out of the parser yet; a header may still turn out to be text.
     tokens: Vec<SampledToken>,
     /// What may be sent, each with its number of canonical events.
     ready: VecDeque<(u64, Event)>,
@@ -165,7 +165,15 @@ impl Output for ChatOutput {
         }
         let was_reasoning = self.is_reasoning();
         let was_in_message = self.parser.header().is_some();
-        self.tokens.push(sampled);
+        let begins_header = token == self.harmony.tokens().start;
+        // These two are never part of a text that ends with them: one ends it, and the other begins
+        // what follows.
+        let mut of_next = None;
+        if begins_header {
+            of_next = Some(sampled);
+        } else if !self.is_of_format(token) {
+            self.tokens.push(sampled);
+        }
         let mut events = self.parser.push(token);
         self.reasoning_tokens += u32::from(was_reasoning && self.is_reasoning());
         if events.is_empty() && self.open.is_some() && self.tokens.len() >= limits::MAX_CHUNK {
@@ -173,10 +181,12 @@ impl Output for ChatOutput {
             events.push(harmony::Event::Text(String::new()));
         }
         let stops = self.take_parsed(events);
-        if !was_in_message {
-            // A token of a header; the text of a message begins without it.
+        let is_in_message = self.parser.header().is_some();
+        if !was_in_message && (is_in_message || begins_header) || self.is_of_format(token) {
+            // A header is over. What was text of it has taken its tokens; others belong to no text.
             self.tokens.clear();
         }
+        self.tokens.extend(of_next);
         stops
     }
 

@@ -15,6 +15,18 @@ pub(super) struct Broken {
     pub(super) why: String,
     /// Whom it is put down to.
     pub(super) blamed: Option<Rank>,
+    /// Whether something could not be computed, and nobody knows what.
+    pub(super) barren: bool,
+}
+
+impl From<String> for Broken {
+    fn from(why: String) -> Self {
+        Self {
+            why,
+            blamed: None,
+            barren: true,
+        }
+    }
 }
 
 impl StepLoop {
@@ -25,9 +37,9 @@ impl StepLoop {
         said: wire::RunResponse,
     ) -> Result<(), Broken> {
         match said.message {
-            Some(Said::Done(done)) => self.done(name, done).map_err(|why| self.barren(why)),
+            Some(Said::Done(done)) => Ok(self.done(name, done)?),
             Some(Said::Failed(failed)) => Err(self.failed(failed)),
-            None => Err(self.barren("sent an empty message".into())),
+            None => Err("sent an empty message".to_owned().into()),
             Some(Said::Progress(progress)) => {
                 let now = self.now();
                 for rank in progress.ranks {
@@ -39,11 +51,6 @@ impl StepLoop {
                 Ok(())
             }
         }
-    }
-
-    fn barren(&mut self, why: String) -> Broken {
-        self.barren += 1;
-        Broken { why, blamed: None }
     }
 
     /// Takes in that a step failed on a rank.
@@ -59,18 +66,26 @@ impl StepLoop {
         );
         let Some(sequence) = failed.sequence.map(SequenceId) else {
             // A failure that blames a rank is about a death, not about what was computed.
-            self.barren += usize::from(blamed.is_none());
-            return Broken { why, blamed };
+            let barren = blamed.is_none();
+            return Broken {
+                why,
+                blamed,
+                barren,
+            };
         };
         // Of a later step the row may be one too many: the step before may end the sequence.
         if self.flight.is_oldest(failed.step) || self.suspect == Some(sequence) {
             // The sequence was at fault, not those beside it.
-            (self.failures, self.barren) = (0, 0);
+            self.blame.clear();
             self.end_sequence(sequence, &failed.reason);
         } else {
             self.suspect = Some(sequence);
         }
-        Broken { why, blamed }
+        Broken {
+            why,
+            blamed,
+            barren: false,
+        }
     }
 
     fn done(&mut self, name: &str, done: wire::StepDone) -> Result<(), String> {
@@ -102,7 +117,7 @@ impl StepLoop {
         while let Some((number, results)) = self.flight.landed() {
             let completed = self.engine.complete(number, results);
             let completed = completed.map_err(|error| error.to_string())?;
-            (self.failures, self.barren) = (0, 0);
+            self.blame.clear();
             let now = self.now();
             for event in completed.events {
                 self.ledger.tell(event, now);
@@ -118,7 +133,6 @@ impl StepLoop {
             reason = why,
             "ending sequences that cannot be computed"
         );
-        (self.failures, self.barren) = (0, 0);
         for sequence in sequences {
             self.end_sequence(*sequence, why);
         }

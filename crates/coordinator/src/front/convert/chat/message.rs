@@ -41,6 +41,10 @@ impl Given {
         message.channel = channel;
         message.recipient = some(&self.message.recipient);
         message.content_type = some(&self.message.content_type);
+        if role == Role::Assistant && message.recipient.is_none() {
+            // The model never saw a message of its own without a channel.
+            message.channel.get_or_insert(Channel::Final);
+        }
         if role == Role::Tool {
             // The form the model was trained with: to the assistant, on commentary.
             let assistant = || Role::Assistant.as_str().to_owned();
@@ -130,6 +134,14 @@ impl Given {
             name, tool_call_id, ..
         } = &self.message;
         match (name.as_str(), calls.get(tool_call_id)) {
+            ("", Some(called)) if begins_with_role(called) => {
+                let why = format!("names a call of {called}, and so begins with a role");
+                Err(Error::field(self.field("tool_call_id"), why))
+            }
+            (name, _) if begins_with_role(name) => {
+                let why = "begins with a role, which a tool cannot have";
+                Err(Error::field(self.field("name"), why))
+            }
             ("", Some(called)) => Ok(called.clone()),
             ("", None) => {
                 let why = "a tool's message needs its name or the id of its call";
@@ -142,6 +154,22 @@ impl Given {
             (name, _) => Ok(name.to_owned()),
         }
     }
+}
+
+/// Says whether a header that begins with this name would be read as another role's.
+fn begins_with_role(name: &str) -> bool {
+    let word = name.split(':').next().unwrap_or_default();
+    Role::from_word(word).is_some()
+}
+
+/// Says whether a message finishes its turn.
+pub(super) fn is_final(message: &v1::Message) -> bool {
+    let is_final = match message.channel() {
+        v1::Channel::Final => true,
+        v1::Channel::Unspecified => message.recipient.is_empty(),
+        v1::Channel::Analysis | v1::Channel::Commentary => false,
+    };
+    is_final && message.role() == v1::Role::Assistant
 }
 
 fn some(text: &str) -> Option<String> {

@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use super::super::body::{Body, clipped, value};
 use super::super::error::HttpError;
 use super::super::list::{list, map};
+use super::size;
 use crate::front::error::Error;
 use crate::front::request::Request;
 use crate::front::{Shared, generate, limits};
@@ -17,26 +18,56 @@ use crate::front::{Shared, generate, limits};
 /// OpenAI's default of `max_tokens`.
 const DEFAULT_MAX_TOKENS: u32 = 16;
 
-/// Fields that would change the answer, and cannot be served.
-const UNSUPPORTED: [(&str, &str); 17] = [
-    ("suffix", "the model only continues a text"),
-    ("messages", "a conversation belongs to another endpoint"),
-    ("tools", "a conversation belongs to another endpoint"),
-    ("response_format", "output cannot be constrained yet"),
-    ("structured_outputs", "output cannot be constrained yet"),
-    ("guided_json", "output cannot be constrained yet"),
-    ("guided_regex", "output cannot be constrained yet"),
-    ("guided_choice", "output cannot be constrained yet"),
-    ("guided_grammar", "output cannot be constrained yet"),
-    ("allowed_token_ids", "use logit_bias"),
-    ("bad_words", "use logit_bias"),
-    ("use_beam_search", "there is no beam search"),
-    ("min_tokens", "use ignore_eos or stop_token_ids"),
-    ("prompt_embeds", "give the prompt as text or token ids"),
-    ("prompt_logprobs", "use echo with logprobs"),
-    ("truncate_prompt_tokens", "prompts are never cut"),
+/// Fields that would change the answer and cannot be served, each with the values that ask for
+/// nothing.
+const UNSUPPORTED: [(&str, &[&str], &str); 17] = [
+    ("suffix", &["\"\""], "the model only continues a text"),
+    (
+        "messages",
+        &["[]"],
+        "a conversation belongs to another endpoint",
+    ),
+    (
+        "tools",
+        &["[]"],
+        "a conversation belongs to another endpoint",
+    ),
+    (
+        "response_format",
+        &["{}", r#"{"type":"text"}"#],
+        "output cannot be constrained yet",
+    ),
+    (
+        "structured_outputs",
+        &["{}"],
+        "output cannot be constrained yet",
+    ),
+    ("guided_json", &["\"\""], "output cannot be constrained yet"),
+    (
+        "guided_regex",
+        &["\"\""],
+        "output cannot be constrained yet",
+    ),
+    ("guided_choice", &["[]"], "output cannot be constrained yet"),
+    (
+        "guided_grammar",
+        &["\"\""],
+        "output cannot be constrained yet",
+    ),
+    ("allowed_token_ids", &[], "use logit_bias"),
+    ("bad_words", &["[]"], "use logit_bias"),
+    ("use_beam_search", &["false"], "there is no beam search"),
+    ("min_tokens", &["0"], "use ignore_eos or stop_token_ids"),
+    (
+        "prompt_embeds",
+        &["\"\"", "[]"],
+        "give the prompt as text or token ids",
+    ),
+    ("prompt_logprobs", &["false"], "use echo with logprobs"),
+    ("truncate_prompt_tokens", &[], "prompts are never cut"),
     (
         "include_stop_str_in_output",
+        &["false"],
         "a stop sequence is never part of the text",
     ),
 ];
@@ -70,7 +101,7 @@ const NAMES: &[&str] = &[
 
 /// Finds a field that has a meaning here, were it that it is refused.
 fn known(name: &str) -> Option<&'static str> {
-    let unsupported = UNSUPPORTED.iter().map(|(name, _)| name);
+    let unsupported = UNSUPPORTED.iter().map(|(name, ..)| name);
     NAMES
         .iter()
         .chain(unsupported)
@@ -106,8 +137,8 @@ impl Ask {
     /// The first field at fault, by name.
     pub(super) fn read(bytes: &[u8], max_context: usize) -> Result<Self, HttpError> {
         let body = Body::parse(bytes, known)?;
-        for (name, why) in UNSUPPORTED {
-            body.refuse(name, why)?;
+        for (name, nothing, why) in UNSUPPORTED {
+            body.refuse(name, nothing, why)?;
         }
         let (prompts, is_list) = prompts(body.raw("prompt"), max_context)?;
         let choices = choices(&body, prompts.len())?;
@@ -193,6 +224,7 @@ impl Ask {
                 request
             }));
         }
+        size::check(&requests, self.stream)?;
         Ok(requests)
     }
 }

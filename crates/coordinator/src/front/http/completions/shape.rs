@@ -9,6 +9,9 @@ use super::super::unix_time;
 use crate::front::convert;
 use crate::front::model::Model;
 
+/// About as many bytes has a token's name with its logprob.
+const LOGPROB_BYTES: usize = 30;
+
 /// A completion, or a piece of one in a stream.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Completion {
@@ -45,6 +48,11 @@ impl Completion {
             ..self.clone()
         }
     }
+
+    /// Returns about how many bytes of JSON this is.
+    pub(super) fn bytes(&self) -> usize {
+        self.choices.iter().map(Choice::bytes).sum()
+    }
 }
 
 /// One sequence, or a piece of it.
@@ -65,6 +73,12 @@ impl Choice {
             logprobs: None,
             finish_reason: None,
         }
+    }
+
+    fn bytes(&self) -> usize {
+        let tops = self.logprobs.iter().flat_map(|found| &found.top_logprobs);
+        let alternatives = tops.map(|top| 1 + top.as_ref().map_or(0, |Top(top)| top.len()));
+        self.text.len() + LOGPROB_BYTES * alternatives.sum::<usize>()
     }
 
     /// Appends the next piece.

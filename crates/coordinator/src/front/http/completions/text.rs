@@ -16,15 +16,34 @@ use crate::front::transcript::Told;
 /// What OpenAI's API gives for a probability of zero; JSON knows no infinity.
 const LEAST_LOGPROB: f32 = -9999.0;
 
+/// A prompt as text, which all its choices share.
+#[derive(Debug)]
+pub(super) struct Echo {
+    text: String,
+    chars: usize,
+    /// Holds the beginning of a character that the output may complete.
+    utf8: Utf8Stream,
+}
+
+impl Echo {
+    /// Decodes a prompt.
+    pub(super) fn new(tokenizer: &Tokenizer, prompt: &[TokenId]) -> Self {
+        let (mut text, mut utf8) = (String::new(), Utf8Stream::default());
+        utf8.push(&tokenizer.decode(prompt), &mut text);
+        let chars = text.chars().count();
+        Self { text, chars, utf8 }
+    }
+}
+
 /// The text of one choice, as far as it has come.
 #[derive(Debug)]
 pub(super) struct ChoiceText {
     tokenizer: Arc<Tokenizer>,
     /// The prompt's tokens, if they are part of the text.
     echo: Option<Arc<[TokenId]>>,
-    /// Whether the prompt comes with logprobs, and so position by position.
-    prompt_logprobs: bool,
-    /// Whether anything does.
+    /// The prompt's text, until it was taken.
+    echoed: Option<Arc<Echo>>,
+    /// Whether tokens come with logprobs, and so position by position.
     logprobs: bool,
     utf8: Utf8Stream,
     /// Characters of the text so far.
@@ -32,12 +51,17 @@ pub(super) struct ChoiceText {
 }
 
 impl ChoiceText {
-    /// Begins a choice.
-    pub(super) fn new(shared: &Shared, request: &Request, echo: bool) -> Self {
+    /// Begins a choice, with its prompt as text where that is echoed without logprobs.
+    pub(super) fn new(
+        shared: &Shared,
+        request: &Request,
+        echo: bool,
+        echoed: Option<Arc<Echo>>,
+    ) -> Self {
         Self {
+            echoed,
             tokenizer: Arc::clone(&shared.tokenizer),
             echo: echo.then(|| Arc::clone(&request.prompt)),
-            prompt_logprobs: request.wants_prompt_logprobs(),
             logprobs: request.sampling.logprobs.is_some(),
             utf8: Utf8Stream::default(),
             chars: 0,
@@ -46,10 +70,11 @@ impl ChoiceText {
 
     /// Returns the echoed prompt, unless it comes with logprobs.
     pub(super) fn beginning(&mut self, index: usize) -> Option<Choice> {
-        let prompt = self.echo.as_ref().filter(|_| !self.prompt_logprobs)?;
-        let bytes = self.tokenizer.decode(prompt);
+        let echoed = self.echoed.take()?;
+        self.utf8 = echoed.utf8.clone();
+        self.chars = echoed.chars;
         Some(Choice {
-            text: self.text(&bytes),
+            text: echoed.text.clone(),
             ..Choice::empty(index)
         })
     }

@@ -150,6 +150,41 @@ fn a_delta_names_the_tokens_of_its_text() {
 }
 
 #[test]
+fn a_delta_of_repaired_text_names_the_tokens_of_its_header() {
+    let named = |text: &str| {
+        let (events, _, _) = run(&tokens(text), &[], false);
+        let mut named = vec![Vec::new(); done(&events).len()];
+        for event in events {
+            if let Event::TextDelta(delta) = event {
+                let ids = delta.token_ids.into_iter().map(TokenId);
+                named[delta.message_index as usize].extend(ids);
+            }
+        }
+        named
+    };
+    let words = "no header at all";
+    assert_eq!(named(words), [tokens(words)], "cut off");
+    assert_eq!(named(&format!("{words}<|return|>")), [tokens(words)]);
+    let long = "far too many words to be a header of any kind, and then some more";
+    assert_eq!(named(&format!("{long}<|end|>")), [tokens(long)]);
+    // Another message begins where the first header has not ended.
+    let next = "<|start|>assistant<|channel|>final<|message|>Hi<|end|>";
+    assert_eq!(
+        named(&format!("{words}{next}")),
+        [tokens(words), tokens("Hi")]
+    );
+    // A header that was not one, within a text.
+    let held = "Hi<|start|>assistant";
+    let message = "<|channel|>final<|message|>";
+    assert_eq!(named(&format!("{message}{held}<|end|>")), [tokens(held)]);
+    let twice = "Hi<|start|><|start|>assistant";
+    assert_eq!(named(&format!("{message}{twice}")), [tokens(twice)]);
+    // Nothing of a header that is none or empty stays for the next.
+    let empty = "<|end|><|start|>assistant<|end|>";
+    assert_eq!(named(&format!("{empty}{next}")), [tokens("Hi")]);
+}
+
+#[test]
 fn a_token_that_merely_stopped_the_generation_is_no_text() {
     let (events, _, _) = run(
         &tokens("<|channel|>final<|message|>Hi<|endoftext|>"),

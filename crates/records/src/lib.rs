@@ -4,10 +4,7 @@
 //! error in words, never a panic, and its reader goes on without it.
 
 use prost::Message;
-use proto::internal as wire;
-use spec::Term;
-
-use crate::candidate::LeadRecord;
+use proto::internal::{CoordinatorRecord, LeadRecord, MemberRecord};
 
 /// Where all workers lie.
 pub const MEMBERS: &str = "members/";
@@ -67,37 +64,19 @@ pub fn quarantine_key(key: &str) -> String {
     format!("quarantine/{key}")
 }
 
-/// Writes a lead's record.
-#[must_use]
-pub fn write_lead(record: &LeadRecord) -> Vec<u8> {
-    let record = record.clone();
-    let wire = wire::LeadRecord {
-        name: record.name,
-        incarnation: record.incarnation,
-        address: record.address,
-        term: record.term.0,
-    };
-    wire.encode_to_vec()
-}
-
 /// Reads a lead's record.
 ///
 /// # Errors
 ///
 /// If it is none, or has a name, an address or a term that no lead has.
 pub fn read_lead(key: &str, bytes: &[u8]) -> Result<LeadRecord, Corrupt> {
-    let record: wire::LeadRecord = decode(key, bytes)?;
+    let record: LeadRecord = decode(key, bytes)?;
     check_name(key, &record.name)?;
     check_address(key, &record.address)?;
     if record.term == 0 {
         return Err(corrupt(key, "has no term"));
     }
-    Ok(LeadRecord {
-        name: record.name,
-        incarnation: record.incarnation,
-        address: record.address,
-        term: Term(record.term),
-    })
+    Ok(record)
 }
 
 /// Reads a worker's record.
@@ -105,8 +84,8 @@ pub fn read_lead(key: &str, bytes: &[u8]) -> Result<LeadRecord, Corrupt> {
 /// # Errors
 ///
 /// If it is none, or has no registration of the name in its key.
-pub fn read_member(key: &str, bytes: &[u8]) -> Result<wire::MemberRecord, Corrupt> {
-    let record: wire::MemberRecord = decode(key, bytes)?;
+pub fn read_member(key: &str, bytes: &[u8]) -> Result<MemberRecord, Corrupt> {
+    let record: MemberRecord = decode(key, bytes)?;
     let Some(registration) = &record.registration else {
         return Err(corrupt(key, "has no registration"));
     };
@@ -123,8 +102,8 @@ pub fn read_member(key: &str, bytes: &[u8]) -> Result<wire::MemberRecord, Corrup
 /// # Errors
 ///
 /// If it is none, or is that of another name than its key's.
-pub fn read_coordinator(key: &str, bytes: &[u8]) -> Result<wire::CoordinatorRecord, Corrupt> {
-    let record: wire::CoordinatorRecord = decode(key, bytes)?;
+pub fn read_coordinator(key: &str, bytes: &[u8]) -> Result<CoordinatorRecord, Corrupt> {
+    let record: CoordinatorRecord = decode(key, bytes)?;
     check_name(key, &record.name)?;
     if coordinator_key(&record.name) != key {
         return Err(corrupt(key, &format!("is the record of {:?}", record.name)));
@@ -154,7 +133,7 @@ fn check_name(key: &str, name: &str) -> Result<(), Corrupt> {
 }
 
 fn check_address(key: &str, address: &str) -> Result<(), Corrupt> {
-    if address.len() <= MAX_ADDRESS && crate::member::is_address(address) {
+    if address.len() <= MAX_ADDRESS && spec::is_address(address) {
         return Ok(());
     }
     Err(corrupt(key, "has an address that is not http://HOST:PORT"))
@@ -169,6 +148,8 @@ fn corrupt(key: &str, why: &str) -> Corrupt {
 
 #[cfg(test)]
 mod tests {
+    use proto::internal::Registration;
+
     use super::*;
 
     fn lead() -> LeadRecord {
@@ -176,13 +157,13 @@ mod tests {
             name: "c0".into(),
             incarnation: 7,
             address: "http://c0:7200".into(),
-            term: Term(3),
+            term: 3,
         }
     }
 
     #[test]
     fn a_lead_is_read_as_it_was_written() {
-        let bytes = write_lead(&lead());
+        let bytes = lead().encode_to_vec();
         assert_eq!(read_lead("groups/g/lead", &bytes), Ok(lead()));
     }
 
@@ -191,11 +172,11 @@ mod tests {
         let with = |change: fn(&mut LeadRecord)| {
             let mut record = lead();
             change(&mut record);
-            read_lead("groups/g/lead", &write_lead(&record))
+            read_lead("groups/g/lead", &record.encode_to_vec())
                 .unwrap_err()
                 .to_string()
         };
-        assert!(with(|record| record.term = Term(0)).contains("term"));
+        assert!(with(|record| record.term = 0).contains("term"));
         assert!(with(|record| record.name = String::new()).contains("name"));
         assert!(with(|record| record.address = "x".into()).contains("HOST:PORT"));
         let garbage = read_lead("groups/g/lead", b"\xff\xff").unwrap_err();
@@ -207,12 +188,12 @@ mod tests {
 
     #[test]
     fn a_member_lies_under_its_own_name() {
-        let registration = wire::Registration {
+        let registration = Registration {
             name: "w0".into(),
             address: "http://w0:7200".into(),
             ..Default::default()
         };
-        let record = wire::MemberRecord {
+        let record = MemberRecord {
             registration: Some(registration),
             draining: false,
         };

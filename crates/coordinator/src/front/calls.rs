@@ -1,0 +1,202 @@
+//! What every call of the public gRPC services passes before its service hears of it.
+//!
+//! The request is read here and not by tonic, which bounds neither the time nor how many are read at
+//! once; its lists are counted before they are decoded; and the caller's deadline is kept, for tonic
+//! answers with a code of its own where it passes before the answer begins.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use bytes::Bytes;
+use tokio::time::Instant;
+use tonic::Status;
+
+use super::error::Error;
+use super::{Shared, deadline, fields, limits};
+
+/// Begins the paths of the public API. The other services, of which one takes a stream, are tonic's.
+const PUBLIC: &str = "/conclave.v1.";
+
+/// Bytes before a message: whether it is compressed, and its length in four bytes.
+/// Source: gRPC over HTTP/2, "Length-Prefixed-Message".
+const PREFIX: usize = 5;
+
+/// How long before tonic's our clock runs out: more than a tick of tokio's timers.
+const EARLIER: Duration = Duration::from_millis(2);
+
+/// Reads and checks a call, and passes it on.
+pub(super) async fn pass(
+    State(shared): State<Arc<Shared>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if !request.uri().path().starts_with(PUBLIC) {
+        return next.run(request).await;
+    }
+    match serve(&shared, request, next).await {
+        Ok(response) => response,
+        Err(error) => Status::from(error).into_http(),
+    }
+}
+
+async fn serve(shared: &Shared, request: Request, next: Next) -> Result<Response, Error> {
+    let arrived = Instant::now();
+    let (head, body) = request.into_parts();
+    let deadline = deadline::of(&head.headers, arrived)?;
+    let served = async {
+        let limit = PREFIX + limits::MAX_REQUEST;
+        let read = shared.intake.read(body, limit, shared.config.body_time);
+        // The place is kept until the answer begins: until then the service holds the request.
+        let (bytes, _place) = read.await?;
+        let bytes = first(bytes);
+        if let Some(message) = bytes.get(PREFIX..) {
+            fields::check(head.uri.path(), message)?;
+        }
+        let request = Request::from_parts(head, Body::from(bytes));
+        Ok(next.run(request).await)
+    };
+    match deadline {
+        None => served.await,
+        Some(deadline) => {
+            let served = tokio::time::timeout_at(deadline - EARLIER, served).await;
+            served.map_err(|_| Error::DeadlineEarly)?
+        }
+    }
+}
+
+/// Returns the first message with its prefix, which is all that a call has. tonic would decode what
+/// follows, only to drop it.
+fn first(bytes: Bytes) -> Bytes {
+    let length = bytes.get(1..PREFIX).and_then(|four| four.try_into().ok());
+    let end = length.map_or(0, u32::from_be_bytes) as usize + PREFIX;
+    bytes.slice(..end.min(bytes.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use axum::body::Body;
+    use axum::extract::Request;
+    use prost::Message as _;
+    use proto::v1;
+    use tokio::time::timeout as within;
+    use tonic::codegen::Service as _;
+    use tonic::{Code, Status};
+    use tonic_types::StatusExt as _;
+
+    use super::limits;
+    use crate::front::Front;
+    use crate::front::testing::shared;
+
+    fn framed(message: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+        [&[0], &length[..], message].concat()
+    }
+
+    async fn status(front: &Front, path: &str, timeout: &str, body: impl Into<Body>) -> Status {
+        let request = Request::post(path)
+            .header("content-type", "application/grpc")
+            .header("grpc-timeout", timeout)
+            .body(body.into())
+            .unwrap();
+        let answer = within(Duration::from_secs(20), front.grpc().call(request)).await;
+        let response = answer.expect("there is an answer soon").unwrap();
+        Status::from_header_map(response.headers()).unwrap()
+    }
+
+    /// Many messages, and then bytes that are none: whoever decodes them says so.
+    fn crowd() -> Vec<u8> {
+        let request = v1::ChatRequest {
+            messages: vec![v1::Message::default(); limits::MAX_MESSAGES + 1],
+            ..Default::default()
+        };
+        [&request.encode_to_vec()[..], &[0xff]].concat()
+    }
+
+    #[tokio::test]
+    async fn many_messages_are_refused_undecoded() {
+        let front = Front { shared: shared() };
+        let chat = crowd();
+        let inside = [0x0a].into_iter();
+        let mut length = Vec::new();
+        prost::encode_length_delimiter(chat.len(), &mut length).unwrap();
+        let render: Vec<u8> = inside.chain(length).chain(chat.iter().copied()).collect();
+        let cases = [
+            ("/conclave.v1.GenerationService/Chat", chat, "messages"),
+            (
+                "/conclave.v1.TokenizerService/RenderChat",
+                render,
+                "request.messages",
+            ),
+        ];
+        for (path, message, field) in cases {
+            let status = status(&front, path, "1M", framed(&message)).await;
+            assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+            let violations = status.get_details_bad_request().unwrap().field_violations;
+            assert_eq!(violations[0].field, field);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_follows_the_first_message_is_not_decoded() {
+        let front = Front { shared: shared() };
+        let path = "/conclave.v1.TokenizerService/Detokenize";
+        let bad = v1::DetokenizeRequest {
+            model: "gpt-7".into(),
+            ..Default::default()
+        };
+        let both = [framed(&bad.encode_to_vec()), framed(&crowd())].concat();
+        let status = status(&front, path, "1M", both).await;
+        assert_eq!(status.code(), Code::NotFound, "{status}");
+    }
+
+    #[tokio::test]
+    async fn a_deadline_that_passes_while_text_waits_is_one() {
+        let shared = shared();
+        let all = limits::MAX_LONG_TEXTS as u32;
+        let _others = shared.long_texts.acquire_many(all).await.unwrap();
+        let front = Front {
+            shared: shared.clone(),
+        };
+        let text = "long ".repeat(limits::INLINE_BYTES);
+        let chat = v1::ChatRequest {
+            messages: vec![v1::Message {
+                role: v1::Role::User.into(),
+                text: text[..limits::INLINE_BYTES].to_owned(),
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        let generate = v1::GenerateRequest {
+            prompt: Some(v1::generate_request::Prompt::Text(
+                text[..limits::INLINE_BYTES + 1].to_owned(),
+            )),
+            ..Default::default()
+        };
+        let render = v1::RenderChatRequest {
+            request: Some(chat.clone()),
+        };
+        let tokenize = v1::TokenizeRequest {
+            text: text[..limits::INLINE_BYTES + 1].to_owned(),
+            ..Default::default()
+        };
+        let cases = [
+            ("GenerationService/Chat", chat.encode_to_vec()),
+            ("GenerationService/Generate", generate.encode_to_vec()),
+            ("TokenizerService/RenderChat", render.encode_to_vec()),
+            ("TokenizerService/Tokenize", tokenize.encode_to_vec()),
+        ];
+        for (method, message) in cases {
+            let path = format!("/conclave.v1.{method}");
+            let status = status(&front, &path, "50m", framed(&message)).await;
+            assert_eq!(status.code(), Code::DeadlineExceeded, "{method}: {status}");
+            let info = status.get_details_error_info().unwrap();
+            assert_eq!(info.reason, "DEADLINE_PASSED");
+        }
+    }
+}
