@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "conclave/v1/generation.proto",
     "conclave/internal/v1/cluster.proto",
     "conclave/internal/v1/step.proto",
     "conclave/internal/v1/exchange.proto",
+    "conclave/internal/v1/identity.proto",
     "conclave/internal/v1/lead.proto",
     "conclave/internal/v1/store.proto",
 ];

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Crate, its layer, and the crates of ours that it may use.
-const ALLOWED: [(&str, u32, &[&str]); 17] = [
+const ALLOWED: [(&str, u32, &[&str]); 18] = [
     ("spec", 0, &[]),
     ("kernels", 0, &["spec"]),
     ("proto", 0, &[]),
@@ -16,6 +16,7 @@ const ALLOWED: [(&str, u32, &[&str]); 17] = [
     ("cluster", 2, &["spec"]),
     ("records", 1, &["proto", "spec"]),
     ("store", 2, &[]),
+    ("presence", 3, &["proto", "records", "store"]),
     ("model", 2, &["checkpoint", "exchange", "kernels", "spec"]),
     (
         "exchange-grpc",
@@ -24,7 +25,7 @@ const ALLOWED: [(&str, u32, &[&str]); 17] = [
     ),
     (
         "worker",
-        3,
+        4,
         &[
             "checkpoint",
             "exchange",
@@ -32,6 +33,7 @@ const ALLOWED: [(&str, u32, &[&str]); 17] = [
             "kernels",
             "kernels-cpu",
             "model",
+            "presence",
             "proto",
             "records",
             "spec",
@@ -40,11 +42,12 @@ const ALLOWED: [(&str, u32, &[&str]); 17] = [
     ),
     (
         "coordinator",
-        3,
+        4,
         &[
             "cluster",
             "engine",
             "exchange",
+            "presence",
             "proto",
             "records",
             "spec",
@@ -54,12 +57,13 @@ const ALLOWED: [(&str, u32, &[&str]); 17] = [
     ),
     (
         "cli",
-        4,
+        5,
         &[
             "checkpoint",
             "coordinator",
             "proto",
             "spec",
+            "store",
             "tokenizer",
             "worker",
         ],

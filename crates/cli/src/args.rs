@@ -19,7 +19,7 @@ Examples:
   conclave coordinator --model /models/gpt-oss-20b --ranks 4 --internal 10.0.0.1:7101";
 const WORKER_EXAMPLES: &str = "\
 Examples:
-  conclave worker --model /models/gpt-oss-20b --coordinator http://10.0.0.1:7101 --listen 10.0.0.2:7200";
+  conclave worker --model /models/gpt-oss-20b --store 10.0.0.1:7101 --listen 10.0.0.2:7200";
 const GENERATE_EXAMPLES: &str = "\
 Examples:
   conclave generate 'Once upon a time' --max-tokens 64
@@ -108,6 +108,14 @@ pub(crate) struct ServeArgs {
     pub(crate) hold: u64,
 }
 
+/// Where the processes of a cluster find each other.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ClusterArgs {
+    /// Name of the cluster: clusters of different names may share a membership store.
+    #[arg(long, default_value = "default", value_name = "NAME")]
+    pub(crate) cluster: String,
+}
+
 /// Arguments of `conclave up`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = UP_EXAMPLES)]
@@ -142,12 +150,37 @@ pub(crate) struct CoordinatorArgs {
     /// Folder of a checkpoint, or `synth:…`; the same that the workers serve.
     #[arg(long, value_name = "DIR|synth:…")]
     pub(crate) model: String,
-    /// Ranks that make the group complete, over all workers.
+    /// Ranks that make a group complete, over all its workers.
     #[arg(long, value_name = "N")]
     pub(crate) ranks: NonZeroUsize,
+    /// The membership store: `memory`, served by this coordinator where workers reach it, or the
+    /// endpoints of an etcd. More than one coordinator needs etcd.
+    #[arg(
+        long,
+        default_value = "memory",
+        value_delimiter = ',',
+        value_name = "memory|HOST:PORT,…"
+    )]
+    pub(crate) store: Vec<String>,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    /// Groups that this coordinator may lead.
+    #[arg(
+        long,
+        default_value = "0",
+        value_delimiter = ',',
+        value_name = "NAME,…"
+    )]
+    pub(crate) groups: Vec<String>,
+    /// Name of this coordinator, kept over restarts. Default: host name and port.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
     /// Where workers register. Reachable by whoever is trusted with the cluster, and nobody else.
     #[arg(long, default_value = "127.0.0.1:7101", value_name = "ADDRESS")]
     pub(crate) internal: SocketAddr,
+    /// The URI of `internal` as others see it, where that differs.
+    #[arg(long, value_name = "URI")]
+    pub(crate) advertise: Option<String>,
     #[command(flatten)]
     pub(crate) serve: ServeArgs,
     /// End when the standard input does; `conclave up` sets this for its children.
@@ -162,9 +195,20 @@ pub(crate) struct WorkerArgs {
     /// Folder of a checkpoint, or `synth:…`; the same that the coordinator serves.
     #[arg(long, value_name = "DIR|synth:…")]
     pub(crate) model: String,
-    /// Internal address of the coordinator.
-    #[arg(long, default_value = "http://127.0.0.1:7101", value_name = "URI")]
-    pub(crate) coordinator: String,
+    /// The membership store: the endpoints of an etcd or, where that is in the coordinator's memory,
+    /// the coordinator's internal address.
+    #[arg(
+        long,
+        default_value = "127.0.0.1:7101",
+        value_delimiter = ',',
+        value_name = "HOST:PORT,…"
+    )]
+    pub(crate) store: Vec<String>,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+    /// The group this worker belongs to.
+    #[arg(long, default_value = "0", value_name = "NAME")]
+    pub(crate) group: String,
     /// Name of this worker, kept over restarts. Default: host name and port.
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,

@@ -43,6 +43,13 @@ fn in_words(error: impl std::error::Error) -> String {
     text
 }
 
+/// Names a process by host name and port: the same after a restart on the same port.
+fn host_and_port(port: u16) -> String {
+    let uname = rustix::system::uname();
+    let host = uname.nodename().to_string_lossy();
+    format!("{host}:{port}")
+}
+
 fn main() -> ExitCode {
     let args = Args::parse();
     telemetry::install(args.log_format);

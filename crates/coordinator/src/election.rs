@@ -5,24 +5,17 @@
 
 use std::time::Duration;
 
-use cluster::{Ask, Candidate, Heard, LeadRecord, Revision, Seat, record};
+use cluster::{Ask, Candidate, Heard, Revision, Seat};
+use prost::Message as _;
 use spec::Term;
 use store::{Change, Entry, LeaseId, Store, Txn};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::limits;
-
-/// Whether this coordinator leads a group.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Office {
-    /// Its term, if it leads.
-    pub(crate) term: Option<Term>,
-    /// Who leads, as far as is known; it may be this coordinator.
-    pub(crate) lead: Option<LeadRecord>,
-}
+use crate::tenure::{from_record, to_record};
 
 /// A group whose lead is elected.
 pub(crate) struct Election {
@@ -32,10 +25,21 @@ pub(crate) struct Election {
     /// The coordinator's lease.
     pub(crate) lease: watch::Receiver<Option<LeaseId>>,
     /// Terms that workers have obeyed, as the running lead hears of them.
-    pub(crate) outranked: mpsc::Receiver<Term>,
-    pub(crate) office: watch::Sender<Office>,
+    pub(crate) outranked: watch::Receiver<Term>,
+    /// The term in which this coordinator leads, while it does.
+    pub(crate) office: watch::Sender<Option<Term>>,
     /// Cancelled when the coordinator is about to end.
     pub(crate) draining: CancellationToken,
+}
+
+/// Returns how long a group's seat has to be empty before this coordinator bids for it, at most 300 ms.
+/// It differs from group to group, so that one coordinator does not get all leads.
+pub(crate) fn patience(name: &str, group: &str) -> Duration {
+    let letters = name.bytes().chain(group.bytes());
+    let mixed = letters.fold(0_u64, |sum, letter| {
+        sum.wrapping_mul(131) + u64::from(letter)
+    });
+    Duration::from_millis(mixed % 300)
 }
 
 /// The group's keys as they were seen last.
@@ -49,7 +53,7 @@ struct View {
 impl Election {
     /// Runs until `stop`.
     pub(crate) async fn run(mut self, stop: CancellationToken) {
-        let prefix = record::group_prefix(&self.group);
+        let prefix = records::group_prefix(&self.group);
         let mut changes = match self.store.watch(&prefix) {
             Ok(changes) => changes,
             Err(error) => {
@@ -61,7 +65,7 @@ impl Election {
         let mut tick = interval(limits::TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut view, mut bids) = (View::default(), JoinSet::new());
-        let (mut drains, mut outranks) = (false, true);
+        let mut drains = false;
         loop {
             let heard = tokio::select! {
                 () = stop.cancelled() => return,
@@ -73,9 +77,9 @@ impl Election {
                     let lease = *self.lease.borrow_and_update();
                     Some(Heard::Lease(lease.map(|lease| lease.0)))
                 }
-                term = self.outranked.recv(), if outranks => {
-                    outranks = term.is_some();
-                    term.map(Heard::Outranked)
+                Ok(()) = self.outranked.changed() => {
+                    let term = *self.outranked.borrow_and_update();
+                    Some(Heard::Outranked(term))
                 }
                 () = self.draining.cancelled(), if !drains => {
                     drains = true;
@@ -89,7 +93,7 @@ impl Election {
                 for ask in asks {
                     self.obey(ask, &view, &mut bids);
                 }
-                self.publish(&view);
+                self.publish();
             }
         }
     }
@@ -112,7 +116,10 @@ impl Election {
     }
 
     fn obey(&self, ask: Ask, view: &View, bids: &mut JoinSet<()>) {
-        let (lead_key, last_key) = (record::lead_key(&self.group), record::last_key(&self.group));
+        let (lead_key, last_key) = (
+            records::lead_key(&self.group),
+            records::last_key(&self.group),
+        );
         let txn = match ask {
             Ask::Bid {
                 record,
@@ -120,7 +127,7 @@ impl Election {
                 lead,
                 last,
             } => {
-                let value = record::write_lead(&record);
+                let value = to_record(&record).encode_to_vec();
                 let (lead, last) = (view.at(&lead_key, lead), view.at(&last_key, last));
                 let txn = unchanged(Txn::new(), &lead_key, lead);
                 unchanged(txn, &last_key, last)
@@ -144,16 +151,10 @@ impl Election {
         });
     }
 
-    fn publish(&self, view: &View) {
-        let office = Office {
-            term: self.candidate.leading(),
-            lead: view.seat.lead.as_ref().map(|(lead, _)| lead.clone()),
-        };
-        self.office.send_if_modified(|known| {
-            let changed = *known != office;
-            *known = office;
-            changed
-        });
+    fn publish(&self) {
+        let term = self.candidate.leading();
+        self.office
+            .send_if_modified(|known| std::mem::replace(known, term) != term);
     }
 }
 
@@ -169,18 +170,18 @@ impl View {
     fn put(&mut self, group: &str, entry: Entry) {
         self.remove(group, &entry.key);
         let (is_lead, is_last) = (
-            entry.key == record::lead_key(group),
-            entry.key == record::last_key(group),
+            entry.key == records::lead_key(group),
+            entry.key == records::last_key(group),
         );
         if !is_lead && !is_last {
             return;
         }
-        match record::read_lead(&entry.key, &entry.value) {
+        match records::read_lead(&entry.key, &entry.value) {
             Ok(lead) if is_lead => {
                 self.seat.lease = entry.lease.map_or(0, |lease| lease.0);
-                self.seat.lead = Some((lead, entry.mod_revision));
+                self.seat.lead = Some((from_record(lead), entry.mod_revision));
             }
-            Ok(last) => self.seat.last = Some((last, entry.mod_revision)),
+            Ok(last) => self.seat.last = Some((from_record(last), entry.mod_revision)),
             Err(corrupt) => {
                 tracing::error!(%corrupt, "this record is not used; the next lead replaces it");
                 self.unreadable.push((entry.key, entry.mod_revision));
@@ -190,10 +191,10 @@ impl View {
 
     fn remove(&mut self, group: &str, key: &str) {
         self.unreadable.retain(|(unreadable, _)| unreadable != key);
-        if key == record::lead_key(group) {
+        if key == records::lead_key(group) {
             (self.seat.lead, self.seat.lease) = (None, 0);
         }
-        if key == record::last_key(group) {
+        if key == records::last_key(group) {
             self.seat.last = None;
         }
     }
@@ -203,45 +204,5 @@ impl View {
         let mut unreadable = self.unreadable.iter();
         let found = unreadable.find(|(unreadable, _)| unreadable == key);
         found.map_or(revision, |(_, revision)| *revision)
-    }
-}
-
-/// Keeps the coordinator's own lease and record: takes a lease out, puts the record under it, and
-/// begins anew when it is lost.
-pub(crate) async fn keep_lease(
-    store: Store,
-    record: (String, Vec<u8>),
-    lease: watch::Sender<Option<LeaseId>>,
-    stop: CancellationToken,
-) {
-    let (key, value) = record;
-    loop {
-        let granted = tokio::select! {
-            granted = store.lease(limits::COORDINATOR_LEASE) => granted,
-            () = stop.cancelled() => return,
-        };
-        let held = match granted {
-            Ok(held) => held,
-            Err(error) => {
-                tracing::debug!(%error, "no lease yet");
-                tokio::time::sleep(Duration::from_millis(500)).await;
-                continue;
-            }
-        };
-        let put = Txn::new().put(&key, value.clone(), Some(held.id()));
-        if let Err(error) = store.txn(put).await {
-            tracing::warn!(%error, "not in the membership store yet");
-            continue;
-        }
-        lease.send_replace(Some(held.id()));
-        tokio::select! {
-            () = held.lost().cancelled_owned() => {}
-            () = stop.cancelled() => {
-                lease.send_replace(None);
-                drop(held.revoke().await);
-                return;
-            }
-        }
-        lease.send_replace(None);
     }
 }

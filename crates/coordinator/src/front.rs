@@ -1,7 +1,7 @@
 //! The front: the public API, checks, rendering, tokens to text, and streams.
 //!
 //! A request goes one way: `intake` reads it, `service` or `http` takes it, `convert` checks it once,
-//! `generation` follows it at the lead, `output` turns its tokens into what the client sees,
+//! `groups` chooses who serves it, `generation` follows it at that lead, `output` turns its tokens into what the client sees,
 //! `transcript` numbers that, `stream` joins the two, and `replies` carries it to the client. A front
 //! knows the lead only as a `LeadService`; it holds no state that a request did not bring: a
 //! generation is the lead's, and any front can follow it.
@@ -15,6 +15,7 @@ mod fields;
 mod fingerprint;
 mod generate;
 mod generation;
+mod groups;
 mod health;
 mod http;
 mod intake;
@@ -38,7 +39,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::middleware::from_fn_with_state;
-use proto::internal::lead_service_client::LeadServiceClient;
 use proto::v1;
 use proto::v1::generation_service_server::GenerationServiceServer;
 use proto::v1::model_service_server::ModelServiceServer;
@@ -46,15 +46,16 @@ use proto::v1::tokenizer_service_server::TokenizerServiceServer;
 use spec::TokenId;
 use tokenizer::Tokenizer;
 use tokenizer::harmony::Harmony;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
-use tonic::transport::Channel;
 
+pub use groups::Addresses;
 pub use model::Model;
 
 use error::Error;
+use groups::Groups;
 use health::Health;
 use intake::Intake;
 use request::Request;
@@ -88,7 +89,7 @@ struct Shared {
     longest_texts: Arc<Semaphore>,
     /// The chat format; a vocabulary without its control tokens has none.
     harmony: Option<Harmony>,
-    lead: LeadServiceClient<Channel>,
+    groups: Groups,
     /// Permits to follow generations.
     live: Arc<Semaphore>,
     health: Health,
@@ -109,15 +110,14 @@ pub struct Front {
 }
 
 impl Front {
-    /// Starts a front on the current tokio runtime: it watches the lead from now on.
+    /// Starts a front on the current tokio runtime: it watches the leads from now on.
     #[must_use]
     pub fn start(
         config: FrontConfig,
         model: Model,
         tokenizer: Arc<Tokenizer>,
-        lead: LeadServiceClient<Channel>,
+        leads: watch::Receiver<Addresses>,
     ) -> Self {
-        let lead = lead.max_decoding_message_size(limits::MAX_LEAD_MESSAGE);
         let shared = Arc::new(Shared {
             config,
             model: Arc::new(model),
@@ -127,7 +127,7 @@ impl Front {
             long_texts: Arc::new(Semaphore::new(limits::MAX_LONG_TEXTS)),
             longest_texts: Arc::new(Semaphore::new(limits::MAX_LONG_TEXTS - 1)),
             tokenizer,
-            lead,
+            groups: Groups::default(),
             live: Arc::new(Semaphore::new(limits::MAX_LIVE)),
             health: Health::new(),
             started_at: http::unix_time(),
@@ -135,7 +135,7 @@ impl Front {
             draining: CancellationToken::new(),
             stopping: CancellationToken::new(),
         });
-        shared.tasks.spawn(health::watch_lead(Arc::clone(&shared)));
+        shared.tasks.spawn(groups::keep(Arc::clone(&shared), leads));
         Self { shared }
     }
 

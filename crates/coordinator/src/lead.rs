@@ -1,8 +1,9 @@
 //! The lead: one engine and one step loop for a group. It deals in token ids and positions only.
 //!
-//! [`attend`] takes workers in, [`follow`] takes sequences in, both as messages to the one task that
+//! [`attend`] takes workers in, [`service`] takes sequences in, both as messages to the one task that
 //! owns all state ([`step_loop`]); [`ranks`] carries parts to the workers and their answers back. What
-//! is known of a generation is in the [`ledger`], its events in a [`log`] that followers read.
+//! is known of a generation is in the [`ledger`], its events in a [`log`] that followers read
+//! ([`follow`]). Which groups are led here is in [`leads`].
 
 mod attend;
 mod blame;
@@ -10,26 +11,32 @@ mod convert;
 mod flight;
 mod follow;
 mod kv;
+mod leads;
 mod ledger;
 mod log;
 mod message;
 mod progress;
 mod ranks;
+mod service;
 mod step_loop;
 
 use std::time::Duration;
 
-use cluster::LeaderConfig;
+use cluster::{Event, LeaderConfig};
 use engine::{Engine, EngineConfig};
-use proto::internal::cluster_service_server::ClusterServiceServer;
-use proto::internal::lead_service_server::LeadServiceServer;
-use spec::{Fence, Geometry};
+use proto::internal as wire;
+use spec::{Fence, Geometry, KvPlan, Term};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::message::Message;
+use self::step_loop::{Setup, StepLoop};
 use crate::limits;
+
+pub(crate) use self::attend::Attend;
+pub(crate) use self::leads::Leads;
 
 /// What a lead needs to know; checked when it starts.
 #[derive(Clone, Debug)]
@@ -54,39 +61,70 @@ pub struct LeadConfig {
     pub hold: Duration,
 }
 
-/// A running lead: its two services, to be mounted on the internal server.
-#[derive(Debug)]
+/// A running lead, as those see it that work with it. Clones are the same lead.
+#[derive(Clone, Debug)]
 pub(crate) struct Lead {
-    attend: attend::Attend,
-    follow: follow::Follow,
-    max_context: usize,
+    messages: mpsc::Sender<Message>,
+    states: watch::Receiver<wire::WatchResponse>,
+    vocabulary: convert::Vocabulary,
+    tasks: TaskTracker,
+    /// Cancelled when its step loop has ended.
+    done: CancellationToken,
 }
 
-impl Lead {
-    /// Starts the step loop on `tasks` and returns how to wait for its end: after `shutdown` and once
-    /// its sequences have ended. It then cancels `done`; workers' streams stay until then.
+/// What a lead is started with.
+#[derive(Debug)]
+pub(crate) struct Start {
+    /// The term it was elected in.
+    pub(crate) term: Term,
+    /// Told of the highest term that a worker has obeyed, where that is not below ours.
+    pub(crate) outranked: watch::Sender<Term>,
+    pub(crate) tasks: TaskTracker,
+    /// Ends it.
+    pub(crate) end: CancellationToken,
+}
+
+impl LeadConfig {
+    /// Returns the most positions a sequence can have: the model's, or what KV memory allows.
     ///
     /// # Errors
     ///
     /// In words, if the configuration cannot work.
+    pub(crate) fn max_context(&self) -> Result<usize, String> {
+        check(self)?;
+        let kv = self.kv_plan()?;
+        Ok(self
+            .geometry
+            .max_positions
+            .min(kv.full_blocks * kv.block_size))
+    }
+
+    fn kv_plan(&self) -> Result<KvPlan, String> {
+        kv::plan_kv(
+            &self.geometry,
+            self.kv_bytes_per_rank,
+            self.max_sequences_per_rank,
+            self.max_step_rows,
+        )
+    }
+}
+
+impl Lead {
+    /// Starts the step loop and returns how to wait for its end: at the token's, with an error if no
+    /// cluster can serve with this plan.
+    ///
+    /// # Errors
+    ///
+    /// As [`LeadConfig::max_context`].
     pub(crate) fn start(
-        config: LeadConfig,
-        tasks: &TaskTracker,
-        shutdown: CancellationToken,
-        done: CancellationToken,
+        config: &LeadConfig,
+        start: Start,
     ) -> Result<(Self, JoinHandle<Result<(), String>>), String> {
         let geometry = &config.geometry;
-        check(&config)?;
-        let kv = kv::plan_kv(
-            geometry,
-            config.kv_bytes_per_rank,
-            config.max_sequences_per_rank,
-            config.max_step_rows,
-        )?;
-        let max_context = geometry.max_positions.min(kv.full_blocks * kv.block_size);
+        let max_context = config.max_context()?;
         let engine = EngineConfig {
             num_ranks: config.num_ranks,
-            kv,
+            kv: config.kv_plan()?,
             sliding_window: geometry.sliding_window,
             max_step_rows: config.max_step_rows,
             max_in_flight: config.max_in_flight,
@@ -105,58 +143,42 @@ impl Lead {
         let (messages, inbox) = mpsc::channel(limits::LOOP_QUEUE);
         // Not bounded by itself: at most one for each follower.
         let (going, gone) = mpsc::unbounded_channel();
-        let (state, states) = watch::channel(proto::internal::WatchResponse::default());
-        let vocab_size = geometry.vocab_size;
-        let step_loop = step_loop::StepLoop::new(step_loop::Setup {
+        let (state, states) = watch::channel(wire::WatchResponse::default());
+        let (vocab_size, done) = (geometry.vocab_size, CancellationToken::new());
+        let step_loop = StepLoop::new(Setup {
             leader,
+            term: start.term,
+            outranked: start.outranked,
             engine,
             max_step_rows: config.max_step_rows,
             vocab_size,
             messages: messages.clone(),
             gone: going,
             hold: config.hold,
-            tasks: tasks.clone(),
+            tasks: start.tasks.clone(),
             state,
-            shutdown,
+            end: start.end,
             done: done.clone(),
         });
-        let ended = tasks.spawn(step_loop.run(inbox, gone));
+        let ended = start.tasks.spawn(step_loop.run(inbox, gone));
         let lead = Self {
-            attend: attend::Attend::new(messages.clone(), tasks.clone(), done.clone()),
-            follow: follow::Follow {
-                messages,
-                states,
-                vocabulary: convert::Vocabulary {
-                    size: vocab_size,
-                    max_context,
-                },
-                tasks: tasks.clone(),
-                done,
+            messages,
+            states,
+            vocabulary: convert::Vocabulary {
+                size: vocab_size,
+                max_context,
             },
-            max_context,
+            tasks: start.tasks,
+            done,
         };
         Ok((lead, ended))
     }
 
-    /// Returns the most positions a sequence can have: the model's, or what KV memory allows.
-    #[must_use]
-    pub(crate) fn max_context(&self) -> usize {
-        self.max_context
-    }
-
-    /// Returns the service that workers attend.
-    #[must_use]
-    pub(crate) fn cluster_service(&self) -> ClusterServiceServer<attend::Attend> {
-        ClusterServiceServer::new(self.attend.clone())
-    }
-
-    /// Returns the service that fronts use.
-    #[must_use]
-    pub(crate) fn lead_service(&self) -> LeadServiceServer<follow::Follow> {
-        let service = LeadServiceServer::new(self.follow.clone());
-        service
-            .max_decoding_message_size(limits::MAX_INTERNAL_MESSAGE)
-            .max_encoding_message_size(limits::MAX_INTERNAL_MESSAGE)
+    /// Goes on in a higher term.
+    pub(crate) async fn raise(&self, term: Term) {
+        let raised = Message::Group(Event::Raised(term));
+        // One that has ended needs no term.
+        self.messages.send(raised).await.ok();
     }
 }
 

@@ -1,31 +1,52 @@
-//! Puts front and lead together on three listeners, and takes them apart in order.
+//! Puts front, leads and elections together on three listeners; [`Running`] takes them apart.
 
-use std::net::SocketAddr;
+mod build;
+mod running;
+
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::serve::ListenerExt as _;
-use proto::internal::lead_service_client::LeadServiceClient;
-use spec::{Sampling, TokenId};
+use cluster::LeadRecord;
+use proto::internal::CoordinatorRecord;
+use spec::{Sampling, Term, TokenId};
 use tokenizer::Tokenizer;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-use tonic::transport::server::TcpIncoming;
-use tonic::transport::{Channel, Endpoint, Server};
 
-use crate::front::{Front, FrontConfig, Model};
-use crate::lead::{Lead, LeadConfig};
-use crate::limits;
+use self::build::{Builder, Place};
+use crate::directory;
+use crate::front::{Front, Model};
+use crate::lead::{LeadConfig, Leads};
+
+pub use self::running::Running;
 
 /// What a coordinator serves, and how.
 #[derive(Debug)]
 pub struct Config {
-    /// The lead's part.
+    /// Its name among the cluster's coordinators.
+    pub name: String,
+    /// Where others reach its internal listener: `http://HOST:PORT`.
+    pub advertise: String,
+    /// The membership store.
+    pub store: StoreAt,
+    /// The cluster: whose keys in the store are meant.
+    pub cluster: String,
+    /// Groups that it may lead, at least one.
+    pub groups: Vec<String>,
+    /// The leads' part, the same for every group.
     pub lead: LeadConfig,
     /// What clients see of the model.
     pub served: Served,
+}
+
+/// Where the membership store is.
+#[derive(Clone, Debug)]
+pub enum StoreAt {
+    /// In this coordinator, served on its internal listener.
+    Memory,
+    /// At these endpoints, `HOST:PORT`.
+    Endpoints(Vec<String>),
 }
 
 /// What clients see of a model.
@@ -70,71 +91,7 @@ pub enum Error {
     },
 }
 
-/// A running coordinator.
-#[derive(Debug)]
-pub struct Running {
-    front: Front,
-    tasks: TaskTracker,
-    /// Told to end.
-    shutdown: CancellationToken,
-    /// The front has drained: its servers close.
-    drained: CancellationToken,
-    /// The lead takes nothing new and ends.
-    lead_shutdown: CancellationToken,
-    failures: mpsc::Receiver<Error>,
-}
-
-/// How the front treats its clients: a heartbeat keeps proxies from closing a quiet stream, a client
-/// that takes nothing for a minute is not coming back, and the largest body comes in half a minute
-/// also over 5 Mbit/s.
-fn front_config(hold: Duration) -> FrontConfig {
-    FrontConfig {
-        heartbeat: Duration::from_secs(10),
-        client_stall: Duration::from_secs(60),
-        body_time: Duration::from_secs(30),
-        hold,
-    }
-}
-
-/// Calls of one client's connection at a time; further ones wait at the client.
-const MAX_CALLS: u32 = 1024;
-
-/// How long connections may take to close once every stream has ended.
-const CLOSE: Duration = Duration::from_secs(3);
-
-impl Running {
-    /// Waits for the end: after shutdown, until the sequences have ended or the drain time is over.
-    ///
-    /// # Errors
-    ///
-    /// The first server that failed by itself; the others are then ended in order.
-    pub async fn wait(mut self) -> Result<(), Error> {
-        let failed = tokio::select! {
-            failure = self.failures.recv() => failure,
-            () = self.shutdown.cancelled() => None,
-        };
-        // A client that does not read can hold its generation's end up for longer.
-        let drain = self.front.drain(limits::DRAIN);
-        if tokio::time::timeout(limits::DRAIN + CLOSE, drain)
-            .await
-            .is_err()
-        {
-            tracing::warn!("clients that do not read were left behind");
-        }
-        self.drained.cancel();
-        self.lead_shutdown.cancel();
-        self.tasks.close();
-        if tokio::time::timeout(CLOSE, self.tasks.wait())
-            .await
-            .is_err()
-        {
-            tracing::warn!("connections were still open at the end");
-        }
-        failed.map_or(Ok(()), Err)
-    }
-}
-
-/// Starts the lead, the front, and the three servers.
+/// Starts the front, the elections, and the three servers.
 ///
 /// # Errors
 ///
@@ -144,119 +101,125 @@ pub fn start(
     listeners: Listeners,
     shutdown: CancellationToken,
 ) -> Result<Running, Error> {
-    let tasks = TaskTracker::new();
+    let max_context = config.lead.max_context().map_err(Error::Config)?;
+    check(&config)?;
+    let incarnation = RandomState::new().build_hasher().finish();
+    let record = record(&config, incarnation);
     let (failing, failures) = mpsc::channel(1);
-    let (drained, lead_shutdown) = (CancellationToken::new(), CancellationToken::new());
-    // The internal server stays until the last step is done.
-    let done = CancellationToken::new();
-    let weights_fingerprint = config.lead.weights_fingerprint.clone();
-    let vocab_size = config.lead.geometry.vocab_size as u32;
-    let hold = config.lead.hold;
-    let lead = Lead::start(config.lead, &tasks, lead_shutdown.clone(), done.clone());
-    let (lead, lead_ended) = lead.map_err(Error::Config)?;
+    let builder = Builder::new(failing);
+    let (end, leads) = (builder.end.clone(), Leads::default());
+    let store = builder.internal(&config, incarnation, listeners.internal, &leads)?;
 
-    let internal = listeners
-        .internal
-        .local_addr()
-        .map_err(|error| Error::Server {
-            server: "internal",
-            why: error.to_string(),
-        })?;
-    let channel = to_lead(internal)?;
-    let served = config.served;
-    let model = Model {
-        name: served.name,
-        aliases: Vec::new(),
-        max_context: lead.max_context() as u32,
-        max_output: served.max_output_tokens,
-        vocab_size,
-        weights_fingerprint,
-        tokenizer_fingerprint: served.tokenizer.fingerprint().to_owned(),
-        numerics: "exact".into(),
-        eos_tokens: served.eos_tokens,
-        default_sampling: served.default_sampling,
+    let (addresses, known) = watch::channel(crate::front::Addresses::default());
+    let (peers, others) = watch::channel(directory::Peers::default());
+    let follow = directory::follow_leads(store.clone(), addresses, end.clone());
+    builder.tasks.spawn(follow);
+    let follow = directory::follow_peers(store.clone(), peers, end.clone());
+    builder.tasks.spawn(follow);
+    let strangers = no_strangers(record.clone(), others.clone(), end.clone());
+    builder.watch("membership", strangers);
+
+    let lease = watch::Sender::new(None);
+    let place = Place {
+        store: &store,
+        lease: &lease,
+        lead: &config.lead,
+        leads: &leads,
+        me: LeadRecord {
+            name: record.name.clone(),
+            incarnation,
+            address: record.address.clone(),
+            term: Term(0),
+        },
     };
-    let lead_client = LeadServiceClient::new(channel);
-    let front = Front::start(front_config(hold), model, served.tokenizer, lead_client);
+    let groups = config.groups.iter();
+    let groups = groups.map(|group| builder.group(group, &place)).collect();
+    let present = builder.present(store, record, lease);
 
-    let internal = Server::builder()
-        .tcp_nodelay(true)
-        .http2_keepalive_interval(Some(limits::KEEPALIVE))
-        .http2_keepalive_timeout(Some(limits::KEEPALIVE_TIMEOUT))
-        .add_service(lead.cluster_service())
-        .add_service(lead.lead_service())
-        .serve_with_incoming_shutdown(
-            TcpIncoming::from(listeners.internal).with_nodelay(Some(true)),
-            done.cancelled_owned(),
-        );
-    let grpc = Server::builder()
-        .tcp_nodelay(true)
-        .http2_keepalive_interval(Some(limits::CLIENT_KEEPALIVE))
-        .http2_keepalive_timeout(Some(limits::CLIENT_KEEPALIVE_TIMEOUT))
-        .max_concurrent_streams(MAX_CALLS)
-        .add_routes(front.grpc())
-        .serve_with_incoming_shutdown(
-            TcpIncoming::from(listeners.grpc).with_nodelay(Some(true)),
-            drained.clone().cancelled_owned(),
-        );
-    let http = axum::serve(listeners.http.tap_io(send_at_once), front.http())
-        .with_graceful_shutdown(drained.clone().cancelled_owned());
-
-    watch(&tasks, &failing, "lead", async {
-        lead_ended.await.map_err(|error| error.to_string())?
-    });
-    watch(&tasks, &failing, "internal server", async {
-        internal.await.map_err(|e| e.to_string())
-    });
-    watch(&tasks, &failing, "gRPC server", async {
-        grpc.await.map_err(|e| e.to_string())
-    });
-    watch(&tasks, &failing, "HTTP server", async {
-        http.await.map_err(|e| e.to_string())
-    });
+    let model = model(&config, max_context as u32);
+    let front = build::front_config(config.lead.hold);
+    let front = Front::start(front, model, config.served.tokenizer, known);
+    let drained = builder.public(&front, listeners.grpc, listeners.http);
     Ok(Running {
         front,
-        tasks,
+        tasks: builder.tasks,
         shutdown,
         drained,
-        lead_shutdown,
+        groups,
+        name: config.name,
+        peers: others,
+        present,
+        end,
         failures,
     })
 }
 
-/// Returns the front's way to the lead.
-fn to_lead(address: SocketAddr) -> Result<Channel, Error> {
-    let lead = Endpoint::from_shared(format!("http://{address}"));
-    let lead = lead.map_err(|error| Error::Config(error.to_string()))?;
-    Ok(lead
-        .tcp_nodelay(true)
-        .initial_stream_window_size(limits::FOLLOW_WINDOW)
-        .initial_connection_window_size(limits::CONNECTION_WINDOW)
-        .http2_keep_alive_interval(limits::KEEPALIVE)
-        .keep_alive_timeout(limits::KEEPALIVE_TIMEOUT)
-        .keep_alive_while_idle(true)
-        .connect_lazy())
+/// Finds early what others would refuse.
+fn check(config: &Config) -> Result<(), Error> {
+    let fault = |what: &str, why: String| Err(Error::Config(format!("{what}: {why}")));
+    if let Some(why) = records::name_fault(&config.name) {
+        return fault("--name", why);
+    }
+    if config.groups.is_empty() {
+        return fault("--groups", "name at least one".into());
+    }
+    let mut groups = config.groups.iter();
+    if let Some(why) = groups.find_map(|group| records::name_fault(group)) {
+        return fault("--groups", why);
+    }
+    if !spec::is_address(&config.advertise) {
+        let why = format!("{:?} is not http://HOST:PORT", config.advertise);
+        return fault("--advertise", why);
+    }
+    Ok(())
 }
 
-/// Small events must not wait until the client has acknowledged the ones before.
-fn send_at_once(connection: &mut TcpStream) {
-    if let Err(error) = connection.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY was refused");
+/// Returns what the coordinator says of itself in the store.
+fn record(config: &Config, incarnation: u64) -> CoordinatorRecord {
+    CoordinatorRecord {
+        name: config.name.clone(),
+        incarnation,
+        address: config.advertise.clone(),
+        build: env!("CARGO_PKG_VERSION").to_owned(),
+        weights_fingerprint: config.lead.weights_fingerprint.clone(),
+        tokenizer_fingerprint: config.served.tokenizer.fingerprint().to_owned(),
+        groups: config.groups.clone(),
+        draining: false,
     }
 }
 
-/// Runs a server; a failure of its own ends the coordinator.
-fn watch(
-    tasks: &TaskTracker,
-    failing: &mpsc::Sender<Error>,
-    server: &'static str,
-    run: impl Future<Output = Result<(), String>> + Send + 'static,
-) {
-    let failing = failing.clone();
-    tasks.spawn(async move {
-        if let Err(why) = run.await {
-            // One failure is enough to end; a second finds the place taken.
-            drop(failing.try_send(Error::Server { server, why }));
-        }
-    });
+fn model(config: &Config, max_context: u32) -> Model {
+    let served = &config.served;
+    Model {
+        name: served.name.clone(),
+        aliases: Vec::new(),
+        max_context,
+        max_output: served.max_output_tokens,
+        vocab_size: config.lead.geometry.vocab_size as u32,
+        weights_fingerprint: config.lead.weights_fingerprint.clone(),
+        tokenizer_fingerprint: served.tokenizer.fingerprint().to_owned(),
+        numerics: "exact".into(),
+        eos_tokens: served.eos_tokens.clone(),
+        default_sampling: served.default_sampling.clone(),
+    }
+}
+
+/// Ends with an error where another coordinator was in this cluster first and serves something else.
+async fn no_strangers(
+    me: CoordinatorRecord,
+    mut peers: watch::Receiver<directory::Peers>,
+    end: CancellationToken,
+) -> Result<(), String> {
+    let met = tokio::select! {
+        met = peers.wait_for(|peers| peers.stranger(&me).is_some()) => met,
+        () = end.cancelled() => return Ok(()),
+    };
+    let met = met.ok().and_then(|peers| peers.stranger(&me).cloned());
+    met.map_or(Ok(()), |other| {
+        Err(format!(
+            "coordinator '{}' at {} serves other weights or another tokenizer in this cluster: give \
+             each model a --cluster of its own",
+            other.name, other.address
+        ))
+    })
 }

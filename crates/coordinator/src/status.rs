@@ -25,6 +25,8 @@ pub(crate) mod reason {
     pub(crate) const DEADLINE_PASSED: &str = "DEADLINE_PASSED";
     /// The group has had too few ranks for too long.
     pub(crate) const GROUP_INCOMPLETE: &str = "GROUP_INCOMPLETE";
+    /// Another coordinator leads the group.
+    pub(crate) const NOT_LEADER: &str = "NOT_LEADER";
     /// The lead ends; another may go on.
     pub(crate) const LEAD_ENDING: &str = "LEAD_ENDING";
     /// A damaged weight stands in its way.

@@ -12,6 +12,9 @@ pub const MEMBERS: &str = "members/";
 /// Where all coordinators lie.
 pub const COORDINATORS: &str = "coordinators/";
 
+/// Where all groups lie.
+pub const GROUPS: &str = "groups/";
+
 /// Longest name of a group or a coordinator, in bytes.
 const MAX_NAME: usize = 128;
 
@@ -50,6 +53,12 @@ pub fn group_prefix(group: &str) -> String {
 #[must_use]
 pub fn lead_key(group: &str) -> String {
     format!("groups/{group}/lead")
+}
+
+/// Returns the group whose lead lies under a key, if one does.
+#[must_use]
+pub fn group_of_lead(key: &str) -> Option<&str> {
+    key.strip_prefix(GROUPS)?.strip_suffix("/lead")
 }
 
 /// Returns the key that says who took the group's highest term.

@@ -50,13 +50,8 @@ pub enum Error {
         reason: String,
     },
     /// Another live worker has this worker's name.
-    #[error("another worker {name:?} is alive at {by}; give each worker its own --name")]
-    NameTaken {
-        /// Name of this worker.
-        name: String,
-        /// Address of the other.
-        by: String,
-    },
+    #[error(transparent)]
+    NameTaken(#[from] presence::Taken),
     /// A compute thread panicked. Its KV cannot be trusted, so the process must end.
     #[error("the thread of rank {rank} panicked: {message}")]
     RankPanicked {

@@ -18,7 +18,6 @@ mod compute;
 mod crew;
 mod load;
 mod prepare;
-mod presence;
 mod run;
 mod service;
 

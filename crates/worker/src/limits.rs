@@ -63,13 +63,6 @@ pub const BACKOFF_MIN: Duration = Duration::from_millis(100);
 /// workers back within this time.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(2);
 
-/// How long the worker's record outlives it in the membership store. Its lead hears of its end at
-/// once; this is for everybody else.
-pub const LEASE: Duration = Duration::from_secs(10);
-
-/// How long another worker of the same name may take to say that it is alive.
-pub const IDENTIFY_LIMIT: Duration = Duration::from_secs(1);
-
 /// How long dialling the coordinator may take.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 

@@ -8,6 +8,7 @@ use checkpoint::Checkpoint;
 use exchange_grpc::Hub;
 use kernels::Backend;
 use kernels_cpu::Cpu;
+use presence::{Presence, Record};
 use proto::internal as wire;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -25,7 +26,6 @@ use crate::leads;
 use crate::limits::SHUTDOWN_GRACE;
 use crate::membership::Membership;
 use crate::prepare::Workshop;
-use crate::presence::Presence;
 use crate::service::Worker;
 
 /// A worker that runs. Dropping it ends its tasks without order; [`Running::wait`] is the orderly
@@ -75,14 +75,7 @@ pub async fn start(
     let workshop = Workshop::new(checkpoint, crew, hub.clone(), load_threads);
     let (health, health_service) = tonic_health::server::health_reporter();
     let incarnation = incarnation();
-    let worker = Worker::new(
-        bounds,
-        incarnation,
-        workshop,
-        hub.clone(),
-        health,
-        &shutdown,
-    );
+    let worker = Worker::new(bounds, workshop, hub.clone(), health, &shutdown);
     let service = worker.service();
     // Not ready before the first epoch is; the process itself serves from the start.
     worker.show_ready().await;
@@ -90,13 +83,15 @@ pub async fn start(
     let router = exchange_grpc::server()
         .add_service(service)
         .add_service(hub.service())
+        .add_service(presence::identity(&config.name, incarnation))
         .add_service(health_service);
     let term_of = worker.clone();
     let registration = registration(&config, &address, incarnation, (numerics, fingerprint));
     let (lead, leads) = watch::channel(None);
     let presence = Presence {
         store: config.store.clone(),
-        registration: registration.clone(),
+        record: Record::Worker(registration.clone()),
+        lease: watch::Sender::new(None),
         draining: CancellationToken::new(),
     };
     let membership = Membership {
@@ -107,7 +102,8 @@ pub async fn start(
     let mut tasks = JoinSet::new();
     tasks.spawn(serve(router, listener, worker, shutdown.clone()));
     tasks.spawn(fatal_end(fatalities, shutdown.clone()));
-    tasks.spawn(presence.keep(shutdown.clone()));
+    let keeping = presence.keep(shutdown.clone());
+    tasks.spawn(async move { Ok(keeping.await?) });
     tasks.spawn(membership.attend(shutdown.clone()));
     let follow = leads::follow(
         config.store.clone(),
@@ -213,6 +209,7 @@ fn registration(
         num_ranks: config.ranks.get(),
         // Filled in at every try.
         term: 0,
+        group: config.group.clone(),
     }
 }
 

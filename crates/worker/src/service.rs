@@ -23,7 +23,6 @@ use crate::run::{Prepared, Run};
 #[derive(Clone)]
 pub(crate) struct Worker {
     bounds: Arc<Bounds>,
-    incarnation: u64,
     geometry: Arc<Geometry>,
     epochs: Arc<Mutex<Epochs<Prepared>>>,
     workshop: Arc<tokio::sync::Mutex<Workshop>>,
@@ -46,7 +45,6 @@ struct Waiting {
 impl Worker {
     pub(crate) fn new(
         bounds: Bounds,
-        incarnation: u64,
         workshop: Workshop,
         hub: Hub,
         health: HealthReporter,
@@ -55,7 +53,6 @@ impl Worker {
         Self {
             geometry: Arc::new(bounds.geometry.clone()),
             bounds: Arc::new(bounds),
-            incarnation,
             epochs: Arc::new(Mutex::new(Epochs::new(shutdown))),
             workshop: Arc::new(tokio::sync::Mutex::new(workshop)),
             hub,
@@ -218,16 +215,6 @@ impl StepService for Worker {
         self.tasks
             .spawn(self.clone().run(waiting, request.into_inner(), answers));
         Ok(Response::new(ReceiverStream::new(stream)))
-    }
-
-    async fn identify(
-        &self,
-        _request: Request<wire::IdentifyRequest>,
-    ) -> Result<Response<wire::IdentifyResponse>, Status> {
-        Ok(Response::new(wire::IdentifyResponse {
-            name: self.bounds.name.clone(),
-            incarnation: self.incarnation,
-        }))
     }
 }
 

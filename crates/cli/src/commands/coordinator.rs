@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use coordinator::{Config, LeadConfig, Listeners, Served};
+use coordinator::{Config, LeadConfig, Listeners, Served, StoreAt};
 use tokio::net::TcpListener;
 
 use crate::args::CoordinatorArgs;
-use crate::in_words;
 use crate::{Outcome, model, signals};
+use crate::{host_and_port, in_words};
 
 /// Listens, says where in one line on the standard output, and serves until told to end.
 pub(crate) async fn run(args: CoordinatorArgs) -> Outcome {
@@ -25,15 +25,19 @@ pub(crate) async fn run(args: CoordinatorArgs) -> Outcome {
         // The thread that opens it is left behind; it changes nothing.
         () = shutdown.cancelled() => return Ok(()),
     };
-    let config = config(&args, &opened)?;
     let (grpc, http) = (address(&listeners.grpc)?, address(&listeners.http)?);
     let internal = address(&listeners.internal)?;
+    let config = config(&args, &opened, internal)?;
     let running = coordinator::start(config, listeners, shutdown).map_err(in_words)?;
     println!("listening grpc={grpc} http={http} internal={internal}");
     running.wait().await.map_err(in_words)
 }
 
-fn config(args: &CoordinatorArgs, model: &model::Model) -> Result<Config, String> {
+fn config(
+    args: &CoordinatorArgs,
+    model: &model::Model,
+    internal: SocketAddr,
+) -> Result<Config, String> {
     let fingerprint = model.checkpoint.fingerprint().map_err(in_words)?;
     let serve = &args.serve;
     let lead = LeadConfig {
@@ -66,7 +70,35 @@ fn config(args: &CoordinatorArgs, model: &model::Model) -> Result<Config, String
         default_sampling,
         tokenizer: model.tokenizer.clone(),
     };
-    Ok(Config { lead, served })
+    let name = args.name.clone();
+    let advertise = args.advertise.clone();
+    Ok(Config {
+        name: name.unwrap_or_else(|| host_and_port(internal.port())),
+        advertise: advertise.unwrap_or_else(|| advertised(internal)),
+        store: store(&args.store)?,
+        cluster: args.cluster.cluster.clone(),
+        groups: args.groups.clone(),
+        lead,
+        served,
+    })
+}
+
+fn store(endpoints: &[String]) -> Result<StoreAt, String> {
+    match endpoints {
+        [only] if only == "memory" => Ok(StoreAt::Memory),
+        list if list.iter().any(|endpoint| endpoint == "memory") => {
+            Err("--store: memory stands alone; name either it or the endpoints of an etcd".into())
+        }
+        list => Ok(StoreAt::Endpoints(list.to_vec())),
+    }
+}
+
+/// Returns where others reach a listener; one on all interfaces by the name of the machine.
+fn advertised(local: SocketAddr) -> String {
+    match local.ip().is_unspecified() {
+        true => format!("http://{}", host_and_port(local.port())),
+        false => format!("http://{local}"),
+    }
 }
 
 async fn listen(address: SocketAddr, flag: &str) -> Result<TcpListener, String> {

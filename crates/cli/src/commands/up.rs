@@ -191,7 +191,7 @@ fn worker(args: &UpArgs, name: &str, internal: &str, index: usize) -> Result<Chi
     let own = format!("worker-{index}");
     let arguments = [
         ("--model", name.to_owned()),
-        ("--coordinator", format!("http://{internal}")),
+        ("--store", internal.to_owned()),
         ("--name", own.clone()),
         ("--ranks", args.ranks_per_worker.to_string()),
         ("--threads", threads.to_string()),

@@ -2,12 +2,13 @@
 
 use std::num::NonZeroU32;
 
+use store::Store;
 use tokio::net::TcpListener;
 use worker::{Config, Numerics};
 
 use crate::args::WorkerArgs;
-use crate::in_words;
 use crate::{Outcome, memory, model, signals};
+use crate::{host_and_port, in_words};
 
 /// Registers with the coordinator and computes until told to end.
 pub(crate) async fn run(args: WorkerArgs) -> Outcome {
@@ -19,13 +20,19 @@ pub(crate) async fn run(args: WorkerArgs) -> Outcome {
     let port = listener.local_addr().map_err(in_words)?.port();
     let machine = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = args.threads.map_or(machine, usize::from);
+    let store = store::Config {
+        endpoints: args.store,
+        cluster: args.cluster.cluster,
+        connect: None,
+    };
     let config = Config {
-        name: args.name.unwrap_or_else(|| default_name(port)),
+        name: args.name.unwrap_or_else(|| host_and_port(port)),
         model: model::parse(&args.model)?,
         ranks: small(args.ranks.get(), "--ranks")?,
         threads_per_rank: small((threads / args.ranks.get()).max(1), "--threads")?,
         numerics: Numerics::Exact,
-        coordinator: args.coordinator,
+        store: Store::new(store).map_err(in_words)?,
+        group: args.group,
         advertise: args.advertise,
         max_kv_bytes: memory::usable()?,
     };
@@ -39,11 +46,4 @@ pub(crate) async fn run(args: WorkerArgs) -> Outcome {
 fn small(number: usize, flag: &str) -> Result<NonZeroU32, String> {
     let fitting = u32::try_from(number).ok().and_then(NonZeroU32::new);
     fitting.ok_or_else(|| format!("{flag} {number} is out of range"))
-}
-
-/// Host name and port: the same after a restart on the same port.
-fn default_name(port: u16) -> String {
-    let uname = rustix::system::uname();
-    let host = uname.nodename().to_string_lossy();
-    format!("{host}:{port}")
 }

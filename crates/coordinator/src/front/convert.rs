@@ -15,11 +15,13 @@ use std::time::Duration;
 
 use proto::v1;
 use spec::{Sampling, TokenId};
+use tonic::Code;
 
 use super::error::Error;
 use super::limits;
 use super::model::Model;
 use super::request::{Asked, Ends, Request};
+use crate::status::{reason, status};
 
 pub(super) use identity::{fresh_id, hash64};
 
@@ -80,6 +82,7 @@ impl Common {
         Ok(Parameters {
             request: Request {
                 id,
+                is_named,
                 is_chat: self.is_chat,
                 prompt: Arc::from([]),
                 sampling,
@@ -128,6 +131,17 @@ pub(super) fn generation_id(id: &str) -> Result<(), Error> {
         true => Err(Error::field("generation_id", "must be given")),
         false => Ok(()),
     }
+}
+
+/// Says that no lead knows a generation.
+pub(super) fn unknown_generation(id: &str) -> Error {
+    let why = format!("generation {id:?} is not live and did not end lately");
+    Error::Lead(Box::new(status(
+        Code::NotFound,
+        reason::GENERATION_UNKNOWN,
+        why,
+        None,
+    )))
 }
 
 /// Splits a raw request into what has to be tokenized and the rest.

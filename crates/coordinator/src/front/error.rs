@@ -136,9 +136,8 @@ impl Error {
         match self {
             Self::LeadGone { .. } => true,
             Self::Lead(status) => {
-                let reason = reason_of(status);
-                let reason = reason.as_deref();
-                [Some(reason::LEAD_ENDING), Some(reason::REWRITTEN)].contains(&reason)
+                let passing = [reason::NOT_LEADER, reason::LEAD_ENDING, reason::REWRITTEN];
+                reason_of(status).is_some_and(|reason| passing.contains(&reason.as_str()))
             }
             _ => false,
         }

@@ -110,6 +110,7 @@ mod tests {
     fn request() -> Request {
         Request {
             id: "r".into(),
+            is_named: true,
             is_chat: false,
             prompt: Arc::from([TokenId(1), TokenId(70_000)]),
             sampling: Sampling {

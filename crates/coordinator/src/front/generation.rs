@@ -20,6 +20,7 @@ use tonic::{Code, Streaming};
 use self::expected::Expected;
 use super::Shared;
 use super::error::Error;
+use super::groups::Group;
 use super::limits;
 use super::request::Request;
 use crate::wire;
@@ -68,6 +69,8 @@ pub(super) struct Generation {
     shared: Arc<Shared>,
     request: Arc<Request>,
     clock: Clock,
+    /// The group that has accepted it.
+    group: Option<Group>,
     /// `None` once nothing more is wanted of the lead.
     events: Option<Streaming<internal::FollowResponse>>,
     expected: Expected,
@@ -126,6 +129,7 @@ impl Generation {
         let mut generation = Self {
             shared: Arc::clone(shared),
             clock,
+            group: None,
             events: None,
             expected,
             tokens: Vec::new(),
@@ -265,13 +269,14 @@ impl Generation {
 
     /// Tells the lead that nothing more is wanted of it, for the text has come to its end.
     pub(super) fn settle(&mut self) {
-        let Some(events) = self.events.take() else {
+        let (Some(events), Some(group)) = (self.events.take(), &self.group) else {
             return;
         };
-        let mut lead = self.shared.lead.clone();
+        let mut lead = group.client.clone();
         let settle = internal::SettleRequest {
             principal: PRINCIPAL.to_owned(),
             request_id: self.request.id.clone(),
+            group: group.name.to_string(),
         };
         self.shared.tasks.spawn(async move {
             let settled = lead.settle(settle).await;

@@ -2,9 +2,9 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use proto::internal::{WatchRequest, WatchResponse};
+use proto::internal::WatchResponse;
 use proto::v1::generation_service_server::SERVICE_NAME as GENERATION;
 use proto::v1::model_service_server::SERVICE_NAME as MODEL;
 use proto::v1::tokenizer_service_server::SERVICE_NAME as TOKENIZER;
@@ -15,8 +15,6 @@ use tonic::{Request, Response, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_server::{Health as HealthService, HealthServer};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
-
-use super::{Shared, limits};
 
 /// The public services, and "" for the server as a whole. All are as ready as the group is.
 const SERVICES: [&str; 4] = ["", GENERATION, MODEL, TOKENIZER];
@@ -37,17 +35,21 @@ pub(super) struct Readiness {
 #[derive(Clone, Debug)]
 pub(super) struct Health {
     readiness: watch::Sender<Readiness>,
+    is_draining: Arc<AtomicBool>,
 }
 
 impl Health {
     /// Begins not ready.
     pub(super) fn new() -> Self {
-        let status = "the lead has not been heard of yet".to_owned();
+        let status = "no lead has been heard of yet".to_owned();
         let readiness = watch::Sender::new(Readiness {
             is_ready: false,
             status,
         });
-        Self { readiness }
+        Self {
+            readiness,
+            is_draining: Arc::default(),
+        }
     }
 
     /// Returns grpc.health.v1.Health.
@@ -60,9 +62,19 @@ impl Health {
         self.readiness.borrow().clone()
     }
 
-    fn set(&self, readiness: Readiness) {
+    /// Says that the front takes nothing more.
+    pub(super) fn drain(&self) {
+        self.set(Readiness {
+            is_ready: false,
+            status: "shutting down".into(),
+        });
+        self.is_draining.store(true, Ordering::Release);
+    }
+
+    /// Sets the readiness; once the front drains it stays as it is.
+    pub(super) fn set(&self, readiness: Readiness) {
         self.readiness.send_if_modified(|now| {
-            let is_new = *now != readiness;
+            let is_new = *now != readiness && !self.is_draining.load(Ordering::Acquire);
             if is_new {
                 tracing::info!(
                     ready = readiness.is_ready,
@@ -130,63 +142,39 @@ fn serving(is_ready: bool) -> ServingStatus {
     }
 }
 
-/// Watches the lead until the front drains; from then on it is not ready.
-pub(super) async fn watch_lead(shared: Arc<Shared>) {
-    let health = &shared.health;
-    tokio::select! {
-        biased;
-        () = shared.draining.cancelled() => {}
-        () = watch_for_ever(&shared) => {}
+/// Says whether requests can be served: if any group can.
+pub(super) fn readiness<'a>(
+    states: impl Iterator<Item = (&'a str, &'a Result<WatchResponse, String>)>,
+) -> Readiness {
+    let mut words = Vec::new();
+    let mut is_ready = false;
+    for (name, state) in states {
+        is_ready |= state.as_ref().is_ok_and(|state| state.serving);
+        words.push(format!("group '{name}': {}", group_in_words(state)));
     }
-    health.set(Readiness {
-        is_ready: false,
-        status: "shutting down".into(),
-    });
+    let status = match words.is_empty() {
+        true => "no group has a lead yet".into(),
+        false => words.join("; "),
+    };
+    Readiness { is_ready, status }
 }
 
-async fn watch_for_ever(shared: &Shared) {
-    let (first_pause, longest_pause) = limits::WATCH_BACKOFF;
-    let mut pause = first_pause;
-    loop {
-        let broken = match watch_once(shared, &mut pause).await {
-            Ok(()) => "its stream ended".to_owned(),
-            Err(status) => status.message().to_owned(),
-        };
-        let status = format!("the lead cannot be reached: {broken}");
-        shared.health.set(Readiness {
-            is_ready: false,
-            status,
-        });
-        tokio::time::sleep(pause).await;
-        pause = longest_pause.min(pause * 2);
-    }
-}
-
-async fn watch_once(shared: &Shared, pause: &mut Duration) -> Result<(), Status> {
-    let mut lead = shared.lead.clone();
-    let mut states = lead.watch(WatchRequest {}).await?.into_inner();
-    while let Some(state) = states.message().await? {
-        *pause = limits::WATCH_BACKOFF.0;
-        shared.health.set(readiness(&state));
-    }
-    Ok(())
-}
-
-fn readiness(state: &WatchResponse) -> Readiness {
+fn group_in_words(state: &Result<WatchResponse, String>) -> String {
+    let state = match state {
+        Ok(state) => state,
+        Err(why) => return format!("its lead {why}"),
+    };
     let ranks = format!(
         "{} of {} ranks are present",
         state.ranks_present, state.ranks_needed
     );
-    let mut status = match state.status.as_str() {
+    let status = match state.status.as_str() {
         "" => ranks,
         words => format!("{words}; {ranks}"),
     };
-    if !state.missing.is_empty() {
-        status = format!("{status}; missing: {}", state.missing.join(", "));
-    }
-    Readiness {
-        is_ready: state.serving,
-        status,
+    match state.missing.is_empty() {
+        true => status,
+        false => format!("{status}; missing: {}", state.missing.join(", ")),
     }
 }
 

@@ -104,6 +104,13 @@ pub(crate) const REPLY_QUEUE: usize = 16;
 /// When a request that was refused for want of room may be worth another try.
 pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// Tokens of a prompt's beginning that requests must share to go to the same group. As many as two
+/// long system messages: fewer would send all users of one application to one group.
+pub(crate) const AFFINITY_TOKENS: usize = 512;
+
+/// Sequences that a group may have beyond twice another's before requests pass it over.
+pub(crate) const LOAD_SLACK: u32 = 8;
+
 /// First and longest pause between attempts to reach the lead for its state.
 pub(crate) const WATCH_BACKOFF: (Duration, Duration) =
     (Duration::from_millis(100), Duration::from_secs(2));

@@ -16,6 +16,8 @@ use crate::wire;
 pub(super) struct Request {
     /// Names the generation, towards the client and the lead.
     pub(super) id: String,
+    /// Whether the client has named it.
+    pub(super) is_named: bool,
     /// Whether its output is read as harmony messages.
     pub(super) is_chat: bool,
     /// At least one token, all in the vocabulary, shorter than the context.

@@ -68,11 +68,13 @@ impl GenerationService for Generations {
         } = request.into_inner();
         convert::generation_id(&generation_id)?;
         convert::short_text(&reason, "reason")?;
+        let group = self.0.groups.find(&generation_id).await?;
         let cancel = internal::CancelRequest {
             principal: PRINCIPAL.to_owned(),
             request_id: generation_id.clone(),
+            group: group.name.to_string(),
         };
-        let answer = self.0.lead.clone().cancel(cancel).await;
+        let answer = group.client.clone().cancel(cancel).await;
         let answer = answer.map_err(Error::from_lead)?.into_inner();
         let state = standing::derive(&self.0, answer.standing).await?.state;
         tracing::info!(
@@ -92,11 +94,13 @@ impl GenerationService for Generations {
     ) -> Result<Response<v1::GetGenerationResponse>, Status> {
         let generation_id = request.into_inner().generation_id;
         convert::generation_id(&generation_id)?;
+        let group = self.0.groups.find(&generation_id).await?;
         let get = internal::GetRequest {
             principal: PRINCIPAL.to_owned(),
             request_id: generation_id.clone(),
+            group: group.name.to_string(),
         };
-        let answer = self.0.lead.clone().get(get).await;
+        let answer = group.client.clone().get(get).await;
         let answer = answer.map_err(Error::from_lead)?.into_inner();
         let standing = standing::derive(&self.0, answer.standing).await?;
         Ok(Response::new(v1::GetGenerationResponse {

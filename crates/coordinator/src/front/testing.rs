@@ -3,10 +3,9 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use proto::internal::lead_service_client::LeadServiceClient;
 use spec::Sampling;
 use tokenizer::Tokenizer;
-use tonic::transport::Endpoint;
+use tokio::sync::watch;
 
 use super::{Front, FrontConfig, Model, Shared};
 
@@ -39,7 +38,7 @@ pub(super) fn shared() -> Arc<Shared> {
         eos_tokens: Vec::new(),
         default_sampling: Sampling::default(),
     };
-    let nowhere = Endpoint::from_static("http://127.0.0.1:1").connect_lazy();
-    let lead = LeadServiceClient::new(nowhere);
-    Front::start(config, model, tiny_tokenizer(), lead).shared
+    let nowhere = [("0".to_owned(), "http://127.0.0.1:1".to_owned())].into();
+    let leads = watch::channel(nowhere).1;
+    Front::start(config, model, tiny_tokenizer(), leads).shared
 }

@@ -15,6 +15,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::Lead;
+use super::follow::ending;
+use super::leads::Leads;
 use super::message::{Message, Register};
 use crate::limits;
 
@@ -24,9 +27,8 @@ const ANSWER_QUEUE: usize = 4;
 /// Serves the workers' streams.
 #[derive(Clone, Debug)]
 pub(crate) struct Attend {
-    messages: mpsc::Sender<Message>,
+    leads: Leads,
     tasks: TaskTracker,
-    done: CancellationToken,
     sessions: Arc<AtomicU64>,
     attending: Arc<AtomicUsize>,
 }
@@ -41,15 +43,11 @@ impl Drop for Seat {
 }
 
 impl Attend {
-    pub(crate) fn new(
-        messages: mpsc::Sender<Message>,
-        tasks: TaskTracker,
-        done: CancellationToken,
-    ) -> Self {
+    /// Takes workers in for whatever groups are led here.
+    pub(crate) fn new(leads: Leads, tasks: TaskTracker) -> Self {
         Self {
-            messages,
+            leads,
             tasks,
-            done,
             sessions: Arc::new(AtomicU64::new(0)),
             attending: Arc::new(AtomicUsize::new(0)),
         }
@@ -65,7 +63,10 @@ impl Attend {
         }
         Ok(seat)
     }
+}
 
+impl Lead {
+    /// Registers a worker with the step loop.
     async fn register(
         &self,
         registration: Registration,
@@ -79,15 +80,10 @@ impl Attend {
             evict,
             reply,
         };
-        let gone = |_| Status::unavailable("the coordinator is ending");
-        self.messages
-            .send(Message::Register(register))
-            .await
-            .map_err(|_| gone(()))?;
-        answer
-            .await
-            .map_err(|_| gone(()))?
-            .map_err(|refused| refusal(&refused))
+        let sent = self.messages.send(Message::Register(register)).await;
+        sent.map_err(|_| ending())?;
+        let answer = answer.await.map_err(|_| ending())?;
+        answer.map_err(|refused| refusal(&refused))
     }
 }
 
@@ -131,17 +127,17 @@ impl ClusterService for Attend {
                 "the first message must be a registration",
             ));
         };
+        let lead = self.leads.of(&from.group).await?;
         let registration = registration(from);
         let name = registration.name.clone();
         let session = self.sessions.fetch_add(1, Ordering::Relaxed);
-        let evict = self.done.child_token();
+        let evict = lead.done.child_token();
         let (answers, stream) = mpsc::channel(ANSWER_QUEUE);
         let (accepted, answer) = oneshot::channel();
-        let attend = self.clone();
         // The handler may be dropped at any moment; this task is not, so a member that was taken in
         // is always told to have left.
         self.tasks.spawn(async move {
-            let term = match attend.register(registration, session, evict.clone()).await {
+            let term = match lead.register(registration, session, evict.clone()).await {
                 Ok(term) => term,
                 Err(status) => return drop(accepted.send(Err(status))),
             };
@@ -153,11 +149,10 @@ impl ClusterService for Attend {
             tracing::info!(worker = %name, reason = end.message(), "worker left");
             // The loop is told even when the worker no longer listens; once done, nobody is.
             drop(answers.try_send(Err(end)));
-            drop(attend.messages.send(Message::Left { name, session }).await);
+            drop(lead.messages.send(Message::Left { name, session }).await);
             drop(seat);
         });
-        let ending = |_| Status::unavailable("the coordinator is ending");
-        answer.await.map_err(ending)??;
+        answer.await.map_err(|_| ending())??;
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 }

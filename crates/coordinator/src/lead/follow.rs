@@ -1,35 +1,20 @@
-//! `LeadService`: sequences in, their tokens out.
+//! A followed sequence as a stream: its tokens, and how it ended.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use proto::internal as wire;
-use proto::internal::lead_service_server::LeadService;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::watch;
 use tokio_stream::Stream;
-use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use super::convert::{self, Malformed, Vocabulary};
-use super::ledger::Name;
+use super::convert::{self, Malformed};
 use super::log::{End, Failure, Log, Read};
-use super::message::{Ask, Follower, Message};
+use super::message::Follower;
 use crate::limits;
 use crate::status::{reason, status};
 use crate::wire::{sampled_token_to_wire, token_logprob_to_wire};
-
-/// Serves fronts.
-#[derive(Clone, Debug)]
-pub(crate) struct Follow {
-    pub(crate) messages: mpsc::Sender<Message>,
-    pub(crate) states: watch::Receiver<wire::WatchResponse>,
-    pub(crate) vocabulary: Vocabulary,
-    pub(crate) tasks: TaskTracker,
-    pub(crate) done: CancellationToken,
-}
 
 /// The events of a sequence, read from its log as fast as the front takes them.
 ///
@@ -50,7 +35,7 @@ async fn more(mut log: watch::Receiver<Log>) -> bool {
 }
 
 impl EventStream {
-    fn new(follower: Follower) -> Self {
+    pub(super) fn new(follower: Follower) -> Self {
         let queue_position = follower.following.log.borrow().queue_position();
         let accepted = wire::Accepted {
             queue_position: queue_position as u32,
@@ -186,127 +171,8 @@ pub(crate) fn deadline_passed() -> Status {
 }
 
 /// Says which field is wrong.
-fn invalid(malformed: &Malformed) -> Status {
+pub(super) fn invalid(malformed: &Malformed) -> Status {
     let mut details = ErrorDetails::with_bad_request_violation(malformed.field, &malformed.why);
     details.set_error_info(reason::REFUSED_BY_LEAD, crate::status::DOMAIN, []);
     Status::with_error_details(Code::InvalidArgument, malformed.to_string(), details)
-}
-
-impl Follow {
-    /// Asks the step loop, and waits for its answer.
-    async fn ask<T>(
-        &self,
-        ask: impl FnOnce(oneshot::Sender<Result<T, Status>>) -> Ask,
-    ) -> Result<T, Status> {
-        let (reply, answer) = oneshot::channel();
-        let sent = self.messages.send(Message::Ask(ask(reply))).await;
-        sent.map_err(|_| ending())?;
-        answer.await.map_err(|_| ending())?
-    }
-}
-
-fn name(principal: String, request_id: String) -> Result<Name, Status> {
-    convert::name(principal, request_id).map_err(|error| invalid(&error))
-}
-
-#[tonic::async_trait]
-impl LeadService for Follow {
-    type FollowStream = EventStream;
-    type WatchStream = ReceiverStream<Result<wire::WatchResponse, Status>>;
-
-    async fn follow(
-        &self,
-        request: Request<wire::FollowRequest>,
-    ) -> Result<Response<Self::FollowStream>, Status> {
-        let follow = convert::follow(request.into_inner(), &self.vocabulary);
-        let follow = Box::new(follow.map_err(|error| invalid(&error))?);
-        let follower = self.ask(|reply| Ask::Follow(follow, reply)).await?;
-        Ok(Response::new(EventStream::new(follower)))
-    }
-
-    async fn settle(
-        &self,
-        request: Request<wire::SettleRequest>,
-    ) -> Result<Response<wire::SettleResponse>, Status> {
-        let wire::SettleRequest {
-            principal,
-            request_id,
-        } = request.into_inner();
-        let name = name(principal, request_id)?;
-        self.ask(|reply| Ask::Stop(name, End::Settled, reply))
-            .await?;
-        Ok(Response::new(wire::SettleResponse {}))
-    }
-
-    async fn force(
-        &self,
-        request: Request<wire::ForceRequest>,
-    ) -> Result<Response<wire::ForceResponse>, Status> {
-        let wire::ForceRequest {
-            principal,
-            request_id,
-            keep,
-            tokens,
-        } = request.into_inner();
-        let name = name(principal, request_id)?;
-        let tokens = convert::tokens("tokens", &tokens, self.vocabulary.size);
-        let tokens = tokens.map_err(|error| invalid(&error))?;
-        self.ask(|reply| Ask::Force(name, keep as usize, tokens, reply))
-            .await?;
-        Ok(Response::new(wire::ForceResponse {}))
-    }
-
-    async fn cancel(
-        &self,
-        request: Request<wire::CancelRequest>,
-    ) -> Result<Response<wire::CancelResponse>, Status> {
-        let wire::CancelRequest {
-            principal,
-            request_id,
-        } = request.into_inner();
-        let name = name(principal, request_id)?;
-        let standing = self
-            .ask(|reply| Ask::Stop(name, End::Cancelled, reply))
-            .await?;
-        Ok(Response::new(wire::CancelResponse {
-            standing: Some(standing),
-        }))
-    }
-
-    async fn get(
-        &self,
-        request: Request<wire::GetRequest>,
-    ) -> Result<Response<wire::GetResponse>, Status> {
-        let wire::GetRequest {
-            principal,
-            request_id,
-        } = request.into_inner();
-        let name = name(principal, request_id)?;
-        let standing = self.ask(|reply| Ask::Get(name, reply)).await?;
-        Ok(Response::new(wire::GetResponse {
-            standing: Some(standing),
-        }))
-    }
-
-    async fn watch(
-        &self,
-        _request: Request<wire::WatchRequest>,
-    ) -> Result<Response<Self::WatchStream>, Status> {
-        let (sender, stream) = mpsc::channel(1);
-        let (mut states, done) = (self.states.clone(), self.done.clone());
-        self.tasks.spawn(async move {
-            loop {
-                let state = states.borrow_and_update().clone();
-                if sender.send(Ok(state)).await.is_err() {
-                    return;
-                }
-                tokio::select! {
-                    changed = states.changed() => if changed.is_err() { return },
-                    () = sender.closed() => return,
-                    () = done.cancelled() => return,
-                }
-            }
-        });
-        Ok(Response::new(ReceiverStream::new(stream)))
-    }
 }

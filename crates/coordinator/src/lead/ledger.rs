@@ -146,12 +146,6 @@ impl Ledger {
         }
     }
 
-    /// Returns whether anybody follows a live generation.
-    pub(crate) fn is_followed(&self) -> bool {
-        let mut live = self.live.values().filter_map(|name| self.entries.get(name));
-        live.any(|entry| !entry.followers.is_empty())
-    }
-
     /// Looks a name up; without a fingerprint any request of that name is the one.
     pub(crate) fn find(&self, name: &Name, fingerprint: Option<&Fingerprint>) -> Found {
         let Some(entry) = self.entries.get(name) else {

@@ -33,6 +33,10 @@ mod tests;
 /// What a loop is made of.
 pub(crate) struct Setup {
     pub(crate) leader: LeaderConfig,
+    /// The term in which this coordinator was elected.
+    pub(crate) term: Term,
+    /// Told of the highest term that a worker has obeyed, where that is not below ours.
+    pub(crate) outranked: watch::Sender<Term>,
     pub(crate) engine: Engine,
     pub(crate) max_step_rows: usize,
     pub(crate) vocab_size: usize,
@@ -43,7 +47,8 @@ pub(crate) struct Setup {
     pub(crate) hold: Duration,
     pub(crate) tasks: TaskTracker,
     pub(crate) state: watch::Sender<wire::WatchResponse>,
-    pub(crate) shutdown: CancellationToken,
+    /// Ends it.
+    pub(crate) end: CancellationToken,
     /// Cancelled when the loop has ended.
     pub(crate) done: CancellationToken,
 }
@@ -64,7 +69,8 @@ pub(crate) struct StepLoop {
     num_ranks: usize,
     connect: Connect,
     state: watch::Sender<wire::WatchResponse>,
-    shutdown: CancellationToken,
+    end: CancellationToken,
+    outranked: watch::Sender<Term>,
     done: CancellationToken,
     started: Instant,
     sessions: BTreeMap<String, Session>,
@@ -99,7 +105,7 @@ impl StepLoop {
         let num_ranks = setup.leader.num_ranks;
         let progress = ProgressWatch::new(num_ranks, limits::PROGRESS_LIMIT, Duration::ZERO);
         Self {
-            leader: Leader::new(setup.leader, Term(1)),
+            leader: Leader::new(setup.leader, setup.term),
             engine: setup.engine,
             max_step_rows: setup.max_step_rows,
             vocab_size: setup.vocab_size,
@@ -109,7 +115,8 @@ impl StepLoop {
                 tasks: setup.tasks,
             },
             state: setup.state,
-            shutdown: setup.shutdown,
+            end: setup.end,
+            outranked: setup.outranked,
             done: setup.done,
             started: Instant::now(),
             sessions: BTreeMap::new(),
@@ -136,7 +143,7 @@ impl StepLoop {
         }
     }
 
-    /// Runs until shutdown, and then until the sequences have ended or the drain time is over.
+    /// Runs until it is told to end; its sequences may go on at another lead.
     ///
     /// # Errors
     ///
@@ -150,8 +157,7 @@ impl StepLoop {
         let _done = self.done.clone().drop_guard();
         let mut tick = tokio::time::interval(limits::TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let shutdown = self.shutdown.clone();
-        let mut drained_by: Option<Instant> = None;
+        let end = self.end.clone();
         self.publish();
         loop {
             tokio::select! {
@@ -163,15 +169,11 @@ impl StepLoop {
                 }
                 () = self.due() => self.expire(),
                 _ = tick.tick() => self.tick(),
-                () = shutdown.cancelled(), if drained_by.is_none() => {
-                    drained_by = Some(Instant::now() + limits::DRAIN);
-                }
+                () = end.cancelled() => break,
             }
             self.plan();
             self.publish();
-            let over = drained_by.is_some_and(|by| Instant::now() >= by);
-            let drained = drained_by.is_some() && (over || !self.ledger.is_followed());
-            if drained || self.hopeless.is_some() {
+            if self.hopeless.is_some() {
                 break;
             }
         }
@@ -333,7 +335,9 @@ impl StepLoop {
                     self.ranks = None;
                 }
                 Action::Raise { above } => {
-                    self.tell_leader(Event::Raised(Term(above.0 + 1)));
+                    // The store decides on terms; the answer is [`Event::Raised`].
+                    self.outranked
+                        .send_modify(|highest| *highest = above.max(*highest));
                 }
                 Action::Evict { name, why, .. } => {
                     tracing::warn!(worker = %name, reason = %why, "worker sent away");
@@ -446,7 +450,7 @@ impl StepLoop {
         let state = wire::WatchResponse {
             term: status.fence.term.0,
             epoch: status.fence.epoch.0,
-            serving: status.serving && !self.shutdown.is_cancelled(),
+            serving: status.serving,
             ranks_present: status.ranks_present as u32,
             ranks_needed: self.num_ranks as u32,
             missing: status.missing,

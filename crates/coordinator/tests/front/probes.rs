@@ -49,7 +49,7 @@ async fn health_follows_the_lead_for_every_service() {
     assert_eq!(answer.status, 503);
     assert_eq!(
         answer.body,
-        "waiting for workers; 1 of 2 ranks are present; missing: worker-1\n"
+        "group '0': waiting for workers; 1 of 2 ranks are present; missing: worker-1\n"
     );
     assert_eq!(http::get(stage.http, "/livez").await.status, 200);
     stage.state.send(serving()).unwrap();
@@ -57,7 +57,7 @@ async fn health_follows_the_lead_for_every_service() {
     let answer = http::get(stage.http, "/readyz").await;
     assert_eq!(
         (answer.status, answer.body.as_str()),
-        (200, "serving; 2 of 2 ranks are present\n")
+        (200, "group '0': serving; 2 of 2 ranks are present\n")
     );
 }
 

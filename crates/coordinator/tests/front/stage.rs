@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use coordinator::front::{Front, FrontConfig, Model};
 use proto::internal::follow_response::Event;
-use proto::internal::lead_service_client::LeadServiceClient;
 use proto::internal::lead_service_server::{LeadService, LeadServiceServer};
 use proto::internal::{self, FollowRequest, FollowResponse, SequenceRecord, SequenceState};
 use proto::v1::generation_service_client::GenerationServiceClient;
@@ -369,15 +368,9 @@ impl Stage {
         let lead_at = listener.local_addr().unwrap();
         let server = Server::builder().add_service(LeadServiceServer::new(lead));
         tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
-        let channel = Endpoint::from_shared(format!("http://{lead_at}"))
-            .unwrap()
-            .connect_lazy();
-        let front = Front::start(
-            config,
-            model(),
-            tokenizer(),
-            LeadServiceClient::new(channel),
-        );
+        let leads = [("0".to_owned(), format!("http://{lead_at}"))].into();
+        let leads = watch::channel(leads).1;
+        let front = Front::start(config, model(), tokenizer(), leads);
 
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let grpc_at = listener.local_addr().unwrap();

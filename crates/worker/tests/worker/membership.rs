@@ -142,7 +142,7 @@ async fn of_two_live_workers_of_a_name_the_second_is_refused() {
     record_of(&coordinator, "a", true).await;
     let second = Process::start(config("a", 1, address)).await;
     let error = second.ended().await.unwrap_err();
-    assert!(matches!(error, Error::NameTaken { .. }), "{error}");
+    assert!(matches!(error, Error::NameTaken(_)), "{error}");
     assert!(error.to_string().contains(&first.address), "{error}");
 }
 

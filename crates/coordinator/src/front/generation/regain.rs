@@ -9,11 +9,13 @@ use tonic::{Code, Streaming};
 
 use super::{Generation, PRINCIPAL};
 use crate::front::error::Error;
+use crate::front::groups::Group;
 use crate::front::limits;
 
 /// A stream of the lead, after its acceptance.
 struct Followed {
     events: Streaming<internal::FollowResponse>,
+    group: Group,
     accepted: internal::Accepted,
     /// Whether this lead did not know the generation, which had tokens already.
     is_resumed: bool,
@@ -91,6 +93,22 @@ impl Generation {
         }
     }
 
+    /// Returns the group that has it, by whoever leads that now, or else one to submit it to.
+    async fn group(&self) -> Result<Group, Error> {
+        let groups = &self.shared.groups;
+        if let Some(group) = &self.group {
+            return groups.of(&group.name);
+        }
+        if self.request.is_named && groups.all().len() > 1 {
+            // It may be a repeated call, made when other groups were there or had less to do.
+            match groups.find(&self.request.id).await {
+                Err(Error::Lead(status)) if status.code() == Code::NotFound => {}
+                found => return found,
+            }
+        }
+        groups.choose(&self.request)
+    }
+
     /// Takes a stream that was accepted.
     fn begin(&mut self, followed: Followed) {
         let (now, age) = (
@@ -101,6 +119,7 @@ impl Generation {
         self.queue_position = followed.accepted.queue_position;
         self.resumed += u32::from(followed.is_resumed);
         self.events = Some(followed.events);
+        self.group = Some(followed.group);
         self.regained = now;
     }
 
@@ -115,6 +134,7 @@ impl Generation {
 
     /// Calls LeadService.Follow and waits for the acceptance.
     async fn call_follow(&self, attach_only: bool) -> Result<Followed, Error> {
+        let group = self.group().await?;
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         let (request, expected) = (&self.request, &self.expected);
         let record = match attach_only {
@@ -140,14 +160,16 @@ impl Generation {
             deadline_us: deadline.map(|at| micros(at.saturating_duration_since(now))),
             queue_timeout_us: request.queue_timeout.map(micros),
             age_us: micros(self.origin.elapsed()),
+            group: group.name.to_string(),
         };
-        let mut lead = self.shared.lead.clone();
+        let mut lead = group.client.clone();
         let answer = lead.follow(message).await.map_err(Error::from_lead)?;
         let mut events = answer.into_inner();
         let first = events.message().await.map_err(Error::from_lead)?;
         match first.and_then(|first| first.event) {
             Some(follow_response::Event::Accepted(accepted)) => Ok(Followed {
                 events,
+                group,
                 accepted,
                 is_resumed: false,
             }),
@@ -178,13 +200,15 @@ impl Generation {
         // Kept until it is followed again: it might be its only follower.
         let mut old = self.events.take();
         loop {
+            let group = self.group().await?;
             let force = internal::ForceRequest {
                 principal: PRINCIPAL.to_owned(),
                 request_id: self.request.id.clone(),
                 keep: keep as u32,
                 tokens: tokens.iter().map(|token| token.0).collect(),
+                group: group.name.to_string(),
             };
-            let mut lead = self.shared.lead.clone();
+            let mut lead = group.client.clone();
             let forced = tokio::select! {
                 biased;
                 error = self.expiry() => return Err(self.fail(error)),

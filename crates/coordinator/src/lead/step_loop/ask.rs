@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 
 use super::StepLoop;
 use crate::lead::convert;
-use crate::lead::follow::{deadline_passed, ending};
+use crate::lead::follow::deadline_passed;
 use crate::lead::ledger::{Entering, Found, Name, Work};
 use crate::lead::log::End;
 use crate::lead::message::{Ask, Follow, Follower};
@@ -79,9 +79,6 @@ impl StepLoop {
         let Some(record) = &follow.record else {
             return Err(unknown(&follow.name));
         };
-        if self.shutdown.is_cancelled() {
-            return Err(ending());
-        }
         let (queue_position, now) = (self.engine.load().waiting, self.now());
         let work = &record.work;
         let room = self.engine.config().max_context - work.prompt.len();

@@ -48,6 +48,8 @@ fn world(max_waiting: usize, num_slots: usize) -> World {
     let (going, gone) = mpsc::unbounded_channel();
     let step_loop = StepLoop::new(Setup {
         leader,
+        term: Term(1),
+        outranked: watch::Sender::new(Term(0)),
         engine: Engine::new(engine, Fence::default()).unwrap(),
         max_step_rows: 64,
         vocab_size: 1000,
@@ -56,7 +58,7 @@ fn world(max_waiting: usize, num_slots: usize) -> World {
         hold: Duration::from_secs(120),
         tasks: TaskTracker::new(),
         state: watch::channel(wire::WatchResponse::default()).0,
-        shutdown: CancellationToken::new(),
+        end: CancellationToken::new(),
         done: CancellationToken::new(),
     });
     World { step_loop, gone }

@@ -1,34 +1,56 @@
-//! The worker's record in the membership store, put again for as long as the worker lives.
+//! A process's record in the membership store, put again for as long as the process lives.
 //!
-//! The newest start of a name has it: whoever starts takes a record over whose worker does not answer
+//! The newest start of a name has it: whoever starts takes a record over whose process does not answer
 //! any more. If the other one does answer there are two, and the newcomer is refused.
+
+mod identity;
+mod record;
 
 use std::time::Duration;
 
-use prost::Message;
-use proto::internal as wire;
-use proto::internal::step_service_client::StepServiceClient;
-use store::{Change, Entry, Lease, Store, Txn};
-use tokio::time::{sleep, timeout};
+use records::quarantine_key;
+use store::{Change, Entry, Lease, LeaseId, Store, Txn};
+use tokio::sync::watch;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Endpoint;
 
-use crate::error::{Error, Result};
-use crate::limits::{BACKOFF_MAX, IDENTIFY_LIMIT, LEASE};
+pub use identity::{Identity, identity};
+pub use record::Record;
 
-/// Keeps one worker's record.
-pub(crate) struct Presence {
-    pub(crate) store: Store,
-    /// What the worker says about itself.
-    pub(crate) registration: wire::Registration,
-    /// Cancelled when the worker is about to end.
-    pub(crate) draining: CancellationToken,
+/// How long a record outlives its process in the membership store. Streams tell of a death at once;
+/// this is for everybody else.
+const LEASE: Duration = Duration::from_secs(10);
+
+/// Pause after something that the store did not do. The store itself has paused between its tries.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Another live process has the name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("'{name}' is the name of another one, which answers at {by}: give each its own --name")]
+pub struct Taken {
+    /// The name.
+    pub name: String,
+    /// Where the other one is.
+    pub by: String,
+}
+
+/// Keeps one process's record.
+#[derive(Debug)]
+pub struct Presence {
+    /// The store.
+    pub store: Store,
+    /// What the process says of itself.
+    pub record: Record,
+    /// Told of the lease under which the record lies; none while it does not.
+    pub lease: watch::Sender<Option<LeaseId>>,
+    /// Cancelled when the process is about to end.
+    pub draining: CancellationToken,
 }
 
 /// How a claim of the name went.
 enum Claim {
     Held,
-    /// Another worker has it, and lives.
+    /// Another process has it, and lives.
     Taken(String),
     /// The record changed meanwhile, or the store did not answer.
     Again,
@@ -36,11 +58,11 @@ enum Claim {
 
 /// Why a record is not held, or no longer.
 enum Lost {
-    /// The worker ends.
+    /// The process ends.
     Shutdown,
     /// The record or its lease is gone: it is put again.
     Gone,
-    /// Another worker of this name has it.
+    /// Another process of this name has it.
     Taken(String),
 }
 
@@ -49,14 +71,15 @@ impl Presence {
     ///
     /// # Errors
     ///
-    /// [`Error::NameTaken`]; a store that is not there is waited for.
-    pub(crate) async fn keep(self, shutdown: CancellationToken) -> Result<()> {
+    /// [`Taken`]; a store that is not there is waited for.
+    pub async fn keep(self, shutdown: CancellationToken) -> Result<(), Taken> {
         loop {
             let lease = tokio::select! {
-                lease = self.lease() => lease,
+                lease = self.take_lease() => lease,
                 () = shutdown.cancelled() => return Ok(()),
             };
             let lost = self.hold(&lease, &shutdown).await;
+            self.lease.send_replace(None);
             match lost {
                 Lost::Shutdown => {
                     if let Err(error) = lease.revoke().await {
@@ -65,7 +88,10 @@ impl Presence {
                     return Ok(());
                 }
                 Lost::Gone => {}
-                Lost::Taken(by) => return Err(self.taken(by)),
+                Lost::Taken(by) => {
+                    let name = self.record.name().to_owned();
+                    return Err(Taken { name, by });
+                }
             }
         }
     }
@@ -79,29 +105,29 @@ impl Presence {
             };
             match claim {
                 Claim::Held => {
-                    tracing::info!(name = self.registration.name, "in the membership store");
+                    tracing::info!(name = self.record.name(), "in the membership store");
+                    self.lease.send_replace(Some(lease.id()));
                     return self.watch(lease, shutdown).await;
                 }
                 Claim::Taken(by) => return Lost::Taken(by),
-                Claim::Again => sleep(BACKOFF_MAX / 4).await,
+                Claim::Again => sleep(PAUSE).await,
             }
         }
         Lost::Gone
     }
 
-    async fn lease(&self) -> Lease {
+    async fn take_lease(&self) -> Lease {
         loop {
             match self.store.lease(LEASE).await {
                 Ok(lease) => return lease,
-                // The store itself has paused between its tries and said so.
                 Err(error) => tracing::debug!(%error, "no lease yet"),
             }
-            sleep(BACKOFF_MAX / 4).await;
+            sleep(PAUSE).await;
         }
     }
 
     async fn claim(&self, lease: &Lease) -> Claim {
-        let key = records::member_key(&self.registration.name);
+        let key = self.record.key();
         let before = match self.store.get(&key).await {
             Ok(before) => before,
             Err(error) => {
@@ -109,14 +135,21 @@ impl Presence {
                 return Claim::Again;
             }
         };
-        if let Some(by) = self.other(before.as_ref()).await {
-            return Claim::Taken(by);
-        }
-        let txn = match before {
+        let mut txn = match &before {
             None => Txn::new().if_absent(&key),
             Some(before) => Txn::new().if_modified_at(&key, before.mod_revision),
         };
-        let value = self.value();
+        if let Some(before) = &before {
+            match self.other(before).await {
+                Ok(Some(by)) => return Claim::Taken(by),
+                Ok(None) => {}
+                Err(corrupt) => {
+                    tracing::error!(%corrupt, "replacing a record that cannot be read");
+                    txn = txn.put(quarantine_key(&key), before.value.clone(), None);
+                }
+            }
+        }
+        let value = self.record.value(self.draining.is_cancelled());
         match self.store.txn(txn.put(&key, value, Some(lease.id()))).await {
             Ok(outcome) if outcome.succeeded => Claim::Held,
             Ok(_) => Claim::Again,
@@ -127,34 +160,19 @@ impl Presence {
         }
     }
 
-    fn value(&self) -> Vec<u8> {
-        let record = wire::MemberRecord {
-            registration: Some(self.registration.clone()),
-            draining: self.draining.is_cancelled(),
-        };
-        record.encode_to_vec()
-    }
-
-    /// Returns where another live worker of this name is.
-    async fn other(&self, entry: Option<&Entry>) -> Option<String> {
-        let entry = entry?;
-        let other = match records::read_member(&entry.key, &entry.value) {
-            Ok(record) => record.registration?,
-            Err(corrupt) => {
-                tracing::warn!(%corrupt, "replacing a record that cannot be read");
-                return None;
-            }
-        };
-        if other.incarnation == self.registration.incarnation {
-            return None;
+    /// Returns where another live process of this name is.
+    async fn other(&self, entry: &Entry) -> Result<Option<String>, records::Corrupt> {
+        let holder = self.record.holder(&entry.key, &entry.value)?;
+        if holder.incarnation == self.record.incarnation() {
+            return Ok(None);
         }
-        let lives = identify(&other.address).await == Some(other.incarnation);
-        lives.then_some(other.address)
+        let lives = identity::ask(&holder.address).await == Some(holder.incarnation);
+        Ok(lives.then_some(holder.address))
     }
 
-    /// Waits until the record is lost; meanwhile says in it that the worker drains, once it does.
+    /// Waits until the record is lost; meanwhile says in it that the process drains, once it does.
     async fn watch(&self, lease: &Lease, shutdown: &CancellationToken) -> Lost {
-        let key = records::member_key(&self.registration.name);
+        let key = self.record.key();
         let lost = lease.lost();
         let Ok(mut changes) = self.store.watch(&key) else {
             return Lost::Gone;
@@ -181,40 +199,14 @@ impl Presence {
                 Some(_) => continue,
                 None => return Lost::Gone,
             };
-            match entry.map(|entry| records::read_member(&entry.key, &entry.value)) {
-                Some(Ok(record)) if !self.is_mine(&record) => {
-                    let by = record.registration.map(|other| other.address);
-                    return Lost::Taken(by.unwrap_or_default());
+            let holder = entry.map(|entry| self.record.holder(&entry.key, &entry.value));
+            match holder {
+                Some(Ok(holder)) if holder.incarnation != self.record.incarnation() => {
+                    return Lost::Taken(holder.address);
                 }
                 Some(Ok(_)) => {}
                 Some(Err(_)) | None => return Lost::Gone,
             }
         }
     }
-
-    fn is_mine(&self, record: &wire::MemberRecord) -> bool {
-        let theirs = record.registration.as_ref().map(|other| other.incarnation);
-        theirs == Some(self.registration.incarnation)
-    }
-
-    fn taken(&self, by: String) -> Error {
-        Error::NameTaken {
-            name: self.registration.name.clone(),
-            by,
-        }
-    }
-}
-
-/// Asks a worker which start it is; `None` if it does not answer in time.
-async fn identify(address: &str) -> Option<u64> {
-    let endpoint = Endpoint::from_shared(address.to_owned()).ok()?;
-    let endpoint = endpoint.connect_timeout(IDENTIFY_LIMIT);
-    let ask = async {
-        let channel = endpoint.connect().await.ok()?;
-        let request = wire::IdentifyRequest {};
-        let answer = StepServiceClient::new(channel).identify(request).await;
-        Some(answer.ok()?.into_inner().incarnation)
-    };
-    let limit: Duration = IDENTIFY_LIMIT;
-    timeout(limit, ask).await.ok().flatten()
 }

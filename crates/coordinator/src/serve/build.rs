@@ -1,0 +1,235 @@
+//! The parts of a coordinator, and the tasks they run on.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use axum::serve::ListenerExt as _;
+use cluster::{Candidate, LeadRecord};
+use presence::{Presence, Record};
+use proto::internal::CoordinatorRecord;
+use proto::internal::cluster_service_server::ClusterServiceServer;
+use proto::internal::lead_service_server::LeadServiceServer;
+use spec::Term;
+use store::{LeaseId, MemoryStore, Store};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+
+use super::running::{Present, Seat};
+use super::{Config, Error, StoreAt};
+use crate::election::{Election, patience};
+use crate::front::{Front, FrontConfig};
+use crate::lead::{Attend, LeadConfig, Leads};
+use crate::limits;
+use crate::tenure::Tenure;
+
+/// How the front treats its clients: a heartbeat keeps proxies from closing a quiet stream, a client
+/// that takes nothing for a minute is not coming back, and the largest body comes in half a minute
+/// also over 5 Mbit/s.
+pub(super) fn front_config(hold: Duration) -> FrontConfig {
+    FrontConfig {
+        heartbeat: Duration::from_secs(10),
+        client_stall: Duration::from_secs(60),
+        body_time: Duration::from_secs(30),
+        hold,
+    }
+}
+
+/// Calls of one client's connection at a time; further ones wait at the client.
+const MAX_CALLS: u32 = 1024;
+
+/// Starts the parts; a part that fails by itself ends the coordinator.
+pub(super) struct Builder {
+    pub(super) tasks: TaskTracker,
+    /// Everything but the front ends.
+    pub(super) end: CancellationToken,
+    failing: mpsc::Sender<Error>,
+}
+
+/// What the groups that may be led here have in common.
+pub(super) struct Place<'a> {
+    pub(super) store: &'a Store,
+    pub(super) lease: &'a watch::Sender<Option<LeaseId>>,
+    pub(super) lead: &'a LeadConfig,
+    pub(super) leads: &'a Leads,
+    pub(super) me: LeadRecord,
+}
+
+impl Builder {
+    pub(super) fn new(failing: mpsc::Sender<Error>) -> Self {
+        Self {
+            tasks: TaskTracker::new(),
+            end: CancellationToken::new(),
+            failing,
+        }
+    }
+
+    /// Runs a part; a failure of its own ends the coordinator.
+    pub(super) fn watch(
+        &self,
+        server: &'static str,
+        run: impl Future<Output = Result<(), String>> + Send + 'static,
+    ) {
+        let failing = self.failing.clone();
+        self.tasks.spawn(async move {
+            if let Err(why) = run.await {
+                // One failure is enough to end; a second finds the place taken.
+                drop(failing.try_send(Error::Server { server, why }));
+            }
+        });
+    }
+
+    /// Serves workers and fronts, and the membership store where it is in memory; returns the way to
+    /// the store.
+    pub(super) fn internal(
+        &self,
+        config: &Config,
+        incarnation: u64,
+        listener: TcpListener,
+        leads: &Leads,
+    ) -> Result<Store, Error> {
+        let attend = Attend::new(leads.clone(), self.tasks.clone());
+        let lead = LeadServiceServer::new(leads.clone())
+            .max_decoding_message_size(limits::MAX_INTERNAL_MESSAGE)
+            .max_encoding_message_size(limits::MAX_INTERNAL_MESSAGE);
+        let (endpoints, routes) = match &config.store {
+            StoreAt::Endpoints(endpoints) => (endpoints.clone(), Routes::default()),
+            StoreAt::Memory => {
+                let local = listener.local_addr();
+                let local = local.map_err(|error| Error::Config(error.to_string()))?;
+                let (memory, end) = (MemoryStore::new(), self.end.clone());
+                let routes = memory.routes();
+                self.tasks.spawn(async move { memory.run(end).await });
+                (vec![reachable_here(local).to_string()], routes)
+            }
+        };
+        let routes = routes
+            .add_service(presence::identity(&config.name, incarnation))
+            .add_service(ClusterServiceServer::new(attend))
+            .add_service(lead);
+        let server = Server::builder()
+            .tcp_nodelay(true)
+            .http2_keepalive_interval(Some(limits::KEEPALIVE))
+            .http2_keepalive_timeout(Some(limits::KEEPALIVE_TIMEOUT))
+            .add_routes(routes);
+        let internal = server.serve_with_incoming_shutdown(
+            TcpIncoming::from(listener).with_nodelay(Some(true)),
+            self.end.clone().cancelled_owned(),
+        );
+        self.watch("internal server", async {
+            internal.await.map_err(|error| error.to_string())
+        });
+        let store = store::Config {
+            endpoints,
+            cluster: config.cluster.clone(),
+            connect: None,
+        };
+        Store::new(store).map_err(|error| Error::Config(error.to_string()))
+    }
+
+    /// Keeps the coordinator's record in the membership store.
+    pub(super) fn present(
+        &self,
+        store: Store,
+        record: CoordinatorRecord,
+        lease: watch::Sender<Option<LeaseId>>,
+    ) -> Present {
+        let present = Present {
+            draining: CancellationToken::new(),
+            leave: CancellationToken::new(),
+            left: CancellationToken::new(),
+        };
+        let presence = Presence {
+            store,
+            record: Record::Coordinator(record),
+            lease,
+            draining: present.draining.clone(),
+        };
+        let (leave, left) = (present.leave.clone(), present.left.clone().drop_guard());
+        self.watch("membership", async move {
+            let kept = presence.keep(leave).await;
+            drop(left);
+            kept.map_err(|error| error.to_string())
+        });
+        present
+    }
+
+    /// Takes part in the election of a group's lead, and leads when it is won.
+    pub(super) fn group(&self, group: &str, place: &Place<'_>) -> Seat {
+        let (office, elected) = watch::channel(None);
+        let (outranking, outranked) = watch::channel(Term(0));
+        let leave = CancellationToken::new();
+        let election = Election {
+            store: place.store.clone(),
+            group: group.to_owned(),
+            candidate: Candidate::new(place.me.clone(), patience(&place.me.name, group)),
+            lease: place.lease.subscribe(),
+            outranked,
+            office,
+            draining: leave.clone(),
+        };
+        self.tasks.spawn(election.run(self.end.clone()));
+        let tenure = Tenure {
+            group: group.to_owned(),
+            config: place.lead.clone(),
+            office: elected.clone(),
+            outranked: outranking,
+            leads: place.leads.clone(),
+            tasks: self.tasks.clone(),
+        };
+        self.watch("lead", tenure.run(self.end.clone()));
+        Seat {
+            group: group.to_owned(),
+            leave,
+            office: elected,
+        }
+    }
+
+    /// Serves clients; returns the token that closes both servers.
+    pub(super) fn public(
+        &self,
+        front: &Front,
+        grpc: TcpListener,
+        http: TcpListener,
+    ) -> CancellationToken {
+        let drained = CancellationToken::new();
+        let grpc = Server::builder()
+            .tcp_nodelay(true)
+            .http2_keepalive_interval(Some(limits::CLIENT_KEEPALIVE))
+            .http2_keepalive_timeout(Some(limits::CLIENT_KEEPALIVE_TIMEOUT))
+            .max_concurrent_streams(MAX_CALLS)
+            .add_routes(front.grpc())
+            .serve_with_incoming_shutdown(
+                TcpIncoming::from(grpc).with_nodelay(Some(true)),
+                drained.clone().cancelled_owned(),
+            );
+        let http = axum::serve(http.tap_io(send_at_once), front.http())
+            .with_graceful_shutdown(drained.clone().cancelled_owned());
+        self.watch("gRPC server", async {
+            grpc.await.map_err(|error| error.to_string())
+        });
+        self.watch("HTTP server", async {
+            http.await.map_err(|error| error.to_string())
+        });
+        drained
+    }
+}
+
+/// Returns where this process reaches a listener of its own.
+fn reachable_here(local: SocketAddr) -> SocketAddr {
+    match local.ip().is_unspecified() {
+        true => (Ipv4Addr::LOCALHOST, local.port()).into(),
+        false => local,
+    }
+}
+
+/// Small events must not wait until the client has acknowledged the ones before.
+fn send_at_once(connection: &mut TcpStream) {
+    if let Err(error) = connection.set_nodelay(true) {
+        tracing::debug!(%error, "TCP_NODELAY was refused");
+    }
+}

@@ -1,0 +1,106 @@
+//! A group's lead in this process, for as long as this coordinator is elected.
+
+use proto::internal::LeadRecord;
+use spec::Term;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::lead::{Lead, LeadConfig, Leads, Start};
+
+/// Starts and ends one group's lead as its election says.
+pub(crate) struct Tenure {
+    pub(crate) group: String,
+    pub(crate) config: LeadConfig,
+    pub(crate) office: watch::Receiver<Option<Term>>,
+    /// Told of the terms that workers have obeyed.
+    pub(crate) outranked: watch::Sender<Term>,
+    pub(crate) leads: Leads,
+    pub(crate) tasks: TaskTracker,
+}
+
+impl Tenure {
+    /// Runs until `stop`.
+    ///
+    /// # Errors
+    ///
+    /// In words, if no cluster can serve with this configuration.
+    pub(crate) async fn run(mut self, stop: CancellationToken) -> Result<(), String> {
+        loop {
+            let elected = tokio::select! {
+                elected = self.elected() => elected,
+                () = stop.cancelled() => return Ok(()),
+            };
+            let Some(term) = elected else {
+                return Ok(());
+            };
+            self.lead(term, &stop).await?;
+        }
+    }
+
+    /// Waits for an election that is won; `None` if there will be no more.
+    async fn elected(&mut self) -> Option<Term> {
+        *self.office.wait_for(Option::is_some).await.ok()?
+    }
+
+    /// Leads from this term on until another coordinator does.
+    async fn lead(&mut self, term: Term, stop: &CancellationToken) -> Result<(), String> {
+        let end = CancellationToken::new();
+        // However this ends, by a panic too, the lead goes with it.
+        let _end = end.clone().drop_guard();
+        let start = Start {
+            term,
+            outranked: self.outranked.clone(),
+            tasks: self.tasks.clone(),
+            end: end.clone(),
+        };
+        let (lead, mut ended) = Lead::start(&self.config, start)?;
+        self.leads.enter(&self.group, lead.clone());
+        let mut held = term;
+        let outcome = loop {
+            tokio::select! {
+                ended = &mut ended => break ended,
+                () = stop.cancelled() => end.cancel(),
+                changed = self.office.changed(), if !end.is_cancelled() => {
+                    let now = *self.office.borrow_and_update();
+                    match now {
+                        Some(term) if changed.is_ok() => {
+                            if term > held {
+                                held = term;
+                                lead.raise(term).await;
+                            }
+                        }
+                        _ => end.cancel(),
+                    }
+                }
+            }
+            if end.is_cancelled() {
+                // Nothing new comes to a lead that is over.
+                self.leads.leave(&self.group);
+                break (&mut ended).await;
+            }
+        };
+        self.leads.leave(&self.group);
+        outcome.map_err(|error| error.to_string())?
+    }
+}
+
+/// Returns what the store knows a lead by.
+pub(crate) fn to_record(lead: &cluster::LeadRecord) -> LeadRecord {
+    LeadRecord {
+        name: lead.name.clone(),
+        incarnation: lead.incarnation,
+        address: lead.address.clone(),
+        term: lead.term.0,
+    }
+}
+
+/// Reads what [`to_record`] has written.
+pub(crate) fn from_record(lead: LeadRecord) -> cluster::LeadRecord {
+    cluster::LeadRecord {
+        name: lead.name,
+        incarnation: lead.incarnation,
+        address: lead.address,
+        term: Term(lead.term),
+    }
+}
