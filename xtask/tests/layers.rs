@@ -4,13 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Crate, its layer, and the crates of ours that it may use.
-const ALLOWED: [(&str, u32, &[&str]); 18] = [
+const ALLOWED: [(&str, u32, &[&str]); 19] = [
     ("spec", 0, &[]),
     ("kernels", 0, &["spec"]),
     ("proto", 0, &[]),
     ("checkpoint", 1, &["spec"]),
     ("exchange", 1, &["kernels", "spec"]),
     ("kernels-cpu", 1, &["kernels", "spec"]),
+    ("settings", 1, &[]),
     ("engine", 2, &["spec"]),
     ("tokenizer", 2, &["spec"]),
     ("cluster", 2, &["spec"]),
@@ -62,6 +63,7 @@ const ALLOWED: [(&str, u32, &[&str]); 18] = [
             "checkpoint",
             "coordinator",
             "proto",
+            "settings",
             "spec",
             "store",
             "tokenizer",
