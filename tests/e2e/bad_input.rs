@@ -133,13 +133,12 @@ fn a_worker_with_another_model_is_refused_and_told_why() {
         "--http",
         "127.0.0.1:0",
     ]);
-    let coordinator_uri = format!("http://{internal}");
     let (code, said) = run(&[
         "worker",
         "--model",
         "synth:tiny,seed=2",
-        "--coordinator",
-        &coordinator_uri,
+        "--store",
+        &internal,
         "--name",
         "other",
     ]);

@@ -15,16 +15,9 @@ fn start(arguments: &[&str]) -> Killed {
 #[test]
 fn workers_may_come_first_and_the_coordinator_may_come_back() {
     let [internal, grpc, http] = [free_address(), free_address(), free_address()];
-    let uri = format!("http://{internal}");
     let worker = |name| {
         start(&[
-            "worker",
-            "--coordinator",
-            &uri,
-            "--name",
-            name,
-            "--ranks",
-            "2",
+            "worker", "--store", &internal, "--name", name, "--ranks", "2",
         ])
     };
     let coordinator = || {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Crate, its layer, and the crates of ours that it may use.
-const ALLOWED: [(&str, u32, &[&str]); 19] = [
+const ALLOWED: [(&str, u32, &[&str]); 20] = [
     ("spec", 0, &[]),
     ("kernels", 0, &["spec"]),
     ("proto", 0, &[]),
@@ -12,6 +12,7 @@ const ALLOWED: [(&str, u32, &[&str]); 19] = [
     ("exchange", 1, &["kernels", "spec"]),
     ("kernels-cpu", 1, &["kernels", "spec"]),
     ("settings", 1, &[]),
+    ("telemetry", 1, &[]),
     ("engine", 2, &["spec"]),
     ("tokenizer", 2, &["spec"]),
     ("cluster", 2, &["spec"]),

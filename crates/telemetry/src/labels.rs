@@ -1,0 +1,502 @@
+//! The labels that metrics have, with all the values they take.
+//!
+//! No value comes from a client: what a client chooses is `other` unless it is listed here.
+
+use std::borrow::Cow;
+
+use crate::label::{Label, ScopeRef};
+
+/// Defines a label by all its values.
+macro_rules! closed {
+    (
+        $(#[$about:meta])*
+        $name:ident as $label:literal { $($variant:ident = $value:literal),+ $(,)? }
+    ) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name {
+            $(
+                #[doc = concat!("`", $value, "`")]
+                $variant,
+            )+
+        }
+
+        impl $name {
+            /// All values, in order.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// Returns the value as metrics show it.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $value,)+
+                }
+            }
+        }
+
+        impl Label for $name {
+            const NAME: &'static str = $label;
+
+            fn allowed() -> Cow<'static, str> {
+                let values: Vec<_> = Self::ALL.iter().map(|value| value.as_str()).collect();
+                values.join(", ").into()
+            }
+
+            fn count(_: &ScopeRef<'_>) -> usize {
+                Self::ALL.len()
+            }
+
+            fn text<'a>(_: &ScopeRef<'a>, index: usize) -> Option<Cow<'a, str>> {
+                Some(Self::ALL.get(index)?.as_str().into())
+            }
+
+            fn index(self) -> usize {
+                self as usize
+            }
+        }
+    };
+}
+
+closed! {
+    /// What a process is doing, as balancers and alerts need to know.
+    Serving as "state" {
+        Starting = "starting",
+        Serving = "serving",
+        Paused = "paused",
+        Draining = "draining",
+    }
+}
+
+closed! {
+    /// A phase of the start, in the order of [`crate::Phase::ALL`].
+    Start as "phase" {
+        OpeningModel = "opening model",
+        WaitingForStore = "waiting for store",
+        WaitingForLead = "waiting for lead",
+        Loading = "loading",
+    }
+}
+
+closed! {
+    /// How urgent a line of the log is.
+    Level as "level" {
+        Error = "error",
+        Warn = "warn",
+        Info = "info",
+        Debug = "debug",
+        Trace = "trace",
+    }
+}
+
+closed! {
+    /// The API that a request came by.
+    Api as "api" {
+        Generate = "generate",
+        Chat = "chat",
+        Completions = "completions",
+    }
+}
+
+closed! {
+    /// Whether the answer comes in pieces.
+    Stream as "stream" {
+        No = "false",
+        Yes = "true",
+    }
+}
+
+closed! {
+    /// How a request ended.
+    Outcome as "outcome" {
+        Ok = "ok",
+        ClientError = "client_error",
+        Rejected = "rejected",
+        Cancelled = "cancelled",
+        Failed = "failed",
+    }
+}
+
+closed! {
+    /// What ended a text; `none` where it was not brought to an end.
+    Finish as "finish_reason" {
+        None = "none",
+        Stop = "stop",
+        Length = "length",
+        ToolCalls = "tool_calls",
+        Cancelled = "cancelled",
+    }
+}
+
+closed! {
+    /// Why a request was not taken that nothing is wrong with.
+    Rejection as "reason" {
+        QueueFull = "queue_full",
+        QueueTimeout = "queue_timeout",
+        TooManyRequests = "too_many_requests",
+        NoCapacity = "no_capacity",
+        Draining = "draining",
+        NotLeader = "not_leader",
+    }
+}
+
+closed! {
+    /// A path of the HTTP API.
+    Route as "route" {
+        Completions = "/v1/completions",
+        Models = "/v1/models",
+        Model = "/v1/models/{name}",
+        Livez = "/livez",
+        Readyz = "/readyz",
+        Other = "other",
+    }
+}
+
+closed! {
+    /// A method of HTTP.
+    Verb as "method" {
+        Get = "GET",
+        Post = "POST",
+        Other = "other",
+    }
+}
+
+closed! {
+    /// A status of HTTP.
+    HttpCode as "code" {
+        C200 = "200",
+        C400 = "400",
+        C404 = "404",
+        C405 = "405",
+        C408 = "408",
+        C409 = "409",
+        C413 = "413",
+        C429 = "429",
+        C500 = "500",
+        C503 = "503",
+        C504 = "504",
+        Other = "other",
+    }
+}
+
+impl HttpCode {
+    /// Returns the label of a status.
+    #[must_use]
+    pub fn of(status: u16) -> Self {
+        let mut known = Self::ALL.iter();
+        let known = known.find(|code| code.as_str().parse() == Ok(status));
+        known.copied().unwrap_or(Self::Other)
+    }
+}
+
+closed! {
+    /// A call of the gRPC API.
+    Call as "method" {
+        Chat = "GenerationService/Chat",
+        Generate = "GenerationService/Generate",
+        CancelGeneration = "GenerationService/CancelGeneration",
+        GetGeneration = "GenerationService/GetGeneration",
+        Tokenize = "TokenizerService/Tokenize",
+        Detokenize = "TokenizerService/Detokenize",
+        RenderChat = "TokenizerService/RenderChat",
+        ListModels = "ModelService/ListModels",
+        GetModel = "ModelService/GetModel",
+        Other = "other",
+    }
+}
+
+impl Call {
+    /// Returns the label of a path, `/package.Service/Method`; of a package other than `conclave.v1`
+    /// it is `other`.
+    #[must_use]
+    pub fn of(path: &str) -> Self {
+        let call = path.strip_prefix("/conclave.v1.").unwrap_or_default();
+        let mut known = Self::ALL.iter();
+        let known = known.find(|known| known.as_str() == call);
+        known.copied().unwrap_or(Self::Other)
+    }
+}
+
+closed! {
+    /// A status of gRPC.
+    GrpcCode as "code" {
+        Ok = "OK",
+        Cancelled = "CANCELLED",
+        Unknown = "UNKNOWN",
+        InvalidArgument = "INVALID_ARGUMENT",
+        DeadlineExceeded = "DEADLINE_EXCEEDED",
+        NotFound = "NOT_FOUND",
+        AlreadyExists = "ALREADY_EXISTS",
+        PermissionDenied = "PERMISSION_DENIED",
+        ResourceExhausted = "RESOURCE_EXHAUSTED",
+        FailedPrecondition = "FAILED_PRECONDITION",
+        Aborted = "ABORTED",
+        OutOfRange = "OUT_OF_RANGE",
+        Unimplemented = "UNIMPLEMENTED",
+        Internal = "INTERNAL",
+        Unavailable = "UNAVAILABLE",
+        DataLoss = "DATA_LOSS",
+        Unauthenticated = "UNAUTHENTICATED",
+    }
+}
+
+impl GrpcCode {
+    /// Returns the label of a code; a number that is none is `UNKNOWN`, as clients take it.
+    #[must_use]
+    pub fn of(code: i32) -> Self {
+        let known = usize::try_from(code)
+            .ok()
+            .and_then(|code| Self::ALL.get(code));
+        known.copied().unwrap_or(Self::Unknown)
+    }
+}
+
+closed! {
+    /// Work on text.
+    TextWork as "op" {
+        Encode = "encode",
+        Decode = "decode",
+        Template = "template",
+    }
+}
+
+closed! {
+    /// What a step, or a rank's part of it, computes: prompts, one row for each sequence that
+    /// generates, both, or nothing but its share of the others' experts.
+    Kind as "kind" {
+        Prefill = "prefill",
+        Decode = "decode",
+        Mixed = "mixed",
+        Idle = "idle",
+    }
+}
+
+impl Kind {
+    /// Returns the kind of work with these rows.
+    #[must_use]
+    pub fn of(has_prefill: bool, has_decode: bool) -> Self {
+        match (has_prefill, has_decode) {
+            (true, true) => Self::Mixed,
+            (true, false) => Self::Prefill,
+            (false, true) => Self::Decode,
+            (false, false) => Self::Idle,
+        }
+    }
+}
+
+closed! {
+    /// A direction of the exchange: rows to the experts, or their outputs back.
+    Exchange as "op" {
+        Dispatch = "dispatch",
+        Combine = "combine",
+    }
+}
+
+closed! {
+    /// How a frame reaches another rank: in this process's memory, or over gRPC.
+    Transport as "transport" {
+        Local = "local",
+        Grpc = "grpc",
+    }
+}
+
+closed! {
+    /// What became of an attempt to register.
+    Registration as "outcome" {
+        Accepted = "accepted",
+        Refused = "refused",
+        Failed = "failed",
+    }
+}
+
+closed! {
+    /// A message that says what term and epoch it is of.
+    Fenced as "message" {
+        Prepare = "prepare",
+        Run = "run",
+        Step = "step",
+        Frame = "frame",
+    }
+}
+
+closed! {
+    /// Why a sequence that ran waits again.
+    Preemption as "cause" {
+        Kv = "kv",
+        Epoch = "epoch",
+    }
+}
+
+closed! {
+    /// Why a request went on from what was known of it.
+    Replay as "cause" {
+        EpochChange = "epoch_change",
+        LeaderChange = "leader_change",
+    }
+}
+
+closed! {
+    /// Why an epoch ended.
+    EpochEnd as "reason" {
+        Leave = "leave",
+        StepFailed = "step_failed",
+        PrepareFailed = "prepare_failed",
+        Drain = "drain",
+        LeaderChange = "leader_change",
+    }
+}
+
+closed! {
+    /// What became of a candidacy.
+    Election as "outcome" {
+        Won = "won",
+        Lost = "lost",
+        Resigned = "resigned",
+    }
+}
+
+closed! {
+    /// Where a block of KV is.
+    Block as "state" {
+        Held = "used",
+        Cached = "cached",
+        Free = "free",
+    }
+}
+
+closed! {
+    /// The layers that a pool of KV blocks is for.
+    Pool as "pool" {
+        Full = "full",
+        Window = "window",
+    }
+}
+
+closed! {
+    /// Whether the prefix cache held a token's KV.
+    Lookup as "result" {
+        Hit = "hit",
+        Miss = "miss",
+    }
+}
+
+/// A group that a coordinator may lead: its place in the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Group(pub usize);
+
+impl Label for Group {
+    const NAME: &'static str = "group";
+
+    fn allowed() -> Cow<'static, str> {
+        "the names of `--groups`".into()
+    }
+
+    fn count(scope: &ScopeRef<'_>) -> usize {
+        scope.0.groups.len()
+    }
+
+    fn text<'a>(scope: &ScopeRef<'a>, index: usize) -> Option<Cow<'a, str>> {
+        Some(scope.0.groups.get(index)?.as_str().into())
+    }
+
+    fn index(self) -> usize {
+        self.0
+    }
+}
+
+/// A rank of a group, as its lead counts them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rank(pub usize);
+
+impl Label for Rank {
+    const NAME: &'static str = "rank";
+
+    fn allowed() -> Cow<'static, str> {
+        "0 to the ranks of a group less one".into()
+    }
+
+    fn count(scope: &ScopeRef<'_>) -> usize {
+        scope.0.ranks
+    }
+
+    fn text<'a>(_: &ScopeRef<'a>, index: usize) -> Option<Cow<'a, str>> {
+        Some(index.to_string().into())
+    }
+
+    fn index(self) -> usize {
+        self.0
+    }
+}
+
+/// A rank that a worker holds: its place among the worker's own. Shown as the rank's number in its
+/// group, once it has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seat(pub usize);
+
+impl Label for Seat {
+    const NAME: &'static str = "rank";
+    const IS_SEAT: bool = true;
+
+    fn allowed() -> Cow<'static, str> {
+        "the worker's own among 0 to the ranks of its group less one".into()
+    }
+
+    fn count(scope: &ScopeRef<'_>) -> usize {
+        scope.0.num_seats()
+    }
+
+    fn text<'a>(scope: &ScopeRef<'a>, index: usize) -> Option<Cow<'a, str>> {
+        Some(scope.0.rank_in(index)?.to_string().into())
+    }
+
+    fn index(self) -> usize {
+        self.0
+    }
+}
+
+/// The process's own kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProcessKind;
+
+impl Label for ProcessKind {
+    const NAME: &'static str = "process";
+
+    fn allowed() -> Cow<'static, str> {
+        "coordinator, worker".into()
+    }
+
+    fn count(_: &ScopeRef<'_>) -> usize {
+        1
+    }
+
+    fn text<'a>(scope: &ScopeRef<'a>, _: usize) -> Option<Cow<'a, str>> {
+        Some(scope.0.process.into())
+    }
+
+    fn index(self) -> usize {
+        0
+    }
+}
+
+/// The program's version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Version;
+
+impl Label for Version {
+    const NAME: &'static str = "version";
+
+    fn allowed() -> Cow<'static, str> {
+        "as `conclave --version` says".into()
+    }
+
+    fn count(_: &ScopeRef<'_>) -> usize {
+        1
+    }
+
+    fn text<'a>(scope: &ScopeRef<'a>, _: usize) -> Option<Cow<'a, str>> {
+        Some(scope.0.version.as_str().into())
+    }
+
+    fn index(self) -> usize {
+        0
+    }
+}

@@ -1,0 +1,77 @@
+//! What the series of one process are about: how many groups and ranks there are, and what they are
+//! called.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A seat that no rank has.
+const VACANT: u32 = u32::MAX;
+
+/// Says whose metrics they are.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// Version of the program.
+    pub version: String,
+    /// Name of the model that is served.
+    pub model: String,
+}
+
+/// The ranges of the labels whose values a configuration decides, and the labels that every series of
+/// the process has.
+#[derive(Debug)]
+pub(crate) struct Scope {
+    /// `coordinator` or `worker`.
+    pub(crate) process: &'static str,
+    pub(crate) version: String,
+    /// Labels that every series has.
+    pub(crate) constants: Vec<(&'static str, String)>,
+    /// Names of the groups that a coordinator may lead.
+    pub(crate) groups: Vec<String>,
+    /// Ranks of each of these groups.
+    pub(crate) ranks: usize,
+    /// The ranks that a worker holds, in the order of its parts.
+    seats: Box<[AtomicU32]>,
+}
+
+impl Scope {
+    pub(crate) fn worker(about: About, group: &str, num_ranks: usize) -> Self {
+        Self {
+            process: "worker",
+            version: about.version,
+            constants: vec![("model", about.model), ("group", group.to_owned())],
+            groups: Vec::new(),
+            ranks: 0,
+            seats: (0..num_ranks).map(|_| AtomicU32::new(VACANT)).collect(),
+        }
+    }
+
+    pub(crate) fn coordinator(about: About, groups: Vec<String>, ranks: usize) -> Self {
+        Self {
+            process: "coordinator",
+            version: about.version,
+            constants: vec![("model", about.model)],
+            groups,
+            ranks,
+            seats: Box::default(),
+        }
+    }
+
+    pub(crate) fn num_seats(&self) -> usize {
+        self.seats.len()
+    }
+
+    /// Returns the rank in a seat.
+    pub(crate) fn rank_in(&self, seat: usize) -> Option<u32> {
+        let rank = self.seats.get(seat)?.load(Ordering::Relaxed);
+        (rank != VACANT).then_some(rank)
+    }
+
+    /// Gives a seat to a rank; returns whether another one had it, so that its numbers are not the new
+    /// one's.
+    pub(crate) fn seat(&self, seat: usize, rank: u32) -> bool {
+        let Some(place) = self.seats.get(seat) else {
+            return false;
+        };
+        let before = place.swap(rank, Ordering::Relaxed);
+        before != rank && before != VACANT
+    }
+}
