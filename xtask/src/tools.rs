@@ -1,0 +1,107 @@
+//! Programs of others that some tests need, and what becomes of those tests where one cannot be had.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::command::is_ci;
+use crate::{node, python};
+
+/// Tests that need a program.
+#[derive(Debug)]
+pub(crate) struct Need {
+    /// What the names of the tests begin with, with their module, or contain.
+    tests: &'static str,
+    /// Where the tests find the program.
+    variable: &'static str,
+    /// Makes sure of the program, and says where it is.
+    bring: fn() -> Result<PathBuf, String>,
+}
+
+const fn need(
+    tests: &'static str,
+    variable: &'static str,
+    bring: fn() -> Result<PathBuf, String>,
+) -> Need {
+    Need {
+        tests,
+        variable,
+        bring,
+    }
+}
+
+const PYTHON: &str = "CONCLAVE_TEST_PYTHON";
+const ETCD: &str = "CONCLAVE_TEST_ETCD";
+const GRPCURL: &str = "CONCLAVE_TEST_GRPCURL";
+const BUF: &str = "CONCLAVE_TEST_BUF";
+
+/// What the tests of the crates need.
+pub(crate) const OF_CRATES: [Need; 1] = [need("on_etcd::", ETCD, python::etcd)];
+
+/// What the end-to-end tests need.
+pub(crate) const END_TO_END: [Need; 3] = [
+    need("python::", PYTHON, interpreter),
+    need("old_clients::", GRPCURL, python::grpcurl),
+    need("new_clients::", BUF, node::buf),
+];
+
+fn interpreter() -> Result<PathBuf, String> {
+    Ok(python::environment()?.join("bin/python"))
+}
+
+/// Gives tests what they need. Where it cannot be had, returns the tests that are skipped, and says that
+/// they are; on a CI machine they run and fail.
+pub(crate) fn provide(command: &mut Command, needs: &[Need]) -> Vec<&'static str> {
+    let mut skipped = Vec::new();
+    for Need {
+        tests,
+        variable,
+        bring,
+    } in needs
+    {
+        if std::env::var_os(variable).is_some() {
+            continue;
+        }
+        match bring() {
+            Ok(program) => {
+                command.env(variable, program);
+            }
+            Err(why) if is_ci() => println!("{why}"),
+            Err(why) => {
+                println!("{why}\nSKIPPED: the tests called {tests}");
+                skipped.push(*tests);
+            }
+        }
+    }
+    skipped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{END_TO_END, ETCD, Need, OF_CRATES};
+
+    #[test]
+    fn the_tests_that_need_a_program_are_called_so() {
+        let sources = [
+            include_str!("../../tests/e2e/main.rs"),
+            include_str!("../../tests/e2e/python.rs"),
+            include_str!("../../tests/e2e/reflection.rs"),
+        ];
+        let sources = sources.concat();
+        for Need {
+            tests, variable, ..
+        } in END_TO_END
+        {
+            let module = tests.trim_end_matches("::");
+            let (inline, file) = (format!("mod {module} {{"), format!("mod {module};"));
+            let is_there = sources.contains(&inline) || sources.contains(&file);
+            assert!(is_there, "no module is called {module}");
+            assert!(sources.contains(variable), "nobody asks for {variable}");
+        }
+        let [Need { tests, .. }] = OF_CRATES;
+        let suite = include_str!("../../crates/store/tests/suite/main.rs");
+        let module = tests.trim_end_matches("::");
+        assert!(suite.contains(&format!("mod {module} {{")));
+        let server = include_str!("../../crates/store/tests/suite/server.rs");
+        assert!(server.contains(ETCD));
+    }
+}
