@@ -12,5 +12,4 @@ mod kills;
 mod order;
 mod python;
 mod reflection;
-mod reflection;
 mod streams;

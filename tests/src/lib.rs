@@ -5,7 +5,6 @@ mod fleet;
 mod http;
 mod network;
 mod process;
-mod tool;
 mod resuming;
 mod tool;
 
@@ -14,6 +13,5 @@ pub use fleet::{Fleet, Node};
 pub use http::{Answer, get, post, post_stream, post_within};
 pub use network::{Host, Network};
 pub use process::{Killed, binary, children_of, is_alive, signal, wait_until};
-pub use tool::tool;
 pub use resuming::{Received, generate};
 pub use tool::tool;
