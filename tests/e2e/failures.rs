@@ -3,18 +3,23 @@
 
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use e2e::{Fleet, Network, Received, generate};
 use rustix::process::Signal;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 /// Streams at a time.
 const STREAMS: usize = 16;
 
 /// Tokens of each.
 const TOKENS: u32 = 160;
+
+/// One fleet at a time: each is a machine's worth of processes.
+static ONE: Mutex<()> = Mutex::new(());
 
 /// Where `cargo xtask test` says that etcd's program is.
 const ETCD: &str = "CONCLAVE_TEST_ETCD";
@@ -39,8 +44,12 @@ fn etcd() -> Option<PathBuf> {
 /// What is done to a fleet while it serves.
 type Hurt = fn(&mut Fleet);
 
-/// Runs all streams; `hurt` happens once each has had some tokens, on the average.
-fn streams(fleet: &mut Fleet, name: &str, hurt: Hurt) -> Vec<Received> {
+/// What one client was answered, request after request.
+type Answers = Result<Vec<Received>, String>;
+
+/// Runs all streams, one after another on each client, until `hurt` has happened and one more has
+/// ended; `hurt` begins once each has had some tokens, on the average.
+fn streams(fleet: &mut Fleet, name: &str, hurt: impl FnOnce(&mut Fleet)) -> Vec<Vec<Received>> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -48,53 +57,76 @@ fn streams(fleet: &mut Fleet, name: &str, hurt: Hurt) -> Vec<Received> {
         .unwrap();
     let fronts = Arc::new(fleet.fronts());
     let seen = Arc::new(AtomicUsize::new(0));
-    let mut running = Vec::new();
-    for index in 0..STREAMS {
-        let (fronts, seen) = (Arc::clone(&fronts), Arc::clone(&seen));
-        let id = format!("{name}-{index}").replace(' ', "-");
-        running.push(runtime.spawn(async move {
-            let prompt = format!("story number {index}");
-            let count = || {
-                seen.fetch_add(1, Ordering::Relaxed);
-            };
-            generate(&fronts, index, (&id, &prompt, TOKENS), count).await
-        }));
-    }
+    let (over, is_over) = watch::channel(false);
+    let clients = (0..STREAMS).map(|index| {
+        let (fronts, seen, is_over) = (Arc::clone(&fronts), Arc::clone(&seen), is_over.clone());
+        let name = name.replace(' ', "-");
+        runtime.spawn(client(index, name, fronts, seen, is_over))
+    });
+    let clients: Vec<JoinHandle<Answers>> = clients.collect();
     e2e::wait_until("the streams have begun", Duration::from_secs(100), || {
         // What has ended by now has failed, and says so below.
-        let is_over = running.iter().any(|stream| stream.is_finished());
-        is_over || seen.load(Ordering::Relaxed) >= STREAMS * 20
+        let failed = clients.iter().any(JoinHandle::is_finished);
+        failed || seen.load(Ordering::Relaxed) >= STREAMS * 20
     });
     hurt(fleet);
-    let received = running.into_iter().map(|stream| {
-        let received = runtime.block_on(stream).unwrap();
-        received.unwrap_or_else(|why| panic!("{why}"))
+    over.send(true).unwrap();
+    let answers = clients.into_iter().map(|client| {
+        let answers = runtime.block_on(client).unwrap();
+        answers.unwrap_or_else(|why| panic!("{why}"))
     });
-    received.collect()
+    answers.collect()
+}
+
+/// Asks for the same again and again.
+async fn client(
+    index: usize,
+    name: String,
+    fronts: Arc<Vec<String>>,
+    seen: Arc<AtomicUsize>,
+    is_over: watch::Receiver<bool>,
+) -> Answers {
+    let prompt = format!("story number {index}");
+    let count = || {
+        seen.fetch_add(1, Ordering::Relaxed);
+    };
+    let mut answers = Vec::new();
+    loop {
+        let is_last = *is_over.borrow();
+        let id = format!("{name}-{index}-{}", answers.len());
+        answers.push(generate(&fronts, index, (&id, &prompt, TOKENS), count).await?);
+        if is_last {
+            return Ok(answers);
+        }
+    }
 }
 
 /// Demands that a failure changes no answer.
 fn check(fleet: &mut Fleet, expected: &[Received], name: &str, hurt: Hurt) {
     let received = streams(fleet, name, hurt);
-    for (index, (received, expected)) in received.iter().zip(expected).enumerate() {
-        assert_eq!(
-            received.tokens, expected.tokens,
-            "stream {index} after '{name}'"
-        );
+    for (index, (answers, expected)) in received.iter().zip(expected).enumerate() {
+        for answer in answers {
+            assert_eq!(answer.tokens, expected.tokens, "stream {index}: {name}");
+        }
     }
-    let repeated = received
-        .iter()
-        .map(|received| received.calls - 1)
-        .sum::<usize>();
-    let mut errors = std::io::stderr();
-    writeln!(errors, "{name}: {repeated} calls were repeated").unwrap();
+    let answers = received.iter().flatten();
+    let repeated: usize = answers.clone().map(|answer| answer.calls - 1).sum();
+    let (answers, mut errors) = (answers.count(), std::io::stderr());
+    writeln!(
+        errors,
+        "{name}: {answers} answers, {repeated} calls were repeated"
+    )
+    .unwrap();
 }
 
 #[test]
 fn no_failure_costs_a_request() {
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(etcd) = etcd() else { return };
     let mut fleet = Fleet::start(&etcd, 3, 2, &[("0", 3)], 2);
-    let expected = streams(&mut fleet, "undisturbed", |_| {});
+    let undisturbed = streams(&mut fleet, "undisturbed", |_| {});
+    let first = |answers: Vec<Received>| answers.into_iter().next();
+    let expected: Vec<Received> = undisturbed.into_iter().filter_map(first).collect();
     assert!(
         expected
             .iter()
@@ -151,4 +183,34 @@ fn no_failure_costs_a_request() {
     for (name, hurt) in hurts {
         check(&mut fleet, &expected, name, hurt);
     }
+}
+
+#[test]
+fn two_groups_share_the_requests_and_one_is_enough() {
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(etcd) = etcd() else { return };
+    let mut fleet = Fleet::start(&etcd, 1, 2, &[("a", 2), ("b", 2)], 2);
+    let undisturbed = streams(&mut fleet, "both", |_| {});
+    let work = fleet.workers.iter().map(e2e::Node::cpu_time);
+    let work: Vec<u64> = work.collect();
+    let least = work.iter().sum::<u64>() / 20;
+    assert!(
+        work.iter().all(|its| *its > least),
+        "one group has done it all: {work:?}"
+    );
+    let expected: Vec<Received> = undisturbed
+        .into_iter()
+        .map(|mut a| a.swap_remove(0))
+        .collect();
+    // Whoever waits for a worker of the other group waits until it is back, and loses nothing.
+    check(
+        &mut fleet,
+        &expected,
+        "a worker of one group is killed",
+        |fleet| {
+            fleet.workers[2].kill();
+            std::thread::sleep(Duration::from_secs(2));
+            fleet.workers[2].start();
+        },
+    );
 }

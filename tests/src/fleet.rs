@@ -109,6 +109,23 @@ impl Node {
         }
     }
 
+    /// Returns how long it has computed, in ticks of the system's clock.
+    ///
+    /// # Panics
+    ///
+    /// If it does not run.
+    #[must_use]
+    pub fn cpu_time(&self) -> u64 {
+        let child = self.child.as_ref().expect("it runs");
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id()));
+        let stat = stat.expect("a child that runs has its numbers");
+        // After the name, which ends at the last parenthesis, user and system time are fields 11 and
+        // 12, counted from 0. Source: proc(5).
+        let fields = stat.rsplit_once(')').map_or("", |(_, after)| after);
+        let times = fields.split_whitespace().skip(11).take(2);
+        times.filter_map(|time| time.parse::<u64>().ok()).sum()
+    }
+
     /// Returns its host.
     #[must_use]
     pub fn host(&self) -> &Host {

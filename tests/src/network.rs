@@ -35,7 +35,8 @@ impl Network {
         if !rustix::process::geteuid().is_root() {
             return Some("network namespaces are root's to make".into());
         }
-        let name = format!("cv{}", std::process::id());
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("cv{}n{number}", std::process::id());
         let made = ip(&["netns", "add", &name]);
         ip(&["netns", "del", &name]).ok();
         made.err()

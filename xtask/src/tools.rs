@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::command::is_ci;
+use crate::command::{is_ci, output, run};
 use crate::{node, python};
 
 /// Tests that need a program.
@@ -38,11 +38,29 @@ const BUF: &str = "CONCLAVE_TEST_BUF";
 pub(crate) const OF_CRATES: [Need; 1] = [need("on_etcd::", ETCD, python::etcd)];
 
 /// What the end-to-end tests need.
-pub(crate) const END_TO_END: [Need; 3] = [
+pub(crate) const END_TO_END: [Need; 4] = [
     need("python::", PYTHON, interpreter),
     need("old_clients::", GRPCURL, python::grpcurl),
     need("new_clients::", BUF, node::buf),
+    need("failures::", ETCD, etcd_for_hosts),
 ];
+
+/// Brings etcd for tests that make hosts of their own, where such can be made.
+fn etcd_for_hosts() -> Result<PathBuf, String> {
+    let mut id = Command::new("id");
+    id.arg("-u");
+    if output(id).is_none_or(|id| id.trim() != "0") {
+        return Err("network namespaces are root's to make: run it as root".into());
+    }
+    let mut ip = Command::new("ip");
+    ip.arg("-V");
+    if output(ip).is_none() {
+        let mut install = Command::new("apt-get");
+        install.args(["install", "--yes", "--quiet", "iproute2"]);
+        run(install).map_err(|why| format!("{why}\nThe tests need the program 'ip' (iproute2)"))?;
+    }
+    python::etcd()
+}
 
 fn interpreter() -> Result<PathBuf, String> {
     Ok(python::environment()?.join("bin/python"))
@@ -83,6 +101,7 @@ mod tests {
     fn the_tests_that_need_a_program_are_called_so() {
         let sources = [
             include_str!("../../tests/e2e/main.rs"),
+            include_str!("../../tests/e2e/failures.rs"),
             include_str!("../../tests/e2e/python.rs"),
             include_str!("../../tests/e2e/reflection.rs"),
         ];

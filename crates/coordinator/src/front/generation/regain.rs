@@ -64,7 +64,11 @@ impl Generation {
     /// Notes that the stream is broken, and for how long it has been without any news.
     pub(super) fn lose(&mut self, error: Error) {
         let (id, now) = (&self.request.id, Instant::now());
-        tracing::info!(request = id, %error, "a generation has to be found again");
+        // Once for each trouble, not for every try.
+        match &self.trouble {
+            None => tracing::info!(request = id, %error, "a generation has to be found again"),
+            Some(_) => tracing::debug!(request = id, %error, "a generation is not found yet"),
+        }
         // A stream that has lasted for a while is news.
         let (longest, last) = (limits::REGAIN_BACKOFF.1, self.regained);
         let lasted = self.events.take().is_some() && last.elapsed() > longest;
