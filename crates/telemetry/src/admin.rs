@@ -18,7 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -38,22 +38,32 @@ pub const CONNECTION_LIMIT: Duration = Duration::from_secs(300);
 /// How long requests that are being answered may take to end when the process does.
 const END_LIMIT: Duration = Duration::from_secs(1);
 
+/// How often the observations of histograms are sorted into buckets: at thousands of them a second there
+/// are some hundred kilobytes by then.
+const UPKEEP: Duration = Duration::from_secs(5);
+
 /// Pause after a connection could not be accepted: mostly too many files are open.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves a process's admin listener until `shutdown`.
+/// Serves a process's admin listener until `shutdown`, and does the upkeep of its metrics.
 #[expect(private_bounds, reason = "the two sets of metrics are all there are")]
 pub async fn serve<M: Set>(
     listener: TcpListener,
     telemetry: Telemetry<M>,
     shutdown: CancellationToken,
 ) {
-    let router = router(telemetry);
+    let router = router(telemetry.clone());
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let connections = TaskTracker::new();
+    let mut upkeep = interval(UPKEEP);
+    upkeep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let accepted = tokio::select! {
             accepted = accept(&listener, &places) => accepted,
+            _ = upkeep.tick() => {
+                telemetry.upkeep();
+                continue;
+            }
             () = shutdown.cancelled() => break,
         };
         match accepted {

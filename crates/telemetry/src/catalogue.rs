@@ -4,10 +4,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::scope::About;
 use crate::series::Family;
 use crate::telemetry::Telemetry;
-use crate::text::number;
 
 /// What stands above the table in `docs/metrics.md`.
 const PREFACE: &str = "\
@@ -36,12 +34,8 @@ struct Shown {
 
 /// Returns all metrics: those of any process, of a worker, of a coordinator.
 fn all() -> Vec<Shown> {
-    let about = || About {
-        version: String::new(),
-        model: String::new(),
-    };
-    let worker = Telemetry::worker(about(), "0", 1);
-    let coordinator = Telemetry::coordinator(about(), vec!["0".into()], 1);
+    let worker = Telemetry::unseen_worker(1);
+    let coordinator = Telemetry::unseen_coordinator(vec!["0".into()], 1);
     let any = worker
         .any_process()
         .into_iter()
@@ -60,7 +54,7 @@ fn shown(process: &'static str, family: &dyn Family) -> Shown {
     family.describe(&mut |name, values| labels.push((name, values)));
     Shown {
         name: entry.name,
-        kind: family.kind(),
+        kind: family.kind().as_str(),
         unit: entry.unit,
         meaning: entry.meaning.trim(),
         buckets: entry.buckets,
@@ -70,7 +64,7 @@ fn shown(process: &'static str, family: &dyn Family) -> Shown {
 }
 
 fn bounds(buckets: &[f64]) -> String {
-    let bounds: Vec<String> = buckets.iter().copied().map(number).collect();
+    let bounds: Vec<String> = buckets.iter().map(f64::to_string).collect();
     bounds.join(" ")
 }
 

@@ -10,10 +10,6 @@ pub trait Label: Copy {
     #[doc(hidden)]
     const NAME: &'static str;
 
-    /// Whether its values are seats of ranks, which may change hands.
-    #[doc(hidden)]
-    const IS_SEAT: bool = false;
-
     /// Returns its values in words, for the documentation.
     #[doc(hidden)]
     fn allowed() -> Cow<'static, str>;
@@ -52,10 +48,6 @@ pub trait Labels: Copy {
     /// Tells name and value of each label of a combination; returns whether all stand for something.
     #[doc(hidden)]
     fn texts(scope: &ScopeRef<'_>, index: usize, each: &mut dyn FnMut(&'static str, &str)) -> bool;
-
-    /// Returns whether a combination is about this seat.
-    #[doc(hidden)]
-    fn is_of_seat(scope: &ScopeRef<'_>, index: usize, seat: usize) -> bool;
 }
 
 impl Labels for () {
@@ -71,10 +63,6 @@ impl Labels for () {
 
     fn texts(_: &ScopeRef<'_>, _: usize, _: &mut dyn FnMut(&'static str, &str)) -> bool {
         true
-    }
-
-    fn is_of_seat(_: &ScopeRef<'_>, _: usize, _: usize) -> bool {
-        false
     }
 }
 
@@ -98,10 +86,6 @@ impl<A: Label> Labels for A {
         }
         text.is_some()
     }
-
-    fn is_of_seat(_: &ScopeRef<'_>, index: usize, seat: usize) -> bool {
-        A::IS_SEAT && index == seat
-    }
 }
 
 /// The last label varies fastest.
@@ -122,11 +106,5 @@ impl<A: Label, B: Labels> Labels for (A, B) {
     fn texts(scope: &ScopeRef<'_>, index: usize, each: &mut dyn FnMut(&'static str, &str)) -> bool {
         let rest = B::count(scope);
         <A as Labels>::texts(scope, index / rest, each) && B::texts(scope, index % rest, each)
-    }
-
-    fn is_of_seat(scope: &ScopeRef<'_>, index: usize, seat: usize) -> bool {
-        let rest = B::count(scope);
-        <A as Labels>::is_of_seat(scope, index / rest, seat)
-            || B::is_of_seat(scope, index % rest, seat)
     }
 }

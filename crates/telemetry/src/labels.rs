@@ -434,7 +434,6 @@ pub struct Seat(pub usize);
 
 impl Label for Seat {
     const NAME: &'static str = "rank";
-    const IS_SEAT: bool = true;
 
     fn allowed() -> Cow<'static, str> {
         "the worker's own among 0 to the ranks of its group less one".into()

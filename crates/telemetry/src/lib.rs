@@ -6,7 +6,8 @@
 //! All series exist from the start, at 0: rates and `absent()` work before the first event. A process
 //! holds its [`Telemetry`], sets [`Vitals`] as it starts and serves, and lets [`admin`] show both.
 //!
-//! Nothing is global and nothing is buffered: a series is an atomic number, and a scrape reads it.
+//! Metrics are recorded through the `metrics` crate, in a recorder of this process's own: nothing is
+//! global.
 
 pub mod admin;
 pub mod labels;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 const VACANT: u32 = u32::MAX;
 
 /// Says whose metrics they are.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct About {
     /// Version of the program.
     pub version: String,
@@ -65,13 +65,19 @@ impl Scope {
         (rank != VACANT).then_some(rank)
     }
 
-    /// Gives a seat to a rank; returns whether another one had it, so that its numbers are not the new
-    /// one's.
-    pub(crate) fn seat(&self, seat: usize, rank: u32) -> bool {
-        let Some(place) = self.seats.get(seat) else {
-            return false;
-        };
-        let before = place.swap(rank, Ordering::Relaxed);
-        before != rank && before != VACANT
+    /// Gives a seat to a rank.
+    pub(crate) fn seat(&self, seat: usize, rank: u32) {
+        if let Some(place) = self.seats.get(seat) {
+            place.store(rank, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether series with this value of `rank` are shown: a worker shows those of its own.
+    pub(crate) fn shows(&self, rank: &str) -> bool {
+        let mut seats = (0..self.num_seats()).filter_map(|seat| self.rank_in(seat));
+        self.seats.is_empty()
+            || rank
+                .parse()
+                .is_ok_and(|rank: u32| seats.any(|own| own == rank))
     }
 }

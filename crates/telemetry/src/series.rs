@@ -1,18 +1,18 @@
-//! Series as atomic numbers, one for each combination of labels, all there from the start.
+//! Metrics with types: each records through the `metrics` crate, into the series of its labels.
 //!
-//! Recording never blocks, allocates or fails. An observation is a few relaxed additions; a scrape
-//! that comes in between may see it in one of the numbers and not yet in the other, as it would had it
-//! come a moment earlier.
+//! The series of all combinations are registered at the start, so none is missing before its first
+//! event. Recording allocates nothing and waits for nobody, but for the moment in which a worker is
+//! given its ranks.
 
 use std::borrow::Cow;
 use std::marker::PhantomData;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
+
+use metrics::{Key, Label, Recorder, SharedString};
 
 use crate::label::{Labels, ScopeRef};
 use crate::scope::Scope;
-use crate::text::{Line, Text, number};
 
 /// What the table says of a metric.
 #[derive(Debug)]
@@ -28,17 +28,37 @@ pub(crate) struct Entry {
 pub(crate) trait Family {
     fn entry(&self) -> &'static Entry;
 
-    /// `counter`, `gauge` or `histogram`.
-    fn kind(&self) -> &'static str;
+    fn kind(&self) -> Kind;
 
     /// Tells the name and the values in words of each label.
     fn describe(&self, each: &mut dyn FnMut(&'static str, Cow<'static, str>));
 
-    /// Writes all series.
-    fn write(&self, text: &mut Text<'_>);
+    /// Registers the series that stand for something; those that are there already go on.
+    fn register(&self, recorder: &dyn Recorder);
+}
 
-    /// Sets the series of a seat to 0.
-    fn clear_seat(&self, seat: usize);
+/// What a metric is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A counter of whole things.
+    Counter,
+    /// A counter of seconds.
+    Seconds,
+    /// A number as it is now.
+    Gauge,
+    /// Observations by size.
+    Histogram,
+}
+
+impl Kind {
+    /// Returns Prometheus' word for it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter | Self::Seconds => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
 }
 
 /// How the table makes a metric.
@@ -51,164 +71,117 @@ pub(crate) trait Make {
 struct Cells<L, T> {
     scope: Arc<Scope>,
     entry: &'static Entry,
-    cells: Box<[T]>,
+    /// Those that stand for nothing record nothing. Written where ranks get their seats, alone.
+    cells: RwLock<Box<[T]>>,
     labels: PhantomData<fn(L)>,
 }
 
-impl<L: Labels, T> Cells<L, T> {
-    fn new(scope: &Arc<Scope>, entry: &'static Entry, cell: impl Fn() -> T) -> Self {
+impl<L: Labels, T: Clone> Cells<L, T> {
+    fn new(scope: &Arc<Scope>, entry: &'static Entry, nothing: &T) -> Self {
         let count = L::count(&ScopeRef(scope));
         Self {
             scope: Arc::clone(scope),
             entry,
-            cells: (0..count).map(|_| cell()).collect(),
+            cells: RwLock::new(vec![nothing.clone(); count].into()),
             labels: PhantomData,
         }
     }
 
-    /// Returns the cell of a combination. A group or rank that the configuration does not know has
+    /// Records in the cell of a combination. A group or rank that the configuration does not know has
     /// none: that is a mistake of ours, and not worth a panic where it is only counted.
-    fn of(&self, labels: L) -> Option<&T> {
-        let cell = self.cells.get(labels.index(&ScopeRef(&self.scope)));
+    fn record(&self, labels: L, record: impl FnOnce(&T)) {
+        let cells = self.cells.read().unwrap_or_else(PoisonError::into_inner);
+        let cell = cells.get(labels.index(&ScopeRef(&self.scope)));
         debug_assert!(cell.is_some(), "{} has no such series", self.entry.name);
-        cell
+        if let Some(cell) = cell {
+            record(cell);
+        }
     }
 
-    fn each(&self, text: &mut Text<'_>, mut write: impl FnMut(&T, &mut Line<'_, '_>)) {
-        for (index, cell) in self.cells.iter().enumerate() {
-            let mut line = text.line(self.entry.name);
-            let stands = L::texts(&ScopeRef(&self.scope), index, &mut |name, value| {
-                line.label(name, value);
+    fn register(&self, mut register: impl FnMut(&Key) -> T) {
+        let scope = ScopeRef(&self.scope);
+        let mut cells = self.cells.write().unwrap_or_else(PoisonError::into_inner);
+        for (index, cell) in cells.iter_mut().enumerate() {
+            let mut labels: Vec<Label> = Vec::new();
+            let stands = L::texts(&scope, index, &mut |name, value| {
+                labels.push(Label::new(name, value.to_owned()));
             });
             if stands {
-                write(cell, &mut line);
+                *cell = register(&Key::from_parts(self.entry.name, labels));
             }
         }
     }
 
-    fn of_seat(&self, seat: usize) -> impl Iterator<Item = &T> {
-        let scope = &self.scope;
-        let cells = self.cells.iter().enumerate();
-        cells
-            .filter(move |(index, _)| L::is_of_seat(&ScopeRef(scope), *index, seat))
-            .map(|(_, cell)| cell)
+    fn meaning(&self) -> SharedString {
+        SharedString::const_str(self.entry.meaning.trim())
     }
 }
 
+/// Metadata that a recorder may filter by; ours does not.
+const METADATA: metrics::Metadata<'static> =
+    metrics::Metadata::new(module_path!(), metrics::Level::INFO, None);
+
 /// Counts events; never goes down.
 #[derive(Debug)]
-pub struct Counter<L = ()>(Cells<L, AtomicU64>);
+pub struct Counter<L = ()>(Cells<L, metrics::Counter>);
 
 impl<L: Labels> Counter<L> {
     /// Counts `more` events.
     pub fn add(&self, labels: L, more: u64) {
-        if let Some(cell) = self.0.of(labels) {
-            cell.fetch_add(more, Ordering::Relaxed);
-        }
+        self.0.record(labels, |counter| counter.increment(more));
     }
 }
 
 /// Adds time up; never goes down. Shown in seconds.
+///
+/// Counters of the `metrics` crate are of whole things, so it is one of its gauges; what is scraped
+/// says that it is a counter.
 #[derive(Debug)]
-pub struct Seconds<L = ()>(Cells<L, AtomicU64>);
+pub struct Seconds<L = ()>(Cells<L, metrics::Gauge>);
 
 impl<L: Labels> Seconds<L> {
     /// Adds a time.
     pub fn add(&self, labels: L, more: Duration) {
-        if let Some(cell) = self.0.of(labels) {
-            cell.fetch_add(nanoseconds(more), Ordering::Relaxed);
-        }
+        self.0
+            .record(labels, |sum| sum.increment(more.as_secs_f64()));
     }
 
     /// Takes a sum over that somebody else keeps.
     pub fn set(&self, labels: L, sum: Duration) {
-        if let Some(cell) = self.0.of(labels) {
-            cell.store(nanoseconds(sum), Ordering::Relaxed);
-        }
+        self.0.record(labels, |gauge| gauge.set(sum.as_secs_f64()));
     }
-}
-
-fn nanoseconds(time: Duration) -> u64 {
-    // More than five hundred years.
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Shows a number as it is now.
 #[derive(Debug)]
-pub struct Gauge<L = ()>(Cells<L, AtomicU64>);
+pub struct Gauge<L = ()>(Cells<L, metrics::Gauge>);
 
 impl<L: Labels> Gauge<L> {
     /// Sets the number.
     pub fn set(&self, labels: L, value: f64) {
-        if let Some(cell) = self.0.of(labels) {
-            cell.store(value.to_bits(), Ordering::Relaxed);
-        }
+        self.0.record(labels, |gauge| gauge.set(value));
     }
 
     /// Adds to the number; less than 0 takes away.
     pub fn add(&self, labels: L, more: f64) {
-        if let Some(cell) = self.0.of(labels) {
-            add_bits(cell, more);
-        }
-    }
-}
-
-/// Adds to an `f64` that is kept as its bits.
-fn add_bits(cell: &AtomicU64, more: f64) {
-    let add = |bits| Some((f64::from_bits(bits) + more).to_bits());
-    // The function never declines, so there is no error.
-    _ = cell.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
-}
-
-impl Spread {
-    /// Writes buckets, each with those below it, then sum and count.
-    fn write(&self, line: &mut Line<'_, '_>) {
-        let mut count = 0;
-        for (bucket, bound) in self.counts.iter().zip(self.bounds) {
-            count += bucket.load(Ordering::Relaxed);
-            line.bucket(&number(*bound), count);
-        }
-        count += self.counts[self.bounds.len()].load(Ordering::Relaxed);
-        line.bucket("+Inf", count);
-        let sum = f64::from_bits(self.sum.load(Ordering::Relaxed));
-        line.end("_sum", &number(sum));
-        line.end("_count", &count.to_string());
-    }
-
-    fn clear(&self) {
-        let all = self.counts.iter().chain([&self.sum]);
-        all.for_each(|number| number.store(0, Ordering::Relaxed));
+        self.0.record(labels, |gauge| gauge.increment(more));
     }
 }
 
 /// Counts observations by size.
 #[derive(Debug)]
-pub struct Histogram<L = ()>(Cells<L, Spread>);
-
-/// One series of a histogram.
-#[derive(Debug)]
-struct Spread {
-    /// Upper bounds of all buckets but the last.
-    bounds: &'static [f64],
-    /// Observations of each bucket alone; the last is above all bounds.
-    counts: Box<[AtomicU64]>,
-    /// The bits of an `f64`.
-    sum: AtomicU64,
-}
+pub struct Histogram<L = ()>(Cells<L, metrics::Histogram>);
 
 impl<L: Labels> Histogram<L> {
     /// Counts an observation.
     pub fn observe(&self, labels: L, value: f64) {
-        self.observe_many(labels, value, 1);
+        self.0.record(labels, |histogram| histogram.record(value));
     }
 
     /// Counts an observation that was made `times` times.
-    pub fn observe_many(&self, labels: L, value: f64, times: u64) {
-        if let Some(spread) = self.0.of(labels) {
-            let bucket = spread.bounds.partition_point(|bound| *bound < value);
-            spread.counts[bucket].fetch_add(times, Ordering::Relaxed);
-            add_bits(&spread.sum, value * times as f64);
-        }
+    pub fn observe_many(&self, labels: L, value: f64, times: usize) {
+        self.0
+            .record(labels, |histogram| histogram.record_many(value, times));
     }
 
     /// Counts a time, in seconds.
@@ -217,88 +190,37 @@ impl<L: Labels> Histogram<L> {
     }
 }
 
-impl<L: Labels> Make for Counter<L> {
-    fn make(scope: &Arc<Scope>, entry: &'static Entry) -> Self {
-        Self(Cells::new(scope, entry, AtomicU64::default))
-    }
-}
-
-impl<L: Labels> Make for Seconds<L> {
-    fn make(scope: &Arc<Scope>, entry: &'static Entry) -> Self {
-        Self(Cells::new(scope, entry, AtomicU64::default))
-    }
-}
-
-impl<L: Labels> Make for Gauge<L> {
-    fn make(scope: &Arc<Scope>, entry: &'static Entry) -> Self {
-        Self(Cells::new(scope, entry, AtomicU64::default))
-    }
-}
-
-impl<L: Labels> Make for Histogram<L> {
-    fn make(scope: &Arc<Scope>, entry: &'static Entry) -> Self {
-        let spread = || Spread {
-            bounds: entry.buckets,
-            counts: (0..=entry.buckets.len())
-                .map(|_| AtomicU64::default())
-                .collect(),
-            sum: AtomicU64::default(),
-        };
-        Self(Cells::new(scope, entry, spread))
-    }
-}
-
-/// What the families of one cell have in common.
+/// What the four have in common, but for the calls of the recorder.
 macro_rules! family {
-    ($name:ident, $kind:literal, |$cell:ident, $line:ident| $write:expr, |$clear:ident| $zero:expr) => {
+    ($name:ident, $cell:ident, $describe:ident, $register:ident) => {
+        impl<L: Labels> Make for $name<L> {
+            fn make(scope: &Arc<Scope>, entry: &'static Entry) -> Self {
+                Self(Cells::new(scope, entry, &metrics::$cell::noop()))
+            }
+        }
+
         impl<L: Labels> Family for $name<L> {
             fn entry(&self) -> &'static Entry {
                 self.0.entry
             }
 
-            fn kind(&self) -> &'static str {
-                $kind
+            fn kind(&self) -> Kind {
+                Kind::$name
             }
 
             fn describe(&self, each: &mut dyn FnMut(&'static str, Cow<'static, str>)) {
                 L::describe(each);
             }
 
-            fn write(&self, text: &mut Text<'_>) {
-                self.0.each(text, |$cell, $line| $write);
-            }
-
-            fn clear_seat(&self, seat: usize) {
-                self.0.of_seat(seat).for_each(|$clear| $zero);
+            fn register(&self, recorder: &dyn Recorder) {
+                recorder.$describe(self.0.entry.name.into(), None, self.0.meaning());
+                self.0.register(|key| recorder.$register(key, &METADATA));
             }
         }
     };
 }
 
-family!(
-    Counter,
-    "counter",
-    |cell, line| line.end("", &cell.load(Ordering::Relaxed).to_string()),
-    |cell| cell.store(0, Ordering::Relaxed)
-);
-family!(
-    Seconds,
-    "counter",
-    |cell, line| {
-        let sum = Duration::from_nanos(cell.load(Ordering::Relaxed));
-        line.end("", &number(sum.as_secs_f64()));
-    },
-    |cell| cell.store(0, Ordering::Relaxed)
-);
-family!(
-    Gauge,
-    "gauge",
-    |cell, line| line.end("", &number(f64::from_bits(cell.load(Ordering::Relaxed)))),
-    |cell| cell.store(0, Ordering::Relaxed)
-);
-family!(
-    Histogram,
-    "histogram",
-    |spread, line| spread.write(line),
-    |spread| spread.clear()
-);
+family!(Counter, Counter, describe_counter, register_counter);
+family!(Seconds, Gauge, describe_gauge, register_gauge);
+family!(Gauge, Gauge, describe_gauge, register_gauge);
+family!(Histogram, Histogram, describe_histogram, register_histogram);

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusRecorder};
+
 use crate::labels::{ProcessKind, Serving, Start, Version};
 use crate::process;
 use crate::scope::{About, Scope};
-use crate::series::Family;
+use crate::series::{Family, Kind};
 use crate::table::{Coordinator, Process, Set, Worker};
-use crate::text::Text;
+use crate::text::tidy;
 use crate::vitals::{Phase, Vitals};
 
 /// What a worker shows.
@@ -23,6 +25,8 @@ pub struct Telemetry<M>(Arc<Inner<M>>);
 #[derive(Debug)]
 struct Inner<M> {
     scope: Arc<Scope>,
+    /// Where the metrics are recorded; `None` where nobody looks at them.
+    recorder: Option<PrometheusRecorder>,
     process: Process,
     metrics: M,
     vitals: Vitals,
@@ -38,18 +42,22 @@ impl Telemetry<Worker> {
     /// Returns the telemetry of a worker that has not begun with anything.
     #[must_use]
     pub fn worker(about: About, group: &str, num_ranks: usize) -> Self {
-        Self::new(Scope::worker(about, group, num_ranks))
+        Self::new(Scope::worker(about, group, num_ranks), true)
     }
 
-    /// Says which ranks of its group the worker holds, in the order of its seats. A seat that another
-    /// rank had begins again at 0.
+    /// Returns one that counts nothing.
+    #[must_use]
+    pub fn unseen_worker(num_ranks: usize) -> Self {
+        Self::new(Scope::worker(About::default(), "", num_ranks), false)
+    }
+
+    /// Says which ranks of its group the worker holds, in the order of its seats. Series of ranks that
+    /// it held before are not shown until it holds them again.
     pub fn seat(&self, ranks: impl IntoIterator<Item = u32>) {
         for (seat, rank) in ranks.into_iter().enumerate() {
-            if self.0.scope.seat(seat, rank) {
-                let families = self.0.metrics.families();
-                families.iter().for_each(|family| family.clear_seat(seat));
-            }
+            self.0.scope.seat(seat, rank);
         }
+        self.register();
     }
 }
 
@@ -58,22 +66,48 @@ impl Telemetry<Coordinator> {
     /// has not begun with anything.
     #[must_use]
     pub fn coordinator(about: About, groups: Vec<String>, num_ranks: usize) -> Self {
-        Self::new(Scope::coordinator(about, groups, num_ranks))
+        Self::new(Scope::coordinator(about, groups, num_ranks), true)
+    }
+
+    /// Returns one that counts nothing.
+    #[must_use]
+    pub fn unseen_coordinator(groups: Vec<String>, num_ranks: usize) -> Self {
+        Self::new(
+            Scope::coordinator(About::default(), groups, num_ranks),
+            false,
+        )
     }
 }
 
 #[expect(private_bounds, reason = "the two sets of metrics are all there are")]
 impl<M: Set> Telemetry<M> {
-    fn new(scope: Scope) -> Self {
+    fn new(scope: Scope, is_seen: bool) -> Self {
         let scope = Arc::new(scope);
-        let inner = Inner {
-            process: Process::make(&scope),
-            metrics: M::make(&scope),
-            vitals: Vitals::new(),
+        let (process, metrics) = (Process::make(&scope), M::make(&scope));
+        let families = process.families().into_iter().chain(metrics.families());
+        let recorder = is_seen.then(|| recorder(&scope, families));
+        let telemetry = Self(Arc::new(Inner {
             scope,
-        };
-        inner.process.build_info.set((ProcessKind, Version), 1.0);
-        Self(Arc::new(inner))
+            recorder,
+            process,
+            metrics,
+            vitals: Vitals::new(),
+        }));
+        telemetry.register();
+        telemetry
+            .process()
+            .build_info
+            .set((ProcessKind, Version), 1.0);
+        telemetry
+    }
+
+    /// Makes the series of all labels that stand for something.
+    fn register(&self) {
+        if let Some(recorder) = &self.0.recorder {
+            for family in self.any_process().into_iter().chain(self.own()) {
+                family.register(recorder);
+            }
+        }
     }
 
     /// Returns the metrics of this kind of process.
@@ -97,12 +131,23 @@ impl<M: Set> Telemetry<M> {
     /// Returns all metrics as they are now, in the text format that Prometheus scrapes (0.0.4).
     #[must_use]
     pub fn render(&self) -> String {
+        let Some(recorder) = &self.0.recorder else {
+            return String::new();
+        };
         self.refresh();
-        let mut text = Text::new(&self.0.scope);
-        for family in self.any_process().into_iter().chain(self.own()) {
-            text.family(family);
+        let families: Vec<_> = self.any_process().into_iter().chain(self.own()).collect();
+        let scope = &self.0.scope;
+        tidy(&recorder.handle().render(), &families, |rank| {
+            scope.shows(rank)
+        })
+    }
+
+    /// Sorts what histograms have collected into their buckets; a scrape does it, too. To be called
+    /// every few seconds, as [`crate::admin::serve`] does, because until then every observation is kept.
+    pub fn upkeep(&self) {
+        if let Some(recorder) = &self.0.recorder {
+            recorder.handle().run_upkeep();
         }
-        text.finish()
     }
 
     /// Returns the metrics of any process.
@@ -130,4 +175,22 @@ impl<M: Set> Telemetry<M> {
             process.serving_state.set(*state, is_now);
         }
     }
+}
+
+/// Makes a recorder that knows the buckets of these families, and the labels that every series has.
+fn recorder<'a>(
+    scope: &Scope,
+    families: impl Iterator<Item = &'a dyn Family>,
+) -> PrometheusRecorder {
+    let mut builder = PrometheusBuilder::new();
+    for (label, value) in &scope.constants {
+        builder = builder.add_global_label(*label, value);
+    }
+    for family in families.filter(|family| family.kind() == Kind::Histogram) {
+        let entry = family.entry();
+        let name = Matcher::Full(entry.name.to_owned());
+        let with_buckets = builder.set_buckets_for_metric(name, entry.buckets);
+        builder = with_buckets.expect("every histogram of the table has buckets");
+    }
+    builder.build_recorder()
 }

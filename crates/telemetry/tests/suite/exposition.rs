@@ -216,7 +216,8 @@ fn a_rank_is_shown_once_the_worker_holds_it() {
     let telemetry = Telemetry::worker(about(), "0", 2);
     let steps = |telemetry: &telemetry::WorkerTelemetry| {
         let families = read(&telemetry.render());
-        let samples = families["conclave_steps_total"].1.clone();
+        let family = families.get("conclave_steps_total").cloned();
+        let (_, samples) = family.unwrap_or_default();
         let decodes = samples
             .into_iter()
             .filter(|(_, labels, _)| labels["kind"] == "decode");
@@ -228,9 +229,12 @@ fn a_rank_is_shown_once_the_worker_holds_it() {
     telemetry.metrics().steps.add((Seat(1), Kind::Decode), 7);
     telemetry.seat([2, 5]);
     assert_eq!(steps(&telemetry), [("2".into(), 0.0), ("5".into(), 7.0)]);
-    // Another rank's steps are not its own.
+    // Another rank's steps are not its own; when that one comes back, its own are still there.
     telemetry.seat([2, 3]);
     assert_eq!(steps(&telemetry), [("2".into(), 0.0), ("3".into(), 0.0)]);
+    telemetry.seat([5, 2]);
+    telemetry.metrics().steps.add((Seat(0), Kind::Decode), 1);
+    assert_eq!(steps(&telemetry), [("2".into(), 0.0), ("5".into(), 8.0)]);
 }
 
 #[test]
