@@ -26,7 +26,7 @@ pub(super) trait Output {
     fn finish(&mut self);
 
     /// Returns the next piece that may be sent, with the number of canonical events in it: at most
-    /// `most`, and at most [`limits::MAX_CHUNK`](super::limits::MAX_CHUNK).
+    /// `most`, and at most [`limits::MAX_CHUNK`].
     fn take(&mut self, most: u64) -> Option<(u64, Self::Piece)>;
 
     /// Returns the stop sequence that was met.
