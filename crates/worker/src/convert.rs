@@ -12,7 +12,7 @@ use std::fmt;
 use spec::{Epoch, Fence, Geometry, Term};
 
 pub(crate) use plan::{EpochPlan, Member};
-pub(crate) use results::{failed, loading, progress, rank_progress, ready, step_done};
+pub(crate) use results::{failed, left, loading, progress, rank_progress, ready, step_done};
 pub(crate) use step::step_parts;
 
 use proto::internal as wire;

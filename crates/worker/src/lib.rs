@@ -16,6 +16,7 @@ mod epoch;
 
 mod compute;
 mod crew;
+mod left;
 mod load;
 mod prepare;
 mod run;

@@ -1,12 +1,12 @@
 //! One run of an epoch: parts in, results and progress out, until the stream or the epoch ends.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use exchange::Inbox;
 use model::ModelError;
 use proto::internal as wire;
-use spec::{Geometry, PartResult, Rank, StepNumber};
+use spec::{Geometry, PartResult, Rank, Slot, StepNumber};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -16,6 +16,7 @@ use crate::compute::{Order, Outcome, StepOrder, blamed};
 use crate::convert::{self, EpochPlan};
 use crate::crew::Contact;
 use crate::error::chain;
+use crate::left::Left;
 use crate::limits::{MAX_STEPS_IN_FLIGHT, PROGRESS_INTERVAL};
 
 /// What a prepared epoch needs to run.
@@ -35,6 +36,13 @@ pub(crate) struct Seat {
 /// Where a run's answers go.
 pub(crate) type Answers = mpsc::Sender<Result<wire::RunResponse, Status>>;
 
+/// A rank's part of a step in flight.
+struct Place {
+    /// The slots of its lines.
+    slots: Vec<Slot>,
+    result: Option<PartResult>,
+}
+
 /// A run in progress.
 pub(crate) struct Run {
     prepared: Prepared,
@@ -43,8 +51,10 @@ pub(crate) struct Run {
     alive: CancellationToken,
     answers: Answers,
     outcomes: mpsc::UnboundedSender<Outcome>,
-    /// Results of steps in flight, one place for each rank.
-    pending: BTreeMap<StepNumber, Vec<Option<PartResult>>>,
+    /// What another lead would collect.
+    left: Arc<Mutex<Left>>,
+    /// Steps in flight, one place for each rank.
+    pending: BTreeMap<StepNumber, Vec<Place>>,
     /// The step sent last.
     newest: StepNumber,
     /// A step failed: nothing later is executed or answered.
@@ -57,7 +67,7 @@ impl Run {
     pub(crate) async fn drive(
         prepared: Prepared,
         geometry: Arc<Geometry>,
-        alive: CancellationToken,
+        (alive, left): (CancellationToken, Arc<Mutex<Left>>),
         answers: Answers,
         (first, mut requests): (wire::RunRequest, Streaming<wire::RunRequest>),
     ) -> Option<Status> {
@@ -69,6 +79,7 @@ impl Run {
             alive: alive.clone(),
             answers: answers.clone(),
             outcomes: sender,
+            left,
             pending: BTreeMap::new(),
             newest: StepNumber(0),
             failed: false,
@@ -109,6 +120,8 @@ impl Run {
             let why = format!("epoch {named} in a stream of epoch {fence}");
             return Err(Status::failed_precondition(why));
         }
+        // A request that is refused below ends the run, and what it has opened is collected or not.
+        self.left().begin(fence.term, &request.parts);
         let step = convert::step_parts(request, &self.prepared.plan, &self.geometry)?;
         if step.step <= self.newest {
             let why = format!(
@@ -125,7 +138,11 @@ impl Run {
             return Err(Status::invalid_argument(why));
         }
         self.newest = step.step;
-        self.pending.insert(step.step, vec![None; step.parts.len()]);
+        let places = step.parts.iter().map(|part| Place {
+            slots: part.lines.iter().map(|line| line.slot).collect(),
+            result: None,
+        });
+        self.pending.insert(step.step, places.collect());
         for (seat, part) in self.prepared.seats.iter().zip(step.parts) {
             let order = Order::Step(StepOrder {
                 step: step.step,
@@ -175,13 +192,23 @@ impl Run {
         step: StepNumber,
         result: PartResult,
     ) -> Option<Vec<PartResult>> {
-        let index = self.prepared.plan.own.iter().position(|own| *own == rank)?;
+        let plan = &self.prepared.plan;
+        let index = plan.own.iter().position(|own| *own == rank)?;
         let places = self.pending.get_mut(&step)?;
-        places[index] = Some(result);
-        if places.iter().any(Option::is_none) {
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        left.sampled(plan.fence.term, &places[index].slots, &result);
+        drop(left);
+        places[index].result = Some(result);
+        if places.iter().any(|place| place.result.is_none()) {
             return None;
         }
-        self.pending.remove(&step)?.into_iter().collect()
+        let places = self.pending.remove(&step)?.into_iter();
+        places.map(|place| place.result).collect()
+    }
+
+    fn left(&self) -> MutexGuard<'_, Left> {
+        // Nothing panics while it holds the lock.
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends an answer, unless the epoch ends first.

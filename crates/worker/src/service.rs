@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use exchange_grpc::Hub;
 use proto::internal as wire;
 use proto::internal::step_service_server::{StepService, StepServiceServer};
-use spec::Geometry;
+use spec::{Geometry, Term};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -15,6 +15,7 @@ use tonic_health::server::HealthReporter;
 
 use crate::convert::{self, Bounds, EpochPlan};
 use crate::epoch::{Epochs, NotReady, Stale};
+use crate::left::Left;
 use crate::limits::{MAX_MESSAGE_BYTES, MAX_RUNS_WITHOUT_STEP, STREAM_DEPTH};
 use crate::prepare::{Preparation, Workshop, superseded};
 use crate::run::{Prepared, Run};
@@ -30,10 +31,15 @@ pub(crate) struct Worker {
     health: HealthReporter,
     /// Whoever shows in the health service how the worker is; one at a time.
     showing: Arc<tokio::sync::Mutex<()>>,
+    /// The sequences at home here, for another lead.
+    left: Arc<Mutex<Left>>,
     /// Places of streams of steps that wait for their first step.
     waiting_runs: Arc<Semaphore>,
     tasks: TaskTracker,
 }
+
+/// Where a preparation's states go.
+type PrepareStates = mpsc::Sender<Result<wire::PrepareResponse, Status>>;
 
 /// A stream of steps before its first step.
 struct Waiting {
@@ -58,6 +64,7 @@ impl Worker {
             hub,
             health,
             showing: Arc::default(),
+            left: Arc::default(),
             waiting_runs: Arc::new(Semaphore::new(MAX_RUNS_WITHOUT_STEP)),
             tasks: TaskTracker::new(),
         }
@@ -119,7 +126,8 @@ impl Worker {
             Ok((prepared, kept_kv)) => {
                 if self.epochs().ready(alive, prepared) {
                     self.show_ready().await;
-                    tracing::info!(epoch = %plan.fence, ?kept_kv, "ready");
+                    let left = self.tell_left(plan.fence.term, states).await;
+                    tracing::info!(epoch = %plan.fence, ?kept_kv, left, "ready");
                     Ok(convert::ready(kept_kv))
                 } else {
                     Err(superseded(plan))
@@ -132,6 +140,18 @@ impl Worker {
         };
         // An error means that the lead has left: it will come with another epoch.
         states.send(answer).await.ok();
+    }
+
+    /// Tells a new lead what the last one has left here; returns how many sequences that are.
+    async fn tell_left(&self, term: Term, states: &PrepareStates) -> usize {
+        let before = |left: MutexGuard<'_, Left>| left.before(term);
+        let all = before(self.left.lock().unwrap_or_else(PoisonError::into_inner));
+        let count = all.len();
+        for sequence in all {
+            // An error means that the lead has left: the next one asks again.
+            states.send(Ok(convert::left(sequence))).await.ok();
+        }
+        count
     }
 
     async fn run(
@@ -164,7 +184,8 @@ impl Worker {
         let fence = prepared.plan.fence;
         let geometry = Arc::clone(&self.geometry);
         let stream = (first, requests);
-        let ended = Run::drive(prepared, geometry, alive.clone(), answers.clone(), stream).await;
+        let during = (alive.clone(), Arc::clone(&self.left));
+        let ended = Run::drive(prepared, geometry, during, answers.clone(), stream).await;
         self.epochs().end(&alive);
         self.hub.abort(fence);
         self.show_ready().await;

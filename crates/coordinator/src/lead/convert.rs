@@ -67,6 +67,7 @@ fn open(open: &Open) -> wire::Open {
         tokens: open.tokens.iter().map(|token| token.0).collect(),
         prompt_len: open.prompt_len,
         sampling: Some(sampling_to_wire(&open.sampling)),
+        record: Vec::new(),
     }
 }
 

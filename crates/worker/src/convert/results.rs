@@ -16,6 +16,13 @@ pub(crate) fn loading(bytes_done: u64, bytes_total: u64) -> wire::PrepareRespons
     }
 }
 
+/// A sequence that the lead of an earlier term has left here.
+pub(crate) fn left(sequence: wire::LeftSequence) -> wire::PrepareResponse {
+    wire::PrepareResponse {
+        state: Some(State::Left(sequence)),
+    }
+}
+
 /// The end of a preparation.
 pub(crate) fn ready(kept_kv: Vec<bool>) -> wire::PrepareResponse {
     wire::PrepareResponse {

@@ -196,6 +196,7 @@ fn run_request() -> wire::RunRequest {
         tokens: vec![1, 2, 3],
         prompt_len: 3,
         sampling: Some(sampling()),
+        record: Vec::new(),
     };
     let line = wire::Line {
         slot: 3,

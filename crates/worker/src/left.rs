@@ -1,0 +1,145 @@
+//! The sequences that are at home here, kept for the case that their lead is lost: another one collects
+//! them.
+//!
+//! What is kept is a lead's own record, bytes to us, and the tokens sampled since. It belongs to the term
+//! in which it was opened, and is forgotten when a step of a later term comes: then its lead has
+//! collected, and opens what goes on.
+
+use std::collections::BTreeMap;
+
+use proto::internal as wire;
+use spec::{PartResult, Rank, Slot, Term};
+
+/// What is kept of all ranks.
+#[derive(Debug, Default)]
+pub(crate) struct Left {
+    term: Term,
+    sequences: BTreeMap<(Rank, Slot), wire::LeftSequence>,
+}
+
+impl Left {
+    /// Takes in what a step opens and closes.
+    pub(crate) fn begin(&mut self, term: Term, parts: &[wire::Part]) {
+        if term > self.term {
+            self.term = term;
+            self.sequences.clear();
+        }
+        for part in parts {
+            let rank = Rank(part.rank);
+            for slot in &part.closes {
+                self.sequences.remove(&(rank, Slot(*slot)));
+            }
+            for open in &part.opens {
+                let sequence = wire::LeftSequence {
+                    record: open.record.clone(),
+                    tokens: open.tokens.clone(),
+                    prompt_len: open.prompt_len,
+                };
+                self.sequences.insert((rank, Slot(open.slot)), sequence);
+            }
+        }
+    }
+
+    /// Takes in what was sampled for the lines of a part, in these slots.
+    pub(crate) fn sampled(&mut self, term: Term, slots: &[Slot], result: &PartResult) {
+        if term != self.term {
+            return;
+        }
+        for (slot, line) in slots.iter().zip(&result.lines) {
+            if let Some(sequence) = self.sequences.get_mut(&(result.rank, *slot)) {
+                let sampled = line.tokens.iter().map(|sampled| sampled.token.0);
+                sequence.tokens.extend(sampled);
+            }
+        }
+    }
+
+    /// Lists what a lead of this term has to collect.
+    pub(crate) fn before(&self, term: Term) -> Vec<wire::LeftSequence> {
+        if term <= self.term {
+            return Vec::new();
+        }
+        let all = self.sequences.values();
+        all.filter(|sequence| !sequence.record.is_empty())
+            .cloned()
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use spec::{LineResult, SampledToken, TokenId};
+
+    use super::*;
+
+    fn opened(slot: u32, record: &str) -> wire::Open {
+        wire::Open {
+            slot,
+            tokens: vec![1, 2, 3],
+            prompt_len: 2,
+            record: record.to_owned().into(),
+            ..Default::default()
+        }
+    }
+
+    fn part(opens: Vec<wire::Open>, closes: Vec<u32>) -> wire::Part {
+        wire::Part {
+            rank: 0,
+            opens,
+            closes,
+            ..Default::default()
+        }
+    }
+
+    fn sampled(tokens: &[u32]) -> PartResult {
+        let token = |token: &u32| SampledToken {
+            token: TokenId(*token),
+            logprob: None,
+        };
+        let line = |sampled| LineResult {
+            ran: true,
+            tokens: vec![token(sampled)],
+            prompt_logprobs: Vec::new(),
+        };
+        PartResult {
+            rank: Rank(0),
+            lines: tokens.iter().map(line).collect(),
+        }
+    }
+
+    #[test]
+    fn the_next_lead_gets_what_the_last_one_has_left() {
+        let mut left = Left::default();
+        let (first, second) = (Term(1), Term(2));
+        let part = part(vec![opened(0, "a"), opened(1, "b"), opened(2, "")], vec![]);
+        left.begin(first, &[part]);
+        left.sampled(first, &[Slot(0), Slot(1)], &sampled(&[4, 5]));
+        assert_eq!(left.before(first), [], "its own lead knows");
+        let found = left.before(second);
+        let tokens: Vec<_> = found.iter().map(|left| left.tokens.clone()).collect();
+        assert_eq!(tokens, [[1, 2, 3, 4], [1, 2, 3, 5]]);
+        assert_eq!(left.before(second), found, "until a step of it comes");
+        left.begin(second, &[]);
+        assert_eq!(left.before(Term(3)), []);
+    }
+
+    #[test]
+    fn what_is_closed_is_not_left() {
+        let mut left = Left::default();
+        left.begin(Term(1), &[part(vec![opened(0, "a")], vec![])]);
+        left.begin(Term(1), &[part(vec![opened(0, "b")], vec![0])]);
+        let found = left.before(Term(2));
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].record.as_ref() as &[u8], b"b");
+        left.begin(Term(1), &[part(vec![], vec![0])]);
+        assert_eq!(left.before(Term(2)), []);
+    }
+
+    #[test]
+    fn a_late_result_of_an_earlier_term_is_of_no_sequence_of_this_one() {
+        let mut left = Left::default();
+        left.begin(Term(1), &[part(vec![opened(0, "a")], vec![])]);
+        left.begin(Term(2), &[part(vec![opened(0, "a")], vec![])]);
+        left.sampled(Term(1), &[Slot(0)], &sampled(&[9]));
+        assert_eq!(left.before(Term(3))[0].tokens, [1, 2, 3]);
+    }
+}
