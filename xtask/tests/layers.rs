@@ -64,6 +64,7 @@ const ALLOWED: [(&str, u32, &[&str]); 20] = [
             "checkpoint",
             "coordinator",
             "proto",
+            "records",
             "settings",
             "spec",
             "store",

@@ -189,7 +189,7 @@ pub(crate) struct CoordinatorArgs {
 }
 
 /// Arguments of `conclave worker`.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 #[command(after_help = WORKER_EXAMPLES)]
 pub(crate) struct WorkerArgs {
     /// Folder of a checkpoint, or `synth:…`; the same that the coordinator serves.

@@ -1,4 +1,4 @@
-//! The `conclave` binary: reads arguments and environment, and starts what they ask for.
+//! The `conclave` binary: reads arguments, environment and file, and starts what they ask for.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -8,6 +8,7 @@
 mod args;
 mod client;
 mod commands;
+mod config;
 mod memory;
 mod model;
 mod signals;
@@ -16,9 +17,8 @@ mod telemetry;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use crate::args::{Args, Command};
+use crate::config::Told;
 
 /// Buffers are made and dropped at each layer of each step, which glibc is slow at: it gives their
 /// pages back to the system and asks for them again.
@@ -50,10 +50,38 @@ fn host_and_port(port: u16) -> String {
     format!("{host}:{port}")
 }
 
+/// The exit status where settings are wrong, as clap has it for flags.
+const WRONG_SETTINGS: u8 = 2;
+
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let Told {
+        args,
+        effective,
+        check_only,
+    } = match config::read() {
+        Ok(told) => told,
+        Err(error) => {
+            // A closed output has no reader to tell.
+            error.print().ok();
+            return ExitCode::from(error.exit_code());
+        }
+    };
+    let checked = check(&args.command);
+    if let (Some(effective), true) = (&effective, check_only) {
+        match checked {
+            Ok(()) => print!("{effective}"),
+            Err(why) => {
+                eprintln!("error: {why}");
+                return ExitCode::from(WRONG_SETTINGS);
+            }
+        }
+        return ExitCode::SUCCESS;
+    }
     telemetry::install(args.log_format);
-    match run(args.command) {
+    if let Some(effective) = effective {
+        tracing::info!(given = effective.given(), "settings");
+    }
+    match checked.and_then(|()| run(args)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             eprintln!("error: {why}");
@@ -62,11 +90,22 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Outcome {
+/// Finds what is wrong with the settings of a service together, without a look at the world: no
+/// socket is opened, and no file of a model.
+fn check(command: &Command) -> Outcome {
     match command {
+        Command::Up(args) => commands::up::check(args),
+        Command::Coordinator(args) => commands::coordinator::check(args),
+        Command::Worker(args) => commands::worker::check(args),
+        _ => Ok(()),
+    }
+}
+
+fn run(args: Args) -> Outcome {
+    match args.command {
         Command::Inspect(args) => commands::inspect::run(&args),
         Command::Synth(args) => commands::synth::run(&args),
-        Command::Up(args) => block_on(commands::up::run(args)),
+        Command::Up(up) => block_on(commands::up::run(up, args.log_format)),
         Command::Coordinator(args) => block_on(commands::coordinator::run(args)),
         Command::Worker(args) => block_on(commands::worker::run(args)),
         Command::Generate(args) => block_on(commands::generate::run(args)),

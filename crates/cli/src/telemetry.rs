@@ -1,5 +1,6 @@
 //! Logs, through tracing, to the standard error.
 
+use std::fmt;
 use std::io::IsTerminal;
 
 use clap::ValueEnum;
@@ -12,6 +13,16 @@ pub(crate) enum LogFormat {
     Text,
     /// One JSON object a line, for machines.
     Json,
+}
+
+impl fmt::Display for LogFormat {
+    /// Writes what the flag takes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        })
+    }
 }
 
 /// Installs the subscriber. `CONCLAVE_LOG` filters, for instance `debug` or `coordinator=debug`.

@@ -11,7 +11,8 @@ const WIDTH: usize = 96;
 impl Settings {
     /// Writes a file with every setting of every command: what it means, its flag and its variable,
     /// and the key with its default, as a comment. A line that begins with `#` and no space is such a
-    /// key, so that a person can take the sign away.
+    /// key, so that a person can take the sign away. Where there is no default, a word stands for it
+    /// that is no TOML, so that nobody takes it for a value.
     #[must_use]
     pub fn example(&self) -> String {
         let mut out = String::new();
@@ -47,11 +48,8 @@ fn explain(out: &mut String, setting: &Setting) {
         Kind::Flag => vec!["false".into()],
         _ => arg.get_default_values().iter().map(Into::into).collect(),
     };
-    if defaults.is_empty() {
-        text.push_str(match arg.is_required_set() {
-            true => " Required.",
-            false => " Not set by default.",
-        });
+    if arg.is_required_set() {
+        text.push_str(" Required.");
     }
     for paragraph in text.split("\n\n") {
         wrap(out, paragraph.trim());
@@ -59,7 +57,7 @@ fn explain(out: &mut String, setting: &Setting) {
     wrap(out, &format!("{} or {}.", setting.flag(), setting.variable));
     let key = &setting.key;
     let value = match (defaults.is_empty(), setting.kind) {
-        (false, kind) => literal::value(kind, &defaults),
+        (false, _) => literal::value(setting, &defaults),
         (true, Kind::Many) => format!("[{}]", setting.value_name()),
         (true, _) => setting.value_name(),
     };

@@ -2,14 +2,15 @@
 
 use std::ffi::OsString;
 
-use crate::setting::Kind;
+use crate::setting::{Kind, Setting};
 
 /// Writes the texts of a setting as a TOML value. Bytes that are no text are replaced, as TOML has
 /// no place for them.
-pub(crate) fn value(kind: Kind, texts: &[OsString]) -> String {
+pub(crate) fn value(setting: &Setting, texts: &[OsString]) -> String {
     let texts: Vec<_> = texts.iter().map(|text| text.to_string_lossy()).collect();
-    match kind {
+    match setting.kind {
         Kind::Flag => texts.concat(),
+        Kind::One if setting.is_text() => quoted(&texts.concat()),
         Kind::One => one(&texts.concat()),
         Kind::Many => {
             let elements: Vec<String> = texts.iter().map(|text| quoted(text)).collect();

@@ -224,7 +224,7 @@ impl Layered<'_> {
                 raw.map(OsStr::to_owned).collect()
             }
         };
-        let value = (!texts.is_empty()).then(|| literal::value(self.setting.kind, &texts));
+        let value = (!texts.is_empty()).then(|| literal::value(self.setting, &texts));
         let origin = match (&self.origin, &value) {
             // A default that depends on other settings.
             (Origin::Unset, Some(_)) => Origin::Default,

@@ -1,5 +1,6 @@
 //! Which settings a clap command has.
 
+use std::any::TypeId;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
@@ -195,6 +196,11 @@ impl Setting {
             kind,
             arg: arg.clone(),
         }
+    }
+
+    /// Tells whether any text is a value, so that one which looks like a number is still none.
+    pub(crate) fn is_text(&self) -> bool {
+        self.arg.get_value_parser().type_id() == TypeId::of::<String>()
     }
 
     /// Returns what values look like, for people: the name of the value in the help.

@@ -4,11 +4,18 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use coordinator::{Config, LeadConfig, Listeners, Served, StoreAt};
+use store::Store;
 use tokio::net::TcpListener;
 
 use crate::args::CoordinatorArgs;
 use crate::{Outcome, model, signals};
 use crate::{host_and_port, in_words};
+
+/// Most ranks of a group; the lead refuses more, too.
+const MAX_RANKS: usize = 1024;
+
+/// Most steps planned ahead; the engine refuses more, too.
+const MAX_STEPS_IN_FLIGHT: usize = 4;
 
 /// Listens, says where in one line on the standard output, and serves until told to end.
 pub(crate) async fn run(args: CoordinatorArgs) -> Outcome {
@@ -31,6 +38,46 @@ pub(crate) async fn run(args: CoordinatorArgs) -> Outcome {
     let running = coordinator::start(config, listeners, shutdown).map_err(in_words)?;
     println!("listening grpc={grpc} http={http} internal={internal}");
     running.wait().await.map_err(in_words)
+}
+
+/// Checks the settings as far as they can be without the model; what depends on its shape, a start
+/// finds.
+pub(crate) fn check(args: &CoordinatorArgs) -> Outcome {
+    model::parse(&args.model)?;
+    let (ranks, steps) = (args.ranks, args.serve.steps_in_flight);
+    if ranks.get() > MAX_RANKS {
+        return Err(format!(
+            "--ranks {ranks}: a group has 1 to {MAX_RANKS} ranks"
+        ));
+    }
+    if steps.get() > MAX_STEPS_IN_FLIGHT {
+        return Err(format!(
+            "--steps-in-flight {steps}: 1 to {MAX_STEPS_IN_FLIGHT} steps are planned ahead"
+        ));
+    }
+    let endpoints = match store(&args.store)? {
+        StoreAt::Memory => vec![args.internal.to_string()],
+        StoreAt::Endpoints(list) => list,
+    };
+    let store = store::Config {
+        endpoints,
+        cluster: args.cluster.cluster.clone(),
+        connect: None,
+    };
+    Store::new(store).map_err(in_words)?;
+    let groups = args.groups.iter().map(|name| ("--groups", name));
+    let names = groups.chain(args.name.iter().map(|name| ("--name", name)));
+    for (flag, name) in names {
+        if let Some(why) = records::name_fault(name) {
+            return Err(format!("{flag}: {why}"));
+        }
+    }
+    match &args.advertise {
+        Some(uri) if !spec::is_address(uri) => {
+            Err(format!("--advertise: {uri:?} is not http://HOST:PORT"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn config(

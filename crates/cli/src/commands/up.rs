@@ -3,12 +3,16 @@
 //! The coordinator is started first and says where it listens; workers find it by that. A child that
 //! dies is started again ([`keeper`]); Ctrl-C ends the coordinator first, so that its streams end
 //! while the workers still compute, and then the workers.
+//!
+//! The children get their settings as flags, all of them from here, and none of our variables and
+//! files: a name that is meant for one process would else become the name of every one.
 
 mod keeper;
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use clap::Parser as _;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -19,8 +23,10 @@ use tonic_health::pb::health_client::HealthClient;
 
 use self::keeper::{Child, keep};
 use super::generate;
-use crate::args::{GenerateArgs, SamplingArgs, ServeArgs, ServerArgs, UpArgs};
-use crate::{Outcome, model, signals};
+use super::{coordinator, worker};
+use crate::args::{Args, Command, GenerateArgs, SamplingArgs, ServeArgs, ServerArgs, UpArgs};
+use crate::telemetry::LogFormat;
+use crate::{Outcome, in_words, model, signals};
 
 /// Time between two looks at a coordinator that does not answer yet.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -29,7 +35,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 const START: Duration = Duration::from_secs(60);
 
 /// Runs until Ctrl-C, SIGTERM, or a child that cannot be kept alive.
-pub(crate) async fn run(args: UpArgs) -> Outcome {
+pub(crate) async fn run(args: UpArgs, log_format: LogFormat) -> Outcome {
     let shutdown = signals::shutdown(false)?;
     let name = match &args.model {
         Some(name) => name.clone(),
@@ -41,7 +47,7 @@ pub(crate) async fn run(args: UpArgs) -> Outcome {
     let (end_coordinator, end_workers) = (CancellationToken::new(), CancellationToken::new());
     let mut coordinators = JoinSet::new();
     let (listens, listening) = oneshot::channel();
-    let coordinator = coordinator(&args, &name)?;
+    let coordinator = coordinator_child(&args, &name, log_format)?;
     coordinators.spawn(keep(coordinator, end_coordinator.clone(), Some(listens)));
     let internal = tokio::select! {
         internal = tokio::time::timeout(START, listening) => internal,
@@ -56,7 +62,7 @@ pub(crate) async fn run(args: UpArgs) -> Outcome {
 
     let mut workers = JoinSet::new();
     for index in 0..args.workers.get() {
-        let worker = worker(&args, &name, &internal, index)?;
+        let worker = worker_child(&args, &name, &internal, index, log_format)?;
         workers.spawn(keep(worker, end_workers.clone(), None));
     }
     let outcome = tokio::select! {
@@ -142,12 +148,38 @@ async fn until_serving(grpc: SocketAddr) {
     }
 }
 
-fn check_free(address: SocketAddr, flag: &str) -> Outcome {
-    if address.port() == 0 {
-        return Err(format!(
-            "{flag} {address}: choose a port, so that clients can be told of it"
-        ));
+/// Checks the settings as its children will get them.
+pub(crate) fn check(args: &UpArgs) -> Outcome {
+    check_port(args.serve.grpc, "--grpc")?;
+    check_port(args.serve.http, "--http")?;
+    // The model that is served where none is named is made when it is needed.
+    let name = args.model.as_deref().unwrap_or("synth:tiny");
+    let format = LogFormat::Text;
+    let children = [
+        coordinator_child(args, name, format)?,
+        worker_child(args, name, "127.0.0.1:7101", 0, format)?,
+    ];
+    for child in children {
+        let told = Args::try_parse_from(child.command_line()).map_err(in_words)?;
+        match told.command {
+            Command::Coordinator(args) => coordinator::check(&args)?,
+            Command::Worker(args) => worker::check(&args)?,
+            _ => {}
+        }
     }
+    Ok(())
+}
+
+fn check_port(address: SocketAddr, flag: &str) -> Outcome {
+    match address.port() {
+        0 => Err(format!(
+            "{flag} {address}: choose a port, so that clients can be told of it"
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn check_free(address: SocketAddr, flag: &str) -> Outcome {
     match std::net::TcpListener::bind(address) {
         Ok(_) => Ok(()),
         Err(error) => Err(format!(
@@ -156,7 +188,7 @@ fn check_free(address: SocketAddr, flag: &str) -> Outcome {
     }
 }
 
-fn coordinator(args: &UpArgs, name: &str) -> Result<Child, String> {
+fn coordinator_child(args: &UpArgs, name: &str, format: LogFormat) -> Result<Child, String> {
     let ServeArgs {
         grpc,
         http,
@@ -181,10 +213,16 @@ fn coordinator(args: &UpArgs, name: &str) -> Result<Child, String> {
         ),
         ("--hold", args.serve.hold.to_string()),
     ];
-    Child::new("coordinator", "coordinator", &arguments)
+    Child::new("coordinator", "coordinator", format, &arguments)
 }
 
-fn worker(args: &UpArgs, name: &str, internal: &str, index: usize) -> Result<Child, String> {
+fn worker_child(
+    args: &UpArgs,
+    name: &str,
+    internal: &str,
+    index: usize,
+    format: LogFormat,
+) -> Result<Child, String> {
     let machine = std::thread::available_parallelism().map_or(1, usize::from);
     let share = (machine / args.workers.get()).max(1);
     let threads = args.threads_per_worker.map_or(share, usize::from);
@@ -197,7 +235,7 @@ fn worker(args: &UpArgs, name: &str, internal: &str, index: usize) -> Result<Chi
         ("--threads", threads.to_string()),
         ("--numerics", args.numerics.clone()),
     ];
-    Child::new(&own, "worker", &arguments)
+    Child::new(&own, "worker", format, &arguments)
 }
 
 fn joined(ended: Result<Outcome, tokio::task::JoinError>) -> Outcome {

@@ -18,6 +18,21 @@ pub(crate) async fn run(args: WorkerArgs) -> Outcome {
     let listener = listener
         .map_err(|error| format!("cannot listen on {listen}: {error}; choose another --listen"))?;
     let port = listener.local_addr().map_err(in_words)?.port();
+    let config = config(args, port)?;
+    let running = tokio::select! {
+        running = worker::start(config, listener, shutdown.clone()) => running.map_err(in_words)?,
+        () = shutdown.cancelled() => return Ok(()),
+    };
+    running.wait().await.map_err(in_words)
+}
+
+/// Checks the settings as a start does, without the socket.
+pub(crate) fn check(args: &WorkerArgs) -> Outcome {
+    let config = config(args.clone(), args.listen.port())?;
+    config.check().map_err(in_words)
+}
+
+fn config(args: WorkerArgs, port: u16) -> Result<Config, String> {
     let machine = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = args.threads.map_or(machine, usize::from);
     let store = store::Config {
@@ -25,7 +40,7 @@ pub(crate) async fn run(args: WorkerArgs) -> Outcome {
         cluster: args.cluster.cluster,
         connect: None,
     };
-    let config = Config {
+    Ok(Config {
         name: args.name.unwrap_or_else(|| host_and_port(port)),
         model: model::parse(&args.model)?,
         ranks: small(args.ranks.get(), "--ranks")?,
@@ -35,12 +50,7 @@ pub(crate) async fn run(args: WorkerArgs) -> Outcome {
         group: args.group,
         advertise: args.advertise,
         max_kv_bytes: memory::usable()?,
-    };
-    let running = tokio::select! {
-        running = worker::start(config, listener, shutdown.clone()) => running.map_err(in_words)?,
-        () = shutdown.cancelled() => return Ok(()),
-    };
-    running.wait().await.map_err(in_words)
+    })
 }
 
 fn small(number: usize, flag: &str) -> Result<NonZeroU32, String> {

@@ -114,7 +114,7 @@ fn numbers_are_read_in_any_spelling_of_toml() {
     has_line(&printed, "ranks = 16 # toy.toml:2");
     has_line(&printed, "kv_memory = 1000 # toy.toml:3");
     has_line(&printed, "temperature = 0.50 # toy.toml:4");
-    has_line(&printed, "name = 7 # toy.toml:5");
+    has_line(&printed, "name = \"7\" # toy.toml:5");
 }
 
 #[test]

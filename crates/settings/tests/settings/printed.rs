@@ -71,7 +71,9 @@ fn the_example_explains_every_setting_and_holds_its_default() {
     ));
     has_line(&example, "# Ranks of it all. Required.");
     has_line(&example, "#ranks = N");
-    has_line(&example, "# What it is called. Not set by default.");
+    assert!(
+        example.contains("\n# What it is called.\n# --name <NAME> or TOY_NAME.\n#name = NAME\n")
+    );
     has_line(&example, "#demo = false");
     has_line(&example, "#store = [\"memory\"]");
     has_line(&example, "# One of: text, json.");

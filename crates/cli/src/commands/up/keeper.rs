@@ -11,7 +11,8 @@ use tokio::process::{Child as Process, ChildStdin, Command};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::Outcome;
+use crate::telemetry::LogFormat;
+use crate::{Outcome, config};
 
 /// A child that dies as often as this within [`WINDOW`] is given up.
 const MAX_DEATHS: usize = 5;
@@ -36,6 +37,8 @@ pub(super) struct Child {
     /// Says on its standard output where it listens; others print nothing.
     is_coordinator: bool,
     arguments: Vec<String>,
+    /// Variables that would be settings of the child.
+    not_inherited: Vec<String>,
 }
 
 impl Child {
@@ -43,11 +46,13 @@ impl Child {
     pub(super) fn new(
         name: &str,
         command: &str,
+        format: LogFormat,
         arguments: &[(&str, String)],
     ) -> Result<Self, String> {
         let program = std::env::current_exe();
         let program = program.map_err(|error| format!("cannot find this program: {error}"))?;
         let mut all = vec![command.to_owned(), "--with-parent".into()];
+        all.extend(["--log-format".into(), format.to_string()]);
         all.extend(
             arguments
                 .iter()
@@ -58,7 +63,16 @@ impl Child {
             program,
             is_coordinator: command == "coordinator",
             arguments: all,
+            not_inherited: config::settings().variables(),
         })
+    }
+
+    /// Returns the command line, with this program's name first.
+    pub(super) fn command_line(&self) -> Vec<String> {
+        let program = self.program.display().to_string();
+        std::iter::once(program)
+            .chain(self.arguments.iter().cloned())
+            .collect()
     }
 
     /// Replaces the value of a flag.
@@ -70,7 +84,11 @@ impl Child {
     }
 
     fn start(&self) -> Result<Running, String> {
-        let mut process = Command::new(&self.program)
+        let mut command = Command::new(&self.program);
+        for variable in &self.not_inherited {
+            command.env_remove(variable);
+        }
+        let mut process = command
             .args(&self.arguments)
             // Its end is the child's sign that we are gone; nothing is ever written.
             .stdin(Stdio::piped())
