@@ -38,8 +38,10 @@ const BUF: &str = "CONCLAVE_TEST_BUF";
 pub(crate) const OF_CRATES: [Need; 1] = [need("on_etcd::", ETCD, python::etcd)];
 
 /// What the end-to-end tests need.
-pub(crate) const END_TO_END: [Need; 4] = [
+pub(crate) const END_TO_END: [Need; 6] = [
     need("python::", PYTHON, interpreter),
+    need("api_page::", PYTHON, interpreter),
+    need("api_page::", GRPCURL, python::grpcurl),
     need("old_clients::", GRPCURL, python::grpcurl),
     need("new_clients::", BUF, node::buf),
     need("failures::", ETCD, etcd_for_hosts),
@@ -103,6 +105,7 @@ mod tests {
             include_str!("../../tests/e2e/main.rs"),
             include_str!("../../tests/e2e/failures.rs"),
             include_str!("../../tests/e2e/python.rs"),
+            include_str!("../../tests/e2e/api_page.rs"),
             include_str!("../../tests/e2e/reflection.rs"),
         ];
         let sources = sources.concat();

@@ -33,6 +33,8 @@ mod text;
 mod transcript;
 
 #[cfg(test)]
+mod documented;
+#[cfg(test)]
 mod testing;
 
 use std::sync::Arc;
@@ -71,6 +73,19 @@ pub struct FrontConfig {
     pub body_time: Duration,
     /// How long a generation is looked for when the lead is gone, before its stream ends.
     pub hold: Duration,
+}
+
+impl FrontConfig {
+    /// Returns how a front behaves that looks for a lost generation for so long.
+    #[must_use]
+    pub fn new(hold: Duration) -> Self {
+        Self {
+            heartbeat: limits::HEARTBEAT,
+            client_stall: limits::CLIENT_STALL,
+            body_time: limits::BODY_TIME,
+            hold,
+        }
+    }
 }
 
 /// What every request of a front uses.

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::build::{Builder, Place};
 use crate::directory;
-use crate::front::{Front, Model};
+use crate::front::{Front, FrontConfig, Model};
 use crate::lead::{LeadConfig, Leads};
 
 pub use self::running::Running;
@@ -137,7 +137,7 @@ pub fn start(
     let present = builder.present(store, record, lease);
 
     let model = model(&config, max_context as u32);
-    let front = build::front_config(config.lead.hold);
+    let front = FrontConfig::new(config.lead.hold);
     let front = Front::start(front, model, config.served.tokenizer, known);
     let drained = builder.public(&front, listeners.grpc, listeners.http);
     Ok(Running {

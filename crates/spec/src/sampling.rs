@@ -91,7 +91,12 @@ impl Sampling {
             })
         };
         within("temperature", self.temperature, 0.0, 100.0)?;
-        within("top_p", self.top_p, f32::MIN_POSITIVE, 1.0)?;
+        if self.top_p == 0.0 {
+            let why = "0 is not within 0 to 1, without 0: it would keep no token".into();
+            let field = "top_p";
+            return Err(SamplingError { field, why });
+        }
+        within("top_p", self.top_p, 0.0, 1.0)?;
         within("min_p", self.min_p, 0.0, 1.0)?;
         within("presence_penalty", self.presence_penalty, -2.0, 2.0)?;
         within("frequency_penalty", self.frequency_penalty, -2.0, 2.0)?;

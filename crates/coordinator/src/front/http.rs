@@ -4,7 +4,7 @@
 
 mod body;
 mod completions;
-mod error;
+pub(super) mod error;
 mod list;
 mod models;
 

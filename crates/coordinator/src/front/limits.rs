@@ -13,6 +13,9 @@ pub(crate) const LONG_REQUEST: usize = 1 << 20;
 /// Long requests that are read and checked at the same time, each of at most [`MAX_REQUEST`] bytes.
 pub(crate) const MAX_LONG_REQUESTS: usize = 8;
 
+/// How long a client may take to send a request: the longest comes in time over 5 Mbit/s.
+pub(crate) const BODY_TIME: Duration = Duration::from_secs(30);
+
 /// Bytes of all other requests that are read and checked at the same time. A request takes a few
 /// times its own bytes until it is tokens.
 pub(crate) const MAX_SHORT_REQUESTS: usize = 128 << 20;
@@ -97,6 +100,12 @@ pub(crate) const TOKEN_BYTES: usize = 4;
 
 /// Bytes of a client's own text that an error may repeat.
 pub(crate) const MAX_ECHO_BYTES: usize = 256;
+
+/// A gRPC stream on which nothing was sent for this long gets a heartbeat, so that no proxy closes it.
+pub(crate) const HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// A client that reads nothing for this long, while something waits for it, is not coming back.
+pub(crate) const CLIENT_STALL: Duration = Duration::from_secs(60);
 
 /// Messages that wait for a client that reads slowly.
 pub(crate) const REPLY_QUEUE: usize = 16;

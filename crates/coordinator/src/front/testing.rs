@@ -20,12 +20,7 @@ pub(super) fn tiny_tokenizer() -> Arc<Tokenizer> {
 
 /// Returns the shared state of a front whose lead is nowhere.
 pub(super) fn shared() -> Arc<Shared> {
-    let config = FrontConfig {
-        heartbeat: Duration::from_secs(10),
-        client_stall: Duration::from_secs(60),
-        body_time: Duration::from_secs(30),
-        hold: Duration::from_millis(200),
-    };
+    let config = FrontConfig::new(Duration::from_millis(200));
     let model = Model {
         name: "gpt-oss-tiny".into(),
         aliases: Vec::new(),

@@ -1,7 +1,6 @@
 //! The parts of a coordinator, and the tasks they run on.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Duration;
 
 use axum::serve::ListenerExt as _;
 use cluster::{Candidate, LeadRecord};
@@ -22,22 +21,10 @@ use tonic::transport::server::TcpIncoming;
 use super::running::{Present, Seat};
 use super::{Config, Error, StoreAt};
 use crate::election::{Election, patience};
-use crate::front::{Front, FrontConfig};
+use crate::front::Front;
 use crate::lead::{Attend, LeadConfig, Leads};
 use crate::limits;
 use crate::tenure::Tenure;
-
-/// How the front treats its clients: a heartbeat keeps proxies from closing a quiet stream, a client
-/// that takes nothing for a minute is not coming back, and the largest body comes in half a minute
-/// also over 5 Mbit/s.
-pub(super) fn front_config(hold: Duration) -> FrontConfig {
-    FrontConfig {
-        heartbeat: Duration::from_secs(10),
-        client_stall: Duration::from_secs(60),
-        body_time: Duration::from_secs(30),
-        hold,
-    }
-}
 
 /// Calls of one client's connection at a time; further ones wait at the client.
 const MAX_CALLS: u32 = 1024;

@@ -10,7 +10,7 @@ use crate::front::error::Error;
 
 /// Why an HTTP request was not served.
 #[derive(Clone, Debug, thiserror::Error)]
-pub(super) enum HttpError {
+pub(in crate::front) enum HttpError {
     /// As by gRPC.
     #[error(transparent)]
     Refused(#[from] Error),
@@ -47,7 +47,7 @@ struct Detail {
 
 impl HttpError {
     /// Returns the status.
-    pub(super) fn status(&self) -> StatusCode {
+    pub(in crate::front) fn status(&self) -> StatusCode {
         match self {
             Self::Refused(error) => status(error.code()),
             Self::Body { status, .. } => *status,
