@@ -1,9 +1,9 @@
 //! One epoch as this process takes part in it: its ranks' inboxes and the links to the others.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use exchange::{Frame, Inbox, SendError, Transport};
+use exchange::{Frame, Inbox, Phase, SendError, Transport};
 use spec::{Fence, Rank};
 use tokio_util::sync::CancellationToken;
 
@@ -112,23 +112,60 @@ impl Epoch {
 }
 
 /// The transport of a rank: in memory to ranks of its own process, over gRPC to all others.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Wire {
     epoch: Arc<Epoch>,
+    sent: Arc<Sent>,
+}
+
+/// Bytes of rows that a rank has sent in an epoch, to ranks of its own process and to others.
+#[derive(Debug, Default)]
+pub struct Sent {
+    /// By [`Phase`], then local and remote.
+    bytes: [[AtomicU64; 2]; 2],
+}
+
+impl Sent {
+    /// Returns the bytes sent in exchanges of a phase, to ranks of this process and to others.
+    #[must_use]
+    pub fn bytes(&self, phase: Phase) -> (u64, u64) {
+        let [local, remote] = &self.bytes[phase as usize];
+        (
+            local.load(Ordering::Relaxed),
+            remote.load(Ordering::Relaxed),
+        )
+    }
+
+    fn add(&self, phase: Phase, is_remote: bool, bytes: usize) {
+        let sum = &self.bytes[phase as usize][usize::from(is_remote)];
+        sum.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
 }
 
 impl Wire {
     pub(crate) fn new(epoch: Arc<Epoch>) -> Self {
-        Self { epoch }
+        Self {
+            epoch,
+            sent: Arc::default(),
+        }
+    }
+
+    /// Returns what the rank sends, as it counts up.
+    #[must_use]
+    pub fn sent(&self) -> &Arc<Sent> {
+        &self.sent
     }
 }
 
 impl Transport for Wire {
     fn send(&mut self, to: Rank, frame: Frame) -> Result<(), SendError> {
-        match self.epoch.routes.get(to.index()) {
-            Some(Route::Own(inbox)) => inbox.deliver(frame).map_err(SendError::from),
-            Some(Route::Peer(link)) => self.epoch.links[*link].outlet.send(frame),
-            None => Err(SendError::Gone("no such rank".to_owned())),
-        }
+        let (phase, bytes) = (frame.phase, frame.payload.len());
+        let is_remote = match self.epoch.routes.get(to.index()) {
+            Some(Route::Own(inbox)) => inbox.deliver(frame).map(|()| false)?,
+            Some(Route::Peer(link)) => self.epoch.links[*link].outlet.send(frame).map(|()| true)?,
+            None => return Err(SendError::Gone("no such rank".to_owned())),
+        };
+        self.sent.add(phase, is_remote, bytes);
+        Ok(())
     }
 }

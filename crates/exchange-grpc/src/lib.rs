@@ -23,7 +23,7 @@ mod outlet;
 mod service;
 mod sockets;
 
-pub use epoch::{Peer, Wire};
+pub use epoch::{Peer, Sent, Wire};
 pub use hub::{EnterError, Hub};
 pub use limits::{
     CONNECT_LIMIT, ENTER_LIMIT, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_MESSAGE_BYTES,

@@ -58,6 +58,12 @@ impl<T: Transport> HostExchange<T> {
         &self.inbox
     }
 
+    /// Returns the way to the other ranks.
+    #[must_use]
+    pub fn transport(&self) -> &T {
+        &self.transport
+    }
+
     /// Returns this rank.
     #[must_use]
     pub fn rank(&self) -> Rank {

@@ -1,7 +1,7 @@
 //! Where the frames of one rank arrive, and where it waits for them.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -43,6 +43,8 @@ pub struct Inbox {
     changed: Condvar,
     /// The rank that is waited for, or [`NOBODY`].
     waiting: AtomicU32,
+    /// Nanoseconds of all waits that have ended.
+    waited: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -154,6 +156,7 @@ impl Inbox {
             }),
             changed: Condvar::new(),
             waiting: AtomicU32::new(NOBODY),
+            waited: AtomicU64::new(0),
         }
     }
 
@@ -174,6 +177,12 @@ impl Inbox {
     pub fn waiting_for(&self) -> Option<Rank> {
         let rank = self.waiting.load(Ordering::Relaxed);
         (rank != NOBODY).then_some(Rank(rank))
+    }
+
+    /// Returns how long the rank has waited for frames in all, a wait that goes on not counted.
+    #[must_use]
+    pub fn waited(&self) -> Duration {
+        Duration::from_nanos(self.waited.load(Ordering::Relaxed))
     }
 
     /// Takes in a frame and wakes who waits for it.
@@ -282,13 +291,14 @@ impl Inbox {
                 break taken;
             }
             self.waiting.store(from.0, Ordering::Relaxed);
+            // The clock is read only where there is something to wait for.
+            let since = *since.get_or_insert_with(Instant::now);
             let Some(patience) = self.patience else {
                 let woken = self.changed.wait(state);
                 state = woken.unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
-            // The clock is read only where there is something to wait for.
-            let waited = since.get_or_insert_with(Instant::now).elapsed();
+            let waited = since.elapsed();
             let Some(left) = patience.checked_sub(waited) else {
                 break Err(ExchangeError::TimedOut {
                     peer: from,
@@ -301,6 +311,10 @@ impl Inbox {
             (state, _) = woken.unwrap_or_else(PoisonError::into_inner);
         };
         self.waiting.store(NOBODY, Ordering::Relaxed);
+        if let Some(since) = since {
+            let waited = u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            self.waited.fetch_add(waited, Ordering::Relaxed);
+        }
         taken
     }
 

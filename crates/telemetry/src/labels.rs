@@ -318,7 +318,6 @@ closed! {
         Prepare = "prepare",
         Run = "run",
         Step = "step",
-        Frame = "frame",
     }
 }
 

@@ -4,6 +4,7 @@ use std::num::{NonZeroU32, NonZeroU64};
 
 use checkpoint::ModelName;
 use store::Store;
+use telemetry::WorkerTelemetry;
 
 use crate::address::address_fault;
 use crate::error::{Error, Result};
@@ -38,6 +39,8 @@ pub struct Config {
     pub advertise: Option<String>,
     /// Bytes that the KV of all its ranks together may take.
     pub max_kv_bytes: NonZeroU64,
+    /// What shows operators the worker; absent, nobody looks.
+    pub telemetry: Option<WorkerTelemetry>,
 }
 
 impl Config {
@@ -99,6 +102,7 @@ mod tests {
             group: "0".into(),
             advertise: None,
             max_kv_bytes: NonZeroU64::new(1 << 30).unwrap(),
+            telemetry: None,
         }
     }
 

@@ -18,6 +18,7 @@ mod compute;
 mod crew;
 mod left;
 mod load;
+mod meter;
 mod prepare;
 mod run;
 mod service;
@@ -25,6 +26,7 @@ mod service;
 mod leads;
 mod membership;
 mod running;
+mod standing;
 
 #[cfg(test)]
 mod testing;

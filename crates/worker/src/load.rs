@@ -16,6 +16,7 @@ use crate::convert::EpochPlan;
 pub(crate) struct LoadGauge {
     done: AtomicU64,
     total: AtomicU64,
+    counted: AtomicU64,
 }
 
 impl LoadGauge {
@@ -25,6 +26,12 @@ impl LoadGauge {
             self.done.load(Ordering::Relaxed),
             self.total.load(Ordering::Relaxed),
         )
+    }
+
+    /// Returns the bytes read since the last time this was asked.
+    pub(crate) fn news(&self) -> u64 {
+        let (done, _) = self.read();
+        done.saturating_sub(self.counted.swap(done, Ordering::Relaxed))
     }
 
     pub(crate) fn show(&self, done: u64, total: u64) {

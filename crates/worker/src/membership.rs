@@ -22,6 +22,7 @@ use crate::limits::{
     ATTEND_SILENCE, BACKOFF_MAX, BACKOFF_MIN, CONNECT_TIMEOUT, HEARTBEAT_INTERVAL,
     KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT,
 };
+use crate::standing::Standing;
 
 /// A worker's side of `ClusterService.Attend`.
 pub(crate) struct Membership {
@@ -31,6 +32,8 @@ pub(crate) struct Membership {
     pub(crate) registration: wire::Registration,
     /// Returns the highest term the worker has obeyed.
     pub(crate) term: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// Told whether the worker is registered.
+    pub(crate) standing: Arc<Standing>,
 }
 
 impl Membership {
@@ -57,7 +60,9 @@ impl Membership {
                 status = self.attend_once(&lead, &mut patience) => status,
             };
             let (reason, lead) = (status.message(), lead.address);
-            let Some(pause) = patience.after(status.code()) else {
+            let pause = patience.after(status.code());
+            self.standing.unregistered(reason, pause.is_none());
+            let Some(pause) = pause else {
                 let name = self.registration.name.clone();
                 let reason = reason.to_owned();
                 return Err(Error::Refused { lead, name, reason });
@@ -125,6 +130,7 @@ impl Membership {
                 answer = answers.message() => {
                     let Some(answer) = answer? else { return Ok(()) };
                     if patience.accepted() {
+                        self.standing.registered();
                         tracing::info!(lead = lead.address, term = answer.term, "registered");
                     }
                     deadline = Instant::now() + ATTEND_SILENCE;

@@ -17,8 +17,10 @@ use crate::convert::{self, EpochPlan};
 use crate::crew::{Contact, Crew};
 use crate::error::{Error, chain};
 use crate::limits::PROGRESS_INTERVAL;
-use crate::load::{Loaded, Loading, load};
+use crate::load::{LoadGauge, Loaded, Loading, load};
+use crate::meter::{Metered, StepMeter};
 use crate::run::{Prepared, Seat};
+use crate::standing::Standing;
 
 /// What a preparation changes; one at a time.
 pub(crate) struct Workshop {
@@ -33,6 +35,8 @@ pub(crate) struct Workshop {
     hub: Hub,
     /// Threads that read weights: those that will compute with them.
     load_threads: usize,
+    /// Told how preparations go.
+    standing: Arc<Standing>,
 }
 
 /// A preparation: of which epoch, and who is told of its progress.
@@ -44,7 +48,13 @@ pub(crate) struct Preparation {
 }
 
 impl Workshop {
-    pub(crate) fn new(checkpoint: Checkpoint, crew: Crew, hub: Hub, load_threads: usize) -> Self {
+    pub(crate) fn new(
+        checkpoint: Checkpoint,
+        crew: Crew,
+        hub: Hub,
+        load_threads: usize,
+        standing: Arc<Standing>,
+    ) -> Self {
         Self {
             checkpoint,
             crew,
@@ -52,6 +62,7 @@ impl Workshop {
             loading: None,
             hub,
             load_threads,
+            standing,
         }
     }
 
@@ -62,6 +73,19 @@ impl Workshop {
     /// The status to answer: `ABORTED` if another epoch was begun meanwhile, `FAILED_PRECONDITION`
     /// with the reason if the worker cannot hold what the epoch needs.
     pub(crate) async fn prepare(
+        &mut self,
+        preparation: &Preparation,
+    ) -> Result<(Prepared, Vec<bool>), Status> {
+        self.standing.prepares(&preparation.plan);
+        let prepared = self.make_ready(preparation).await;
+        self.standing.prepared(match &prepared {
+            Ok(_) => Ok(()),
+            Err(status) => Err(status.message().to_owned()),
+        });
+        prepared
+    }
+
+    async fn make_ready(
         &mut self,
         preparation: &Preparation,
     ) -> Result<(Prepared, Vec<bool>), Status> {
@@ -83,6 +107,7 @@ impl Workshop {
             Prepared {
                 plan: Arc::clone(plan),
                 seats,
+                meter: StepMeter::new(self.standing.telemetry().clone()),
             },
             kept_kv,
         ))
@@ -114,7 +139,8 @@ impl Workshop {
                 load(&checkpoint, plan, &have, threads, watch)
             })
         });
-        let loaded = preparation.wait(self.loading.insert(loading)).await?;
+        let loading = self.loading.insert(loading);
+        let loaded = preparation.wait(loading, &self.standing).await?;
         self.loading = None;
         let (weights, outcome) = loaded.map_err(|error| Status::internal(chain(&error)))?;
         match outcome {
@@ -187,8 +213,9 @@ impl Workshop {
         let exchanges = self.hub.enter(plan.fence, &plan.own, peers);
         let exchanges = exchanges.map_err(|error| Status::failed_precondition(chain(&error)))?;
         let mut seats = Vec::with_capacity(contacts.len());
-        for (contact, exchange) in contacts.into_iter().zip(exchanges) {
+        for (index, (contact, exchange)) in contacts.into_iter().zip(exchanges).enumerate() {
             let inbox = Arc::clone(exchange.inbox());
+            let exchange = Metered::new(exchange, index, self.standing.telemetry().clone());
             let exchange: Box<dyn Exchange> = Box::new(exchange);
             let order = Order::Enter {
                 plan: Arc::clone(plan),
@@ -204,16 +231,25 @@ impl Workshop {
 impl Preparation {
     /// Waits for a load and meanwhile tells how much is there. The outer error says that the epoch
     /// ended first.
-    async fn wait(&self, loading: &mut Loading) -> Result<Result<Loaded, JoinError>, Status> {
+    async fn wait(
+        &self,
+        loading: &mut Loading,
+        standing: &Standing,
+    ) -> Result<Result<Loaded, JoinError>, Status> {
         let mut tick = interval(PROGRESS_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let gauge = Arc::clone(loading.gauge());
+        let show = |gauge: &LoadGauge| standing.loads(gauge.read(), gauge.news());
         loop {
             tokio::select! {
-                ended = loading.ended() => return Ok(ended),
+                ended = loading.ended() => {
+                    show(&gauge);
+                    return Ok(ended);
+                }
                 // The load goes on: the next epoch mostly needs the same.
                 () = self.alive.cancelled() => return Err(superseded(&self.plan)),
                 _ = tick.tick() => {
+                    show(&gauge);
                     let (done, total) = gauge.read();
                     // A full queue, or a lead that has left, does not stop the load either: what is
                     // in memory now need not be read by the next epoch.

@@ -18,12 +18,14 @@ use crate::crew::Contact;
 use crate::error::chain;
 use crate::left::Left;
 use crate::limits::{MAX_STEPS_IN_FLIGHT, PROGRESS_INTERVAL};
+use crate::meter::StepMeter;
 
 /// What a prepared epoch needs to run.
 pub(crate) struct Prepared {
     pub(crate) plan: Arc<EpochPlan>,
     /// The worker's ranks, ascending.
     pub(crate) seats: Vec<Seat>,
+    pub(crate) meter: StepMeter,
 }
 
 /// One rank of the worker, seen from the network.
@@ -117,6 +119,7 @@ impl Run {
         let fence = self.prepared.plan.fence;
         let named = convert::fence(request.fence)?;
         if named != fence {
+            self.prepared.meter.stale();
             let why = format!("epoch {named} in a stream of epoch {fence}");
             return Err(Status::failed_precondition(why));
         }
@@ -138,6 +141,7 @@ impl Run {
             return Err(Status::invalid_argument(why));
         }
         self.newest = step.step;
+        self.prepared.meter.begin(step.step, &step.parts);
         let places = step.parts.iter().map(|part| Place {
             slots: part.lines.iter().map(|line| line.slot).collect(),
             result: None,
@@ -178,7 +182,10 @@ impl Run {
                 convert::failed(step, rank, reason, blamed(&error, rank), sequence)
             }
             Ok(result) => match self.place(rank, step, result) {
-                Some(parts) => convert::step_done(step, parts),
+                Some(parts) => {
+                    self.prepared.meter.answered(step);
+                    convert::step_done(step, parts)
+                }
                 None => return,
             },
         };
@@ -195,6 +202,7 @@ impl Run {
         let plan = &self.prepared.plan;
         let index = plan.own.iter().position(|own| *own == rank)?;
         let places = self.pending.get_mut(&step)?;
+        self.prepared.meter.completed(step, index);
         let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
         left.sampled(plan.fence.term, &places[index].slots, &result);
         drop(left);

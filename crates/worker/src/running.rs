@@ -10,6 +10,7 @@ use kernels::Backend;
 use kernels_cpu::Cpu;
 use presence::{Presence, Record};
 use proto::internal as wire;
+use telemetry::Telemetry;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -27,6 +28,7 @@ use crate::limits::SHUTDOWN_GRACE;
 use crate::membership::Membership;
 use crate::prepare::Workshop;
 use crate::service::Worker;
+use crate::standing::Standing;
 
 /// A worker that runs. Dropping it ends its tasks without order; [`Running::wait`] is the orderly
 /// way.
@@ -49,6 +51,7 @@ pub async fn start(
     shutdown: CancellationToken,
 ) -> Result<Running> {
     config.check()?;
+    let standing = standing(&config);
     let local = listener.local_addr().map_err(|source| Error::Io {
         what: "asking the listener for its address".into(),
         source,
@@ -72,10 +75,12 @@ pub async fn start(
         max_kv_bytes: config.max_kv_bytes.get(),
     };
     let crew = Crew::new(backends, fatal);
-    let workshop = Workshop::new(checkpoint, crew, hub.clone(), load_threads);
+    let shown = Arc::clone(&standing);
+    let workshop = Workshop::new(checkpoint, crew, hub.clone(), load_threads, shown);
     let (health, health_service) = tonic_health::server::health_reporter();
     let incarnation = incarnation();
-    let worker = Worker::new(bounds, workshop, hub.clone(), health, &shutdown);
+    let shown = (Arc::clone(&standing), &shutdown);
+    let worker = Worker::new(bounds, workshop, hub.clone(), health, shown);
     let service = worker.service();
     // Not ready before the first epoch is; the process itself serves from the start.
     worker.show_ready().await;
@@ -98,8 +103,10 @@ pub async fn start(
         leads,
         registration,
         term: Arc::new(move || term_of.term()),
+        standing: Arc::clone(&standing),
     };
     let mut tasks = JoinSet::new();
+    tasks.spawn(standing.follow(config.store.clone(), shutdown.clone()));
     tasks.spawn(serve(router, listener, worker, shutdown.clone()));
     tasks.spawn(fatal_end(fatalities, shutdown.clone()));
     let keeping = presence.keep(shutdown.clone());
@@ -154,6 +161,13 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.shutdown.cancel();
     }
+}
+
+/// Returns what shows operators the worker.
+fn standing(config: &Config) -> Arc<Standing> {
+    let telemetry = config.telemetry.clone();
+    let unseen = || Telemetry::unseen_worker(config.ranks.get() as usize);
+    Arc::new(Standing::new(telemetry.unwrap_or_else(unseen)))
 }
 
 /// Opens and checks the checkpoint, on a thread that may wait for the disk.

@@ -6,6 +6,7 @@ use exchange_grpc::Hub;
 use proto::internal as wire;
 use proto::internal::step_service_server::{StepService, StepServiceServer};
 use spec::{Geometry, Term};
+use telemetry::labels::Fenced;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +20,7 @@ use crate::left::Left;
 use crate::limits::{MAX_MESSAGE_BYTES, MAX_RUNS_WITHOUT_STEP, STREAM_DEPTH};
 use crate::prepare::{Preparation, Workshop, superseded};
 use crate::run::{Prepared, Run};
+use crate::standing::Standing;
 
 /// The worker behind its sockets. Clones are the same worker.
 #[derive(Clone)]
@@ -35,6 +37,7 @@ pub(crate) struct Worker {
     left: Arc<Mutex<Left>>,
     /// Places of streams of steps that wait for their first step.
     waiting_runs: Arc<Semaphore>,
+    standing: Arc<Standing>,
     tasks: TaskTracker,
 }
 
@@ -54,7 +57,7 @@ impl Worker {
         workshop: Workshop,
         hub: Hub,
         health: HealthReporter,
-        shutdown: &CancellationToken,
+        (standing, shutdown): (Arc<Standing>, &CancellationToken),
     ) -> Self {
         Self {
             geometry: Arc::new(bounds.geometry.clone()),
@@ -66,6 +69,7 @@ impl Worker {
             showing: Arc::default(),
             left: Arc::default(),
             waiting_runs: Arc::new(Semaphore::new(MAX_RUNS_WITHOUT_STEP)),
+            standing,
             tasks: TaskTracker::new(),
         }
     }
@@ -173,7 +177,12 @@ impl Worker {
         // A lead that leaves before its first step has nothing to be told.
         let Ok(Some(first)) = first else { return };
         let begun = convert::fence(first.fence).map_err(Status::from);
-        let begun = begun.and_then(|fence| Ok(self.epochs().run(fence)?));
+        let begun = begun.and_then(|fence| {
+            let begun = self.epochs().run(fence);
+            let is_stale = matches!(begun, Err(NotReady::Other { .. }));
+            self.standing.hears(Fenced::Run, is_stale);
+            Ok(begun?)
+        });
         let (prepared, alive) = match begun {
             Ok(begun) => begun,
             Err(status) => {
@@ -207,9 +216,13 @@ impl StepService for Worker {
     ) -> Result<Response<Self::PrepareStream>, Status> {
         let request = request.into_inner();
         // A lead that is over hears so, whatever else its request says.
-        self.epochs().check(convert::fence(request.fence)?)?;
+        let checked = self.epochs().check(convert::fence(request.fence)?);
+        self.standing.hears(Fenced::Prepare, checked.is_err());
+        checked?;
         let plan = Arc::new(EpochPlan::new(request, &self.bounds)?);
-        let alive = self.epochs().prepare(plan.fence)?;
+        let begun = self.epochs().prepare(plan.fence);
+        self.standing.hears(Fenced::Prepare, begun.is_err());
+        let alive = begun?;
         let (states, stream) = mpsc::channel(STREAM_DEPTH);
         let preparation = Preparation {
             plan,

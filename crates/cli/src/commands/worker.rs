@@ -50,6 +50,7 @@ fn config(args: WorkerArgs, port: u16) -> Result<Config, String> {
         group: args.group,
         advertise: args.advertise,
         max_kv_bytes: memory::usable()?,
+        telemetry: None,
     })
 }
 

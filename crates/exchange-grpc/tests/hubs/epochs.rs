@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use exchange::ExchangeError;
+use exchange::{Exchange as _, ExchangeError, Moment};
 use exchange_grpc::{EnterError, Peer};
+use kernels::{Dispatch, Phase};
 use proto::internal::PushRequest;
 use proto::internal::exchange_service_client::ExchangeServiceClient;
-use spec::{Epoch, Fence, Rank, Term};
+use spec::{Epoch, Fence, Rank, StepNumber, Term};
 
 use crate::process::{FENCE, NEXT, Process, dispatch, enter, pair, round, until};
 use crate::wrong_input::frame;
@@ -242,4 +243,41 @@ fn refuses_an_address_that_is_none() {
         .enter(FENCE, &[Rank(0)], vec![peer])
         .unwrap_err();
     assert!(error.to_string().contains("\"no address\""), "{error}");
+}
+
+#[test]
+fn bytes_are_counted_by_phase_and_by_whether_they_leave_the_process() {
+    let processes = [Process::start(), Process::start()];
+    let mut exchanges = enter(&processes, &[&[0, 2], &[1]], FENCE);
+    let owners = [Rank(0), Rank(1), Rank(2)];
+    thread::scope(|scope| {
+        for exchange in exchanges.iter_mut().flatten() {
+            scope.spawn(move || {
+                let moment = Moment {
+                    fence: FENCE,
+                    step: StepNumber(1),
+                    layer: 0,
+                };
+                let received = exchange.dispatch(Dispatch {
+                    moment,
+                    hidden: 2,
+                    k: 1,
+                    rows: &[1.0, 2.0, 3.0, 4.0],
+                    experts: &[1, 1],
+                    owners: &owners,
+                });
+                let received = received.unwrap();
+                exchange.combine(&received, &received.rows).unwrap();
+            });
+        }
+    });
+    let sent = exchanges[0][0].transport().sent();
+    let ((local, remote), (home, back)) = (sent.bytes(Phase::Dispatch), sent.bytes(Phase::Combine));
+    // Both of its rows are for the peer; the other rank here is sent an empty frame, and nothing back.
+    assert!(remote >= local + 16, "{local} {remote}");
+    assert!(home == back && home < 16, "{home} {back}");
+    let sent = exchanges[1][0].transport().sent();
+    assert_eq!(sent.bytes(Phase::Dispatch).0, 0, "it has no neighbour");
+    let (_, outputs) = sent.bytes(Phase::Combine);
+    assert!(outputs >= 2 * 16, "{outputs}");
 }

@@ -345,3 +345,19 @@ fn a_group_that_nobody_watches_does_not_wait_for_ever() {
     let group = crate::local_group(2);
     assert_eq!(group[0].inbox().patience, Some(PATIENCE));
 }
+
+#[test]
+fn only_waits_are_counted_as_such() {
+    let inbox = inbox();
+    inbox.deliver(frame(0, 0)).unwrap();
+    take(&inbox, 0, 0).unwrap();
+    assert_eq!(inbox.waited(), Duration::ZERO, "it was there already");
+    let began = Instant::now();
+    thread::scope(|scope| {
+        scope.spawn(|| take(&inbox, 1, 0).unwrap());
+        until_waiting(&inbox, 0);
+        inbox.deliver(frame(1, 0)).unwrap();
+    });
+    let waited = inbox.waited();
+    assert!(waited > Duration::ZERO && waited <= began.elapsed());
+}

@@ -3,6 +3,7 @@
 use kernels::Reference;
 use proto::internal::prepare_response::State;
 use spec::{Epoch, Fence, Placement, Rank, StepNumber};
+use telemetry::Telemetry;
 use tonic::Code;
 
 use super::*;
@@ -13,7 +14,8 @@ use crate::testing::{Odd, checkpoint, part, plan};
 type States = mpsc::Receiver<Result<wire::PrepareResponse, Status>>;
 
 fn workshop(crew: Crew) -> Workshop {
-    Workshop::new(checkpoint(), crew, Hub::new(), 1)
+    let standing = Standing::new(Telemetry::unseen_worker(4));
+    Workshop::new(checkpoint(), crew, Hub::new(), 1, Arc::new(standing))
 }
 
 fn preparation(plan: EpochPlan) -> Preparation {

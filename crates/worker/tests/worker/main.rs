@@ -16,3 +16,4 @@ mod faults;
 mod leads;
 mod membership;
 mod refusals;
+mod shown;

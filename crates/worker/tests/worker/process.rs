@@ -39,6 +39,7 @@ pub(crate) fn config(name: &str, ranks: u32, coordinator: SocketAddr) -> Config 
         group: "0".into(),
         advertise: None,
         max_kv_bytes: NonZeroU64::new(MAX_KV_BYTES).unwrap(),
+        telemetry: None,
     }
 }
 
