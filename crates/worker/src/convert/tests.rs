@@ -1,5 +1,6 @@
 //! Nothing malformed passes, and each refusal names its field.
 
+use prost::Message as _;
 use proto::internal as wire;
 use spec::{Attention, Geometry, Placement, Rank, Rope};
 
@@ -323,4 +324,26 @@ fn a_fence_is_needed_and_counts_from_one() {
     assert_eq!(fence(None).unwrap_err().field, "fence");
     let zero = wire::Fence { term: 0, epoch: 1 };
     assert_eq!(fence(Some(zero)).unwrap_err().field, "fence.term");
+}
+
+#[test]
+fn the_recorded_plan_and_step_of_wire_version_1_are_obeyed() {
+    let plan = include_bytes!("../../../proto/tests/recorded/prepare.bin");
+    let plan = wire::PrepareRequest::decode(&plan[..]).unwrap();
+    let plan = EpochPlan::new(plan, &bounds()).unwrap();
+    assert_eq!(
+        (plan.own.as_slice(), plan.max_step_rows),
+        (&[Rank(1), Rank(2)][..], 32)
+    );
+    let step = include_bytes!("../../../proto/tests/recorded/run.bin");
+    let step = wire::RunRequest::decode(&step[..]).unwrap();
+    let step = step_parts(step, &plan, &geometry()).unwrap();
+    let busy = &step.parts[0];
+    let sampling = &busy.opens[0].sampling;
+    assert_eq!(
+        (sampling.seed, sampling.prompt_logprobs),
+        (u64::MAX, Some(0))
+    );
+    assert_eq!((busy.lines[1].start, busy.lines[1].len), (17, 1));
+    assert_eq!(step.parts[1].lines, []);
 }
