@@ -55,6 +55,7 @@ const ALLOWED: [(&str, u32, &[&str]); 20] = [
             "records",
             "spec",
             "store",
+            "telemetry",
             "tokenizer",
         ],
     ),

@@ -20,6 +20,7 @@ mod health;
 mod http;
 mod intake;
 mod limits;
+mod meter;
 mod model;
 mod output;
 mod reflection;
@@ -46,6 +47,8 @@ use proto::v1::generation_service_server::GenerationServiceServer;
 use proto::v1::model_service_server::ModelServiceServer;
 use proto::v1::tokenizer_service_server::TokenizerServiceServer;
 use spec::TokenId;
+use telemetry::labels::TextWork;
+use telemetry::{CoordinatorTelemetry, Phase};
 use tokenizer::Tokenizer;
 use tokenizer::harmony::Harmony;
 use tokio::sync::{Semaphore, watch};
@@ -108,6 +111,7 @@ struct Shared {
     /// Permits to follow generations.
     live: Arc<Semaphore>,
     health: Health,
+    telemetry: CoordinatorTelemetry,
     /// Seconds since 1970 when the front started.
     started_at: u64,
     /// Every task of the front, and every live generation.
@@ -132,6 +136,7 @@ impl Front {
         model: Model,
         tokenizer: Arc<Tokenizer>,
         leads: watch::Receiver<Addresses>,
+        telemetry: CoordinatorTelemetry,
     ) -> Self {
         let shared = Arc::new(Shared {
             config,
@@ -144,7 +149,8 @@ impl Front {
             tokenizer,
             groups: Groups::default(),
             live: Arc::new(Semaphore::new(limits::MAX_LIVE)),
-            health: Health::new(),
+            health: Health::new(telemetry.clone()),
+            telemetry,
             started_at: http::unix_time(),
             tasks: TaskTracker::new(),
             draining: CancellationToken::new(),
@@ -186,6 +192,7 @@ impl Front {
     /// Requests that come meanwhile are refused as UNAVAILABLE with a delay. Returns when every
     /// generation and every task of the front has ended.
     pub async fn drain(&self, limit: Duration) {
+        self.shared.telemetry.vitals().enter(Phase::Draining, "");
         self.shared.draining.cancel();
         self.shared.tasks.close();
         if tokio::time::timeout(limit, self.shared.tasks.wait())
@@ -214,10 +221,11 @@ impl Shared {
     ///
     /// [`Error::Field`] for a text that cannot fit into the context, before it is encoded.
     async fn encode_prompt(&self, text: String) -> Result<Vec<TokenId>, Error> {
-        convert::prompt_room(text.len().div_ceil(self.longest_token), &self.model)?;
+        let bytes = text.len();
+        convert::prompt_room(bytes.div_ceil(self.longest_token), &self.model)?;
         let tokenizer = Arc::clone(&self.tokenizer);
-        self.compute(text.len(), move || tokenizer.encode(&text))
-            .await
+        let encode = move || tokenizer.encode(&text);
+        self.timed(TextWork::Encode, bytes, encode).await
     }
 
     /// Joins the bytes of tokens.
@@ -228,7 +236,22 @@ impl Shared {
     async fn decode(&self, tokens: Arc<[TokenId]>) -> Result<Vec<u8>, Error> {
         let tokenizer = Arc::clone(&self.tokenizer);
         let bytes = limits::TOKEN_BYTES * tokens.len();
-        self.compute(bytes, move || tokenizer.decode(&tokens)).await
+        let decode = move || tokenizer.decode(&tokens);
+        self.timed(TextWork::Decode, bytes, decode).await
+    }
+
+    /// Like [`Shared::compute`], and counts how long it took.
+    async fn timed<T: Send + 'static>(
+        &self,
+        op: TextWork,
+        bytes: usize,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let began = tokio::time::Instant::now();
+        let done = self.compute(bytes, work).await;
+        let times = &self.telemetry.metrics().tokenizer;
+        times.observe_time(op, began.elapsed());
+        done
     }
 
     /// Runs a computation over `bytes` bytes of text; where they are many, on a thread of its own

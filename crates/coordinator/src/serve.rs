@@ -1,6 +1,7 @@
 //! Puts front, leads and elections together on three listeners; [`Running`] takes them apart.
 
 mod build;
+mod phases;
 mod running;
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use cluster::LeadRecord;
 use proto::internal::CoordinatorRecord;
 use spec::{Sampling, Term, TokenId};
+use telemetry::{CoordinatorTelemetry, Telemetry};
 use tokenizer::Tokenizer;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -38,6 +40,8 @@ pub struct Config {
     pub lead: LeadConfig,
     /// What clients see of the model.
     pub served: Served,
+    /// What shows operators the coordinator; absent, nobody looks.
+    pub telemetry: Option<CoordinatorTelemetry>,
 }
 
 /// Where the membership store is.
@@ -110,7 +114,10 @@ pub fn start(
     let (end, leads) = (builder.end.clone(), Leads::default());
     let store = builder.internal(&config, incarnation, listeners.internal, &leads)?;
 
+    let telemetry = telemetry(&config);
     let (addresses, known) = watch::channel(crate::front::Addresses::default());
+    let follow = phases::follow(telemetry.clone(), store.clone(), known.clone(), end.clone());
+    builder.tasks.spawn(follow);
     let (peers, others) = watch::channel(directory::Peers::default());
     let follow = directory::follow_leads(store.clone(), addresses, end.clone());
     builder.tasks.spawn(follow);
@@ -138,7 +145,7 @@ pub fn start(
 
     let model = model(&config, max_context as u32);
     let front = FrontConfig::new(config.lead.hold);
-    let front = Front::start(front, model, config.served.tokenizer, known);
+    let front = Front::start(front, model, config.served.tokenizer, known, telemetry);
     let drained = builder.public(&front, listeners.grpc, listeners.http);
     Ok(Running {
         front,
@@ -172,6 +179,15 @@ fn check(config: &Config) -> Result<(), Error> {
         return fault("--advertise", why);
     }
     Ok(())
+}
+
+/// Returns what shows operators the coordinator.
+fn telemetry(config: &Config) -> CoordinatorTelemetry {
+    let unseen = || {
+        let (groups, ranks) = (config.groups.clone(), config.lead.num_ranks);
+        Telemetry::unseen_coordinator(groups, ranks)
+    };
+    config.telemetry.clone().unwrap_or_else(unseen)
 }
 
 /// Returns what the coordinator says of itself in the store.

@@ -127,6 +127,7 @@ fn config(
         groups: args.groups.clone(),
         lead,
         served,
+        telemetry: None,
     })
 }
 

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tonic::Status;
 
 use super::error::Error;
-use super::{Shared, deadline, fields, limits};
+use super::{Shared, deadline, fields, limits, meter};
 
 /// Begins the paths of the public API. The other services, of which one takes a stream, are tonic's.
 const PUBLIC: &str = "/conclave.v1.";
@@ -34,13 +34,19 @@ pub(super) async fn pass(
     request: Request,
     next: Next,
 ) -> Response {
-    if !request.uri().path().starts_with(PUBLIC) {
-        return next.run(request).await;
-    }
-    match serve(&shared, request, next).await {
-        Ok(response) => response,
-        Err(error) => Status::from(error).into_http(),
-    }
+    let path = request.uri().path().to_owned();
+    let response = if path.starts_with(PUBLIC) {
+        match serve(&shared, request, next).await {
+            Ok(response) => response,
+            Err(error) => {
+                meter::count_rejection(&shared.telemetry, &error);
+                Status::from(error).into_http()
+            }
+        }
+    } else {
+        next.run(request).await
+    };
+    meter::count_call(&shared.telemetry, &path, response)
 }
 
 async fn serve(shared: &Shared, request: Request, next: Next) -> Result<Response, Error> {

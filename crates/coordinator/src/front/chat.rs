@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use proto::v1::{self, chat_response::Event};
+use telemetry::labels::{Api, Stream, TextWork};
 
 use super::Shared;
 use super::convert::{self, reply};
 use super::error::Error;
 use super::generation::Clock;
+use super::meter::Meter;
 use super::output::chat::{ChatOutput, Show};
 use super::replies::Replies;
 use super::request::Request;
@@ -54,7 +56,7 @@ pub(super) async fn check(
     convert::prompt_room(least.max(1), &shared.model).map_err(in_messages)?;
     let renderer = harmony.clone();
     let render = move || conversation.render(&renderer);
-    let prompt = shared.compute(bytes, render).await??;
+    let prompt = shared.timed(TextWork::Template, bytes, render).await??;
     let request = parameters.with_prompt(prompt, &shared.model);
     let mut request = request.map_err(in_messages)?;
     if !ignores_eos {
@@ -84,7 +86,9 @@ pub(super) async fn start(
     request: v1::ChatRequest,
     clock: Clock,
 ) -> Result<Replies<v1::ChatResponse>, Error> {
-    let Checked { request, output } = check(shared, request).await?;
+    let mut meter = Meter::new(&shared.telemetry, Api::Chat, Stream::Yes);
+    let checked = meter.watch(check(shared, request).await);
+    let Checked { request, output } = checked?;
     let numbered = |sequence, event| v1::ChatResponse {
         sequence,
         event: Some(event),
@@ -92,7 +96,12 @@ pub(super) async fn start(
     let started = numbered(1, Event::Started(shared.started(&request)));
     let message = move |sequence, said| numbered(sequence, event(said));
     Ok(stream::serve(
-        shared, request, output, clock, started, message,
+        shared,
+        request,
+        output,
+        (clock, meter),
+        started,
+        message,
     ))
 }
 

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use proto::v1::{self, generate_request::Prompt, generate_response::Event};
 use spec::TokenId;
+use telemetry::labels::{Api, Stream};
 
 use super::Shared;
 use super::convert::{self, reply};
 use super::error::Error;
 use super::generation::Clock;
+use super::meter::Meter;
 use super::output::raw::{Chunk, RawOutput};
 use super::replies::Replies;
 use super::request::Request;
@@ -56,7 +58,8 @@ pub(super) async fn start(
     request: v1::GenerateRequest,
     clock: Clock,
 ) -> Result<Replies<v1::GenerateResponse>, Error> {
-    let request = check(shared, request, 1).await?;
+    let mut meter = Meter::new(&shared.telemetry, Api::Generate, Stream::Yes);
+    let request = meter.watch(check(shared, request, 1).await)?;
     let output = output(shared, &request);
     let numbered = |sequence, event| v1::GenerateResponse {
         sequence,
@@ -66,7 +69,12 @@ pub(super) async fn start(
     let (front, prompt) = (Arc::clone(shared), Arc::clone(&request.prompt));
     let message = move |sequence, said| numbered(sequence, event(&front, &prompt, said));
     Ok(stream::serve(
-        shared, request, output, clock, started, message,
+        shared,
+        request,
+        output,
+        (clock, meter),
+        started,
+        message,
     ))
 }
 

@@ -254,6 +254,11 @@ impl Generation {
         expiry(&self.shared, &self.request, self.clock, self.last_sent.1).await
     }
 
+    /// Says whether it began before this request came.
+    pub(super) fn is_repeat(&self) -> bool {
+        self.origin + limits::REPEAT_AGE < self.clock.arrived
+    }
+
     /// Says that something is sent to the client, and up to which number.
     pub(super) fn sent(&mut self, sequence: u64) {
         self.last_sent = (Instant::now(), sequence);

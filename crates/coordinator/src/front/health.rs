@@ -8,6 +8,7 @@ use proto::internal::WatchResponse;
 use proto::v1::generation_service_server::SERVICE_NAME as GENERATION;
 use proto::v1::model_service_server::SERVICE_NAME as MODEL;
 use proto::v1::tokenizer_service_server::SERVICE_NAME as TOKENIZER;
+use telemetry::CoordinatorTelemetry;
 use tokio::sync::watch;
 use tokio_stream::wrappers::WatchStream;
 use tokio_stream::{Stream, StreamExt as _};
@@ -36,11 +37,12 @@ pub(super) struct Readiness {
 pub(super) struct Health {
     readiness: watch::Sender<Readiness>,
     is_draining: Arc<AtomicBool>,
+    telemetry: CoordinatorTelemetry,
 }
 
 impl Health {
     /// Begins not ready.
-    pub(super) fn new() -> Self {
+    pub(super) fn new(telemetry: CoordinatorTelemetry) -> Self {
         let status = "no lead has been heard of yet".to_owned();
         let readiness = watch::Sender::new(Readiness {
             is_ready: false,
@@ -49,6 +51,7 @@ impl Health {
         Self {
             readiness,
             is_draining: Arc::default(),
+            telemetry,
         }
     }
 
@@ -76,6 +79,10 @@ impl Health {
         self.readiness.send_if_modified(|now| {
             let is_new = *now != readiness && !self.is_draining.load(Ordering::Acquire);
             if is_new {
+                self.telemetry.vitals().ready(match readiness.is_ready {
+                    true => Ok(()),
+                    false => Err(readiness.status.clone()),
+                });
                 tracing::info!(
                     ready = readiness.is_ready,
                     status = readiness.status,
@@ -180,6 +187,7 @@ fn group_in_words(state: &Result<WatchResponse, String>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use telemetry::Telemetry;
     use tokio_stream::StreamExt as _;
     use tonic::{Code, Request};
     use tonic_health::pb::HealthCheckRequest;
@@ -203,7 +211,7 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_serves_before_the_lead_was_heard_of() {
-        let health = Health::new();
+        let health = Health::new(Telemetry::unseen_coordinator(Vec::new(), 0));
         for service in SERVICES {
             let answer = health.check(asked(service)).await.unwrap().into_inner();
             assert_eq!(answer.status(), ServingStatus::NotServing, "{service}");
@@ -214,7 +222,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_watcher_hears_of_changes_only() {
-        let health = Health::new();
+        let health = Health::new(Telemetry::unseen_coordinator(Vec::new(), 0));
         let mut statuses = health.watch(asked("")).await.unwrap().into_inner();
         let mut heard = Vec::new();
         for (is_ready, words) in [(false, "1 of 2"), (true, "2 of 2"), (true, "3 of 3")] {

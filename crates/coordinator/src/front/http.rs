@@ -19,7 +19,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 
 use self::error::HttpError;
-use super::{Shared, convert, limits};
+use super::{Shared, convert, limits, meter};
 
 /// Names a request towards its client, and in the log of this front; echoed, or made.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -36,6 +36,10 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn(echo_request_id))
+        .layer(middleware::from_fn_with_state(
+            shared.telemetry.clone(),
+            meter::count_answer,
+        ))
         .with_state(shared)
 }
 

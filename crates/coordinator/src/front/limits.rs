@@ -138,6 +138,10 @@ pub(crate) const MAX_COALESCE: Duration = Duration::from_secs(5);
 /// else.
 pub(crate) const DEFAULT_KEEP: Duration = Duration::from_secs(30);
 
+/// A generation that is older than its request by more than this was begun by another call; clocks of
+/// processes and the way between them cost less.
+pub(crate) const REPEAT_AGE: Duration = Duration::from_millis(10);
+
 /// First and longest pause between attempts to find a lost generation at a lead.
 pub(crate) const REGAIN_BACKOFF: (Duration, Duration) =
     (Duration::from_millis(50), Duration::from_secs(2));

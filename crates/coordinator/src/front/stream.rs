@@ -14,6 +14,7 @@ use super::Shared;
 use super::error::Error;
 use super::generation::{Clock, Event, Generation};
 use super::limits;
+use super::meter::Meter;
 use super::output::Output;
 use super::replies::{self, Replies, ReplySender};
 use super::request::Request;
@@ -64,6 +65,7 @@ pub(super) struct OutputStream<O> {
     held: Option<(Instant, usize)>,
     /// Whether tokens follow where an answer should have been opened.
     is_unopened: bool,
+    meter: Meter,
 }
 
 impl<O: Output> OutputStream<O> {
@@ -76,7 +78,7 @@ impl<O: Output> OutputStream<O> {
         shared: &Arc<Shared>,
         request: Request,
         output: O,
-        clock: Clock,
+        (clock, mut meter): (Clock, Meter),
     ) -> Result<Self, Error> {
         let delivery = request.delivery;
         let scored = match request.wants_prompt_logprobs() {
@@ -84,13 +86,15 @@ impl<O: Output> OutputStream<O> {
             false => 0,
         };
         let ends = request.ends.clone();
-        let generation = Generation::start(shared, Arc::new(request), clock).await?;
+        let generation = Generation::start(shared, Arc::new(request), clock).await;
+        let generation = meter.watch(generation)?;
         Ok(Self {
             generation,
             transcript: Transcript::new(output, ends, scored, delivery.resume_after),
             coalesce: delivery.coalesce,
             held: None,
             is_unopened: false,
+            meter,
         })
     }
 
@@ -102,6 +106,15 @@ impl<O: Output> OutputStream<O> {
     /// does not read.
     pub(super) async fn send_all<T>(
         mut self,
+        client: ReplySender<T>,
+        message: impl Fn(u64, Said<O::Piece>) -> T,
+    ) -> Result<(), Error> {
+        let sent = self.send_each(client, message).await;
+        self.meter.watch(sent)
+    }
+
+    async fn send_each<T>(
+        &mut self,
         client: ReplySender<T>,
         message: impl Fn(u64, Said<O::Piece>) -> T,
     ) -> Result<(), Error> {
@@ -186,6 +199,10 @@ impl<O: Output> OutputStream<O> {
     }
 
     async fn take(&mut self, tokens: Vec<SampledToken>) -> Result<(), Error> {
+        if !self.generation.is_repeat() {
+            let to_first = self.generation.times().0.first_token;
+            self.meter.tokens(tokens.len(), to_first);
+        }
         if self.is_unopened {
             // It ran on while nobody was there to open its answer.
             self.end(FinishReason::Length);
@@ -217,10 +234,10 @@ impl<O: Output> OutputStream<O> {
         self.transcript.finish(reason);
     }
 
-    fn ending(&self, outcome: super::transcript::Outcome) -> Ending {
+    fn ending(&mut self, outcome: super::transcript::Outcome) -> Ending {
         let (times, total, resumed) = self.generation.times();
         let (running, first) = (times.running, times.first_token);
-        Ending {
+        let ending = Ending {
             reason: outcome.reason,
             stop_sequence: outcome.stop_sequence,
             token: outcome.token,
@@ -235,7 +252,9 @@ impl<O: Output> OutputStream<O> {
             to_first_token: first,
             total,
             resumed,
-        }
+        };
+        self.meter.ended(&ending, self.generation.is_repeat());
+        ending
     }
 }
 
@@ -248,7 +267,7 @@ pub(super) fn serve<O, T>(
     shared: &Arc<Shared>,
     request: Request,
     output: O,
-    clock: Clock,
+    (clock, meter): (Clock, Meter),
     opening: T,
     message: impl Fn(u64, Said<O::Piece>) -> T + Send + 'static,
 ) -> Replies<T>
@@ -260,7 +279,8 @@ where
     let front = Arc::clone(shared);
     let is_known = request.delivery.resume_after > 0;
     replies::serve(shared, |client| async move {
-        let mut stream = OutputStream::start(&front, request, output, clock).await?;
+        let metered = (clock, meter);
+        let mut stream = OutputStream::start(&front, request, output, metered).await?;
         if !is_known {
             stream.send(&client, opening).await?;
         }

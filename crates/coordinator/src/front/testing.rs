@@ -4,6 +4,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use spec::Sampling;
+use telemetry::{About, Telemetry};
 use tokenizer::Tokenizer;
 use tokio::sync::watch;
 
@@ -35,5 +36,6 @@ pub(super) fn shared() -> Arc<Shared> {
     };
     let nowhere = [("0".to_owned(), "http://127.0.0.1:1".to_owned())].into();
     let leads = watch::channel(nowhere).1;
-    Front::start(config, model, tiny_tokenizer(), leads).shared
+    let telemetry = Telemetry::coordinator(About::default(), vec!["0".into()], 1);
+    Front::start(config, model, tiny_tokenizer(), leads, telemetry).shared
 }

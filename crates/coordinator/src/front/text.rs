@@ -5,6 +5,7 @@ use std::sync::Arc;
 use prost::Message;
 use proto::v1;
 use proto::v1::tokenizer_service_server::TokenizerService;
+use telemetry::labels::TextWork;
 use tonic::{Request, Response, Status};
 
 use super::error::Error;
@@ -48,7 +49,7 @@ impl TokenizerService for Text {
             true => tokenizer.encode_with_special(&text),
             false => tokenizer.encode(&text),
         };
-        let ids = self.0.compute(bytes, encode).await?;
+        let ids = self.0.timed(TextWork::Encode, bytes, encode).await?;
         let answer = v1::TokenizeResponse {
             token_ids: ids.into_iter().map(|token| token.0).collect(),
             max_context_tokens: self.0.model.max_context,

@@ -7,6 +7,7 @@
 
 mod chat;
 mod completions;
+mod counted;
 mod ends;
 mod generate;
 mod http;

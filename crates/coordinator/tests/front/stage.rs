@@ -13,6 +13,7 @@ use proto::internal::lead_service_server::{LeadService, LeadServiceServer};
 use proto::internal::{self, FollowRequest, FollowResponse, SequenceRecord, SequenceState};
 use proto::v1::generation_service_client::GenerationServiceClient;
 use spec::{Sampling, TokenId};
+use telemetry::{About, CoordinatorTelemetry, Telemetry};
 use tokenizer::Tokenizer;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -53,6 +54,7 @@ pub(crate) struct Stage {
     hung_up: mpsc::UnboundedReceiver<String>,
     settled: mpsc::UnboundedReceiver<String>,
     known: Known,
+    pub(crate) telemetry: CoordinatorTelemetry,
 }
 
 /// A lead that knows what it has played. A repeated request is played again, from where its follower
@@ -178,7 +180,7 @@ fn from_cursor(cue: Cue, request: &FollowRequest, prompt: usize) -> Option<Cue> 
     }
 }
 
-fn refusal(code: tonic::Code, reason: &str, message: &str) -> Status {
+pub(crate) fn refusal(code: tonic::Code, reason: &str, message: &str) -> Status {
     let details = ErrorDetails::with_error_info(reason, "conclave", HashMap::new());
     Status::with_error_details(code, message, details)
 }
@@ -370,7 +372,8 @@ impl Stage {
         tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
         let leads = [("0".to_owned(), format!("http://{lead_at}"))].into();
         let leads = watch::channel(leads).1;
-        let front = Front::start(config, model(), tokenizer(), leads);
+        let telemetry = Telemetry::coordinator(About::default(), vec!["0".into()], 1);
+        let front = Front::start(config, model(), tokenizer(), leads, telemetry.clone());
 
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let grpc_at = listener.local_addr().unwrap();
@@ -391,6 +394,7 @@ impl Stage {
             hung_up: was_hung_up,
             settled: was_settled,
             known,
+            telemetry,
         }
     }
 

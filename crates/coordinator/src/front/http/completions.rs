@@ -18,6 +18,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use proto::v1::FinishReason;
 use serde::Serialize;
+use telemetry::labels::{Api, Stream};
 use tokio::time::Instant;
 use tokio_stream::{StreamExt as _, StreamMap};
 
@@ -28,6 +29,8 @@ use super::body;
 use super::error::HttpError;
 use crate::front::error::Error;
 use crate::front::generation::Clock;
+use crate::front::intake::Place;
+use crate::front::meter::Meter;
 use crate::front::output::raw::Chunk;
 use crate::front::replies::{self, Replies};
 use crate::front::request::Request as CheckedRequest;
@@ -52,13 +55,13 @@ pub(super) async fn create(
         arrived: Instant::now(),
         deadline: None,
     };
-    let (body, place) = body::read(request, &shared).await?;
-    let max_context = shared.model.max_context as usize;
-    let bytes = body.len();
-    let read = move || Ask::read(&body, max_context);
-    let mut ask = shared.compute(bytes, read).await??;
-    let envelope = Completion::new(&shared.model, ask.include_usage);
-    let choices = Choices::start(&shared, &mut ask, &envelope.id, clock).await?;
+    let mut meter = Meter::new(&shared.telemetry, Api::Completions, Stream::No);
+    let asked = asked(&shared, request).await;
+    let (ask, envelope, requests, place) = asked.inspect_err(|error| match error {
+        HttpError::Refused(error) => meter.failed(error),
+        _ => meter.refused(),
+    })?;
+    let choices = Choices::start(&shared, &ask, requests, (clock, meter)).await?;
     drop(place);
     if ask.stream {
         return Ok(events(&shared, envelope, choices, ask.include_usage));
@@ -67,6 +70,21 @@ pub(super) async fn create(
     let bytes = completion.bytes();
     let response = move || Json(completion).into_response();
     Ok(shared.compute(bytes, response).await?)
+}
+
+/// Reads a request and checks all sequences that it asks for; it keeps its place until they are entered.
+async fn asked(
+    shared: &Arc<Shared>,
+    request: Request,
+) -> Result<(Ask, Completion, Vec<CheckedRequest>, Place), HttpError> {
+    let (body, place) = body::read(request, shared).await?;
+    let max_context = shared.model.max_context as usize;
+    let bytes = body.len();
+    let read = move || Ask::read(&body, max_context);
+    let mut ask = shared.compute(bytes, read).await??;
+    let envelope = Completion::new(&shared.model, ask.include_usage);
+    let requests = ask.requests(shared, &envelope.id).await?;
+    Ok((ask, envelope, requests, place))
 }
 
 /// Decodes the prompt that is echoed.
@@ -78,14 +96,19 @@ async fn echo(shared: &Shared, request: &CheckedRequest) -> Result<Arc<Echo>, Er
 }
 
 impl Choices {
-    /// Checks all sequences, then enters them at the lead; all or none.
+    /// Enters all sequences at the lead, or none.
     async fn start(
         shared: &Arc<Shared>,
-        ask: &mut Ask,
-        id: &str,
-        clock: Clock,
+        ask: &Ask,
+        requests: Vec<CheckedRequest>,
+        (clock, mut meter): (Clock, Meter),
     ) -> Result<Self, HttpError> {
-        let requests = ask.requests(shared, id).await?;
+        let stream = match ask.stream {
+            true => Stream::Yes,
+            false => Stream::No,
+        };
+        meter.streams(stream);
+        let mut meter = Some(meter);
         let mut texts = Vec::new();
         let mut replies = StreamMap::new();
         let mut echoed = None;
@@ -95,7 +118,9 @@ impl Choices {
             }
             texts.push(ChoiceText::new(shared, &request, ask.echo, echoed.clone()));
             let output = generate::output(shared, &request);
-            let stream = OutputStream::start(shared, request, output, clock).await?;
+            let another = || Meter::new(&shared.telemetry, Api::Completions, stream);
+            let metered = (clock, meter.take().unwrap_or_else(another));
+            let stream = OutputStream::start(shared, request, output, metered).await?;
             let events = replies::serve(shared, |client| stream.send_all(client, |_, said| said));
             replies.insert(index, events);
         }
