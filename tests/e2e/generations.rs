@@ -19,12 +19,15 @@ use tonic_types::StatusExt as _;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// More tokens than a test waits for.
-const ENDLESS: u32 = 20_000;
+pub(crate) const ENDLESS: u32 = 20_000;
 
-type Client = GenerationServiceClient<Channel>;
+pub(crate) type Client = GenerationServiceClient<Channel>;
 
 /// Runs a test against a cluster.
-fn with_client<T: Future<Output = ()>>(cluster: &Cluster, test: impl FnOnce(Client) -> T) {
+pub(crate) fn with_client<T: Future<Output = ()>>(
+    cluster: &Cluster,
+    test: impl FnOnce(Client) -> T,
+) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
@@ -35,7 +38,7 @@ fn with_client<T: Future<Output = ()>>(cluster: &Cluster, test: impl FnOnce(Clie
 }
 
 /// A request under this name, which says the same under any.
-fn named(id: &str, max_tokens: u32) -> GenerateRequest {
+pub(crate) fn named(id: &str, max_tokens: u32) -> GenerateRequest {
     GenerateRequest {
         request_id: id.into(),
         prompt: Some(Prompt::Text("a story".into())),
@@ -63,14 +66,14 @@ fn resumed(request: GenerateRequest, after: u64) -> GenerateRequest {
     }
 }
 
-async fn soon<T>(wait: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(wait: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, wait)
         .await
         .expect("it happens soon")
 }
 
 /// Reads a stream to its end.
-async fn rest(
+pub(crate) async fn rest(
     stream: &mut Streaming<GenerateResponse>,
 ) -> Result<Vec<GenerateResponse>, Box<Status>> {
     let mut responses = Vec::new();
@@ -80,7 +83,7 @@ async fn rest(
     Ok(responses)
 }
 
-async fn run(
+pub(crate) async fn run(
     client: &mut Client,
     request: impl tonic::IntoRequest<GenerateRequest>,
 ) -> Result<Vec<GenerateResponse>, Box<Status>> {
@@ -89,7 +92,7 @@ async fn run(
 }
 
 /// The tokens by number, each once.
-fn tokens(responses: &[GenerateResponse]) -> Vec<(u64, u32)> {
+pub(crate) fn tokens(responses: &[GenerateResponse]) -> Vec<(u64, u32)> {
     let mut tokens = Vec::new();
     for response in responses {
         if let Some(Event::Tokens(chunk)) = &response.event {
@@ -100,7 +103,7 @@ fn tokens(responses: &[GenerateResponse]) -> Vec<(u64, u32)> {
     tokens
 }
 
-fn reason(responses: &[GenerateResponse]) -> FinishReason {
+pub(crate) fn reason(responses: &[GenerateResponse]) -> FinishReason {
     match &responses.last().unwrap().event {
         Some(Event::Finished(finished)) => finished.reason(),
         other => panic!("the last event is {other:?}"),
@@ -124,7 +127,7 @@ async fn state_of(client: &mut Client, id: &str) -> GenerationState {
     answer.into_inner().state()
 }
 
-async fn wait_for(client: &mut Client, id: &str, state: GenerationState) {
+pub(crate) async fn wait_for(client: &mut Client, id: &str, state: GenerationState) {
     let wait = async {
         while state_of(client, id).await != state {
             tokio::time::sleep(Duration::from_millis(20)).await;

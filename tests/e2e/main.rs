@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod api_page;
+mod bad_clients;
 mod bad_input;
 mod commands;
 mod damage;
