@@ -1,8 +1,8 @@
 //! The lead: one engine and one step loop for a group. It deals in token ids and positions only.
 //!
-//! [`attend`] takes workers in, [`service`] takes sequences in, both as messages to the one task that
-//! owns all state ([`step_loop`]); [`ranks`] carries parts to the workers and their answers back. What
-//! is known of a generation is in the [`ledger`], its events in a [`log`] that followers read
+//! [`attend`] takes workers in, [`service`] takes sequences in, both as messages to the one task
+//! ([`run`]) that holds all state ([`step_loop`], pure); [`ranks`] carries parts to the [`workers`] and
+//! their answers back. What is known of a generation is in the [`ledger`], its events in a [`log`] that followers read
 //! ([`follow`]). Which groups are led here is in [`leads`].
 
 mod attend;
@@ -17,8 +17,10 @@ mod log;
 mod message;
 mod progress;
 mod ranks;
+mod run;
 mod service;
 mod step_loop;
+mod workers;
 
 use std::time::Duration;
 
@@ -32,6 +34,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::message::Message;
+use self::ranks::Ranks;
+use self::run::Run;
 use self::step_loop::{Setup, StepLoop};
 use crate::limits;
 
@@ -152,15 +156,18 @@ impl Lead {
             engine,
             max_step_rows: config.max_step_rows,
             vocab_size,
-            messages: messages.clone(),
+            workers: Box::new(Ranks::new(messages.clone(), start.tasks.clone())),
             gone: going,
             hold: config.hold,
-            tasks: start.tasks.clone(),
             state,
+        });
+        let run = Run {
+            inbox,
+            gone,
             end: start.end,
             done: done.clone(),
-        });
-        let ended = start.tasks.spawn(step_loop.run(inbox, gone));
+        };
+        let ended = start.tasks.spawn(run.drive(step_loop));
         let lead = Self {
             messages,
             states,

@@ -1,6 +1,6 @@
 //! The lead's side of a worker: makes it ready for an epoch, sends it parts, listens to it.
 //!
-//! One task a worker and epoch; it tells the step loop and is ended by dropping [`Ranks`].
+//! One task a worker and epoch; it tells the step loop and ends with the epoch.
 
 use std::collections::BTreeMap;
 
@@ -12,22 +12,29 @@ use spec::{Fence, KvPlan, Rank, Step};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
 use super::convert;
 use super::message::Message;
+use super::workers::Workers;
 use crate::limits;
 
-/// The workers of one epoch.
+/// The workers of the present epoch.
 #[derive(Debug)]
 pub(crate) struct Ranks {
-    fence: Fence,
+    messages: mpsc::Sender<Message>,
+    tasks: TaskTracker,
+    epoch: Option<Epoch>,
+}
+
+#[derive(Debug)]
+struct Epoch {
     workers: BTreeMap<String, Worker>,
     /// Ends the tasks when dropped.
-    _end: tokio_util::sync::DropGuard,
+    _end: DropGuard,
 }
 
 #[derive(Debug)]
@@ -36,22 +43,20 @@ struct Worker {
     parts: mpsc::Sender<wire::RunRequest>,
 }
 
-/// What the tasks of an epoch share.
-#[derive(Clone, Debug)]
-pub(crate) struct Connect {
-    pub(crate) messages: mpsc::Sender<Message>,
-    pub(crate) tasks: TaskTracker,
+impl Ranks {
+    /// Starts without an epoch; what workers say goes to `messages`.
+    pub(crate) fn new(messages: mpsc::Sender<Message>, tasks: TaskTracker) -> Self {
+        Self {
+            messages,
+            tasks,
+            epoch: None,
+        }
+    }
 }
 
-impl Ranks {
-    /// Starts to prepare every member of the plan; each reports [`Event::Prepared`] or
-    /// [`Event::PrepareFailed`], and then waits for parts.
-    pub(crate) fn prepare(
-        plan: &EpochPlan,
-        kv: &KvPlan,
-        max_step_rows: usize,
-        connect: &Connect,
-    ) -> Self {
+impl Workers for Ranks {
+    /// Each member reports [`Event::Prepared`] or [`Event::PrepareFailed`], and then waits for parts.
+    fn prepare(&mut self, plan: &EpochPlan, kv: &KvPlan, max_step_rows: usize) {
         let end = CancellationToken::new();
         let mut workers = BTreeMap::new();
         for (member, ranks) in &plan.members {
@@ -60,55 +65,27 @@ impl Ranks {
                 fence: plan.fence,
                 member: member.clone(),
                 request: request(plan, member, kv, max_step_rows),
-                messages: connect.messages.clone(),
+                messages: self.messages.clone(),
             };
             let end = end.clone();
-            connect.tasks.spawn(async move {
+            self.tasks.spawn(async move {
                 tokio::select! {
                     () = task.run(queue) => {}
                     () = end.cancelled() => {}
                 }
             });
-            workers.insert(
-                member.name.clone(),
-                Worker {
-                    ranks: ranks.clone(),
-                    parts,
-                },
-            );
+            let ranks = ranks.clone();
+            workers.insert(member.name.clone(), Worker { ranks, parts });
         }
-        Self {
-            fence: plan.fence,
-            workers,
-            _end: end.drop_guard(),
-        }
+        let _end = end.drop_guard();
+        self.epoch = Some(Epoch { workers, _end });
     }
 
-    /// Returns the epoch.
-    pub(crate) fn fence(&self) -> Fence {
-        self.fence
-    }
-
-    /// Returns the ranks that a worker holds.
-    pub(crate) fn of(&self, name: &str) -> &[Rank] {
-        self.workers.get(name).map_or(&[], |worker| &worker.ranks)
-    }
-
-    /// Returns the worker that holds a rank.
-    pub(crate) fn holder(&self, rank: Rank) -> Option<&str> {
-        let mut workers = self.workers.iter();
-        let holder = workers.find(|(_, worker)| worker.ranks.contains(&rank))?;
-        Some(holder.0)
-    }
-
-    /// Sends every worker its parts of a step.
-    ///
-    /// # Errors
-    ///
-    /// The name of a worker that does not take them: its stream is gone, or it is so far behind that
-    /// its queue is full, which the engine's limit of steps in flight rules out.
-    pub(crate) fn send(&self, step: &Step) -> Result<(), String> {
-        for (name, worker) in &self.workers {
+    /// A worker does not take its parts whose stream is gone, or that is so far behind that its queue
+    /// is full, which the engine's limit of steps in flight rules out.
+    fn send(&mut self, step: &Step) -> Result<(), String> {
+        let workers = self.epoch.iter().flat_map(|epoch| &epoch.workers);
+        for (name, worker) in workers {
             let parts = worker
                 .ranks
                 .iter()
@@ -121,6 +98,10 @@ impl Ranks {
             worker.parts.try_send(request).map_err(|_| name.clone())?;
         }
         Ok(())
+    }
+
+    fn end(&mut self) {
+        self.epoch = None;
     }
 }
 
@@ -242,7 +223,7 @@ impl WorkerTask {
                     loaded = progress.bytes_done;
                     deadline = Instant::now() + limits::PREPARE_SILENCE;
                 }
-                Some(State::Loading(_)) => {}
+                Some(State::Loading(_) | State::Left(_)) => {}
                 None => return Err(NotReady::later("it stopped answering too early".into())),
             }
         }

@@ -41,7 +41,7 @@ impl StepLoop {
             Some(Said::Failed(failed)) => Err(self.failed(failed)),
             None => Err("sent an empty message".to_owned().into()),
             Some(Said::Progress(progress)) => {
-                let now = self.now();
+                let now = self.now;
                 for rank in progress.ranks {
                     let waiting_for = rank.waiting_for.map(Rank);
                     let place = (rank.step, rank.ticks);
@@ -89,11 +89,7 @@ impl StepLoop {
     }
 
     fn done(&mut self, name: &str, done: wire::StepDone) -> Result<(), String> {
-        let own = self
-            .ranks
-            .as_ref()
-            .map(|ranks| ranks.of(name).to_vec())
-            .unwrap_or_default();
+        let own = self.ranks_of(name).to_vec();
         let ranks: Vec<Rank> = done.parts.iter().map(|part| Rank(part.rank)).collect();
         if ranks != own {
             return Err(format!(
@@ -105,7 +101,7 @@ impl StepLoop {
             check_tokens(&result, self.vocab_size)?;
             self.flight.arrive(done.step, result)?;
         }
-        let now = self.now();
+        let now = self.now;
         for rank in own {
             self.progress.finished(rank, now);
         }
@@ -118,7 +114,7 @@ impl StepLoop {
             let completed = self.engine.complete(number, results);
             let completed = completed.map_err(|error| error.to_string())?;
             self.blame.clear();
-            let now = self.now();
+            let now = self.now;
             for event in completed.events {
                 self.ledger.tell(event, now);
             }
@@ -140,7 +136,7 @@ impl StepLoop {
 
     /// Ends a sequence that cannot be computed.
     fn end_sequence(&mut self, sequence: SequenceId, why: &str) {
-        let now = self.now();
+        let now = self.now;
         self.ledger
             .fail(sequence, Failure::Damaged(why.to_owned()), now);
         self.engine.cancel(sequence);

@@ -54,7 +54,7 @@ impl StepLoop {
                 false
             }
         };
-        let (name, now) = (follow.name, self.now());
+        let (name, now) = (follow.name, self.now);
         let following = self.ledger.follow(&name, &follow.terms, now);
         let following = following.ok_or_else(|| {
             let why = format!("{} follow this generation", limits::MAX_FOLLOWERS);
@@ -79,7 +79,7 @@ impl StepLoop {
         let Some(record) = &follow.record else {
             return Err(unknown(&follow.name));
         };
-        let (queue_position, now) = (self.engine.load().waiting, self.now());
+        let (queue_position, now) = (self.engine.load().waiting, self.now);
         let work = &record.work;
         let room = self.engine.config().max_context - work.prompt.len();
         let submitted = self.submit(&follow.name, work, generated);
@@ -132,7 +132,7 @@ impl StepLoop {
 
     /// Ends a generation.
     fn stop(&mut self, name: &Name, end: End) -> Result<wire::SequenceStanding, Status> {
-        let now = self.now();
+        let now = self.now;
         let stopped = self.ledger.stop(name, end, now);
         if let Some(sequence) = stopped.ok_or_else(|| unknown(name))? {
             self.engine.cancel(sequence);
@@ -171,7 +171,7 @@ impl StepLoop {
         })?;
         let rewritten = self.engine.rewrite(sequence, keep, tokens);
         let finish = rewritten.map_err(|refused| refusal(&refused))?;
-        let now = self.now();
+        let now = self.now;
         self.ledger.rewrite(name, keep, tokens, now);
         if let Some(finish) = finish {
             self.ledger.stop(name, end_of(finish), now);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use engine::{EngineConfig, Stop};
-use spec::{KvPlan, LineResult, PartResult, Sampling, TokenId};
+use spec::{Fence, KvPlan, LineResult, PartResult, Sampling, Step, TokenId};
 use tokio::sync::oneshot;
 use tonic::{Code, Status};
 
@@ -15,6 +15,19 @@ use crate::lead::message::{Ask, Follow, Follower};
 use crate::status::reason_of;
 
 const PROMPT: u32 = 4;
+
+/// Workers that are never there.
+struct Nobody;
+
+impl Workers for Nobody {
+    fn prepare(&mut self, _: &EpochPlan, _: &KvPlan, _: usize) {}
+
+    fn send(&mut self, _: &Step) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn end(&mut self) {}
+}
 
 /// The loop, and what it hears of followers that go.
 struct World {
@@ -53,13 +66,10 @@ fn world(max_waiting: usize, num_slots: usize) -> World {
         engine: Engine::new(engine, Fence::default()).unwrap(),
         max_step_rows: 64,
         vocab_size: 1000,
-        messages: mpsc::channel(1).0,
+        workers: Box::new(Nobody),
         gone: going,
         hold: Duration::from_secs(120),
-        tasks: TaskTracker::new(),
         state: watch::channel(wire::WatchResponse::default()).0,
-        end: CancellationToken::new(),
-        done: CancellationToken::new(),
     });
     World { step_loop, gone }
 }
@@ -119,7 +129,7 @@ impl World {
     /// Hears of followers that went.
     fn hear_gone(&mut self) {
         while let Ok((name, follower)) = self.gone.try_recv() {
-            let now = self.step_loop.now();
+            let now = self.step_loop.now;
             let unwanted = self.step_loop.ledger.unfollow(&name, follower, now);
             self.step_loop.give_up(unwanted);
         }
@@ -132,7 +142,7 @@ impl World {
                 return;
             };
             for admitted in self.step_loop.engine.take_admitted() {
-                let now = self.step_loop.now();
+                let now = self.step_loop.now;
                 self.step_loop.ledger.run(admitted.sequence, 0, now);
             }
             let result = |line: &spec::Line| {
@@ -156,7 +166,7 @@ impl World {
                 lines: part.lines.iter().map(result).collect(),
             });
             let completed = self.step_loop.engine.complete(step.number, parts.collect());
-            let now = self.step_loop.now();
+            let now = self.step_loop.now;
             for event in completed.unwrap().events {
                 self.step_loop.ledger.tell(event, now);
             }
@@ -380,7 +390,7 @@ fn a_deadline_is_kept_in_the_queue() {
     let mut hurried = follow("a", 4);
     hurried.terms.deadline = Some(Duration::from_nanos(1));
     let mut follower = world.follow(hurried).unwrap();
-    world.step_loop.expire();
+    world.step_loop.on(Heard::Due, Duration::from_nanos(1));
     let failed = End::Failed(Failure::Deadline);
     assert_eq!(read(&mut follower).1, Some(failed));
     assert!(!world.step_loop.engine.has_work());

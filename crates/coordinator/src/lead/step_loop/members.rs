@@ -1,0 +1,127 @@
+//! Who is in the group: workers come and go, and the leader says what follows.
+
+use cluster::{Action, Event};
+use spec::{Fence, Rank};
+
+use super::{Session, StepLoop};
+use crate::lead::message::Register;
+use crate::lead::progress::ProgressWatch;
+use crate::limits;
+
+impl StepLoop {
+    pub(super) fn register(&mut self, register: Register) {
+        let Register {
+            registration,
+            session,
+            evict,
+            reply,
+        } = register;
+        let (name, incarnation) = (registration.name.clone(), registration.incarnation);
+        let (address, build) = (registration.address.clone(), registration.build.clone());
+        let actions = match self.leader.register(registration, self.now) {
+            Ok(actions) => actions,
+            Err(refused) => {
+                tracing::warn!(worker = %name, reason = %refused, "worker refused");
+                return drop(reply.send(Err(refused)));
+            }
+        };
+        tracing::info!(worker = %name, %address, %build, "worker registered");
+        self.sessions.insert(
+            name,
+            Session {
+                number: session,
+                incarnation,
+                evict,
+            },
+        );
+        let term = self.leader.status().fence.term;
+        // If the worker is gone already, the end of its stream says so.
+        drop(reply.send(Ok(term)));
+        self.act(actions);
+    }
+
+    pub(super) fn left(&mut self, name: String, session: u64) {
+        if self
+            .sessions
+            .get(&name)
+            .is_none_or(|current| current.number != session)
+        {
+            return;
+        }
+        if let Some(Session { incarnation, .. }) = self.sessions.remove(&name) {
+            self.refusing.remove(&name);
+            self.tell_leader(Event::Left { name, incarnation });
+        }
+    }
+
+    /// A worker refuses the very plan. Where all do that, and nothing was ever served, the plan is at
+    /// fault; otherwise it may be that worker's memory, and another may take its seat.
+    pub(super) fn refused(&mut self, fence: Fence, name: String, why: &str) {
+        self.refusing.insert(name.clone());
+        let all = self
+            .sessions
+            .keys()
+            .all(|name| self.refusing.contains(name));
+        if all && !self.has_served {
+            self.hopeless = Some(format!("worker '{name}' refuses the plan: {why}"));
+        }
+        let why = format!("it refuses the plan: {why}");
+        self.tell_leader(Event::PrepareFailed { fence, name, why });
+    }
+
+    pub(super) fn tell_leader(&mut self, event: Event) {
+        if let Event::PrepareFailed { name, why, .. } = &event {
+            tracing::warn!(worker = %name, reason = %why, "worker could not get ready");
+        }
+        let actions = self.leader.on(event, self.now);
+        self.act(actions);
+    }
+
+    fn act(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Prepare(plan) => {
+                    tracing::info!(epoch = %plan.fence, "preparing");
+                    let kv = &self.engine.config().kv;
+                    self.workers.prepare(&plan, kv, self.max_step_rows);
+                    self.epoch = Some(plan);
+                }
+                Action::Serve { fence, kept_kv } => self.serve(fence, &kept_kv),
+                Action::Stop { fence, why } => {
+                    tracing::warn!(epoch = %fence, reason = %why, "epoch ended");
+                    self.engine.void();
+                    self.flight.ground();
+                    self.serving = false;
+                    self.unserved_since.get_or_insert(self.now);
+                    self.workers.end();
+                    self.epoch = None;
+                }
+                Action::Raise { above } => {
+                    // The store decides on terms; the answer is [`Event::Raised`].
+                    self.outranked
+                        .send_modify(|highest| *highest = above.max(*highest));
+                }
+                Action::Evict { name, why, .. } => {
+                    tracing::warn!(worker = %name, reason = %why, "worker sent away");
+                    if let Some(session) = self.sessions.remove(&name) {
+                        session.evict.cancel();
+                    }
+                }
+            }
+        }
+    }
+
+    fn serve(&mut self, fence: Fence, kept_kv: &[bool]) {
+        tracing::info!(epoch = %fence, kept_kv = ?kept_kv, "serving");
+        let ranks = kept_kv.iter().enumerate();
+        let homes: Vec<Option<Rank>> = ranks
+            .map(|(rank, kept)| kept.then_some(Rank(rank as u32)))
+            .collect();
+        let begun = self.engine.begin_epoch(fence, &homes);
+        begun.expect("the leader's fences ascend, and each rank is its own home");
+        self.progress = ProgressWatch::new(self.num_ranks, limits::PROGRESS_LIMIT, self.now);
+        self.serving = true;
+        self.unserved_since = None;
+        self.has_served = true;
+    }
+}

@@ -1,0 +1,20 @@
+//! The workers of an epoch, as the step loop reaches them.
+
+use cluster::EpochPlan;
+use spec::{KvPlan, Step};
+
+/// What the step loop wants of the workers. Their answers come to it as messages; nothing here waits.
+pub(crate) trait Workers: Send {
+    /// Starts to make every member of the plan ready; whatever came before is over.
+    fn prepare(&mut self, plan: &EpochPlan, kv: &KvPlan, max_step_rows: usize);
+
+    /// Sends every worker its parts of a step of the epoch that was prepared.
+    ///
+    /// # Errors
+    ///
+    /// The name of a worker that does not take them.
+    fn send(&mut self, step: &Step) -> Result<(), String>;
+
+    /// Ends the epoch: its streams are closed, and nobody is listened to any more.
+    fn end(&mut self);
+}
