@@ -46,6 +46,7 @@ fn every_bad_field_is_named_and_the_cluster_lives_on() {
 /// Runs the binary to its end and returns its exit code and standard error.
 fn run(arguments: &[&str]) -> (Option<i32>, String) {
     let mut process = Command::new(binary())
+        .env("CONCLAVE_ADMIN", "127.0.0.1:0")
         .args(arguments)
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

@@ -11,6 +11,7 @@ mod failures;
 mod faults;
 mod generations;
 mod kills;
+mod operators;
 mod order;
 mod python;
 mod reflection;

@@ -52,6 +52,7 @@ pub struct Cluster {
     up: Child,
     grpc: String,
     http: String,
+    admin: String,
     log: TempDir,
 }
 
@@ -76,11 +77,11 @@ impl Cluster {
     /// If it does not get ready; its log is in the message.
     #[must_use]
     pub fn start(setup: &Setup) -> Self {
-        let (grpc, http) = (free_address(), free_address());
+        let [grpc, http, admin] = [free_address(), free_address(), free_address()];
         let log = TempDir::new().expect("a temporary folder can be made");
         let stderr = std::fs::File::create(log.path().join("log")).expect("a log can be written");
         let mut command = Command::new(binary());
-        command.args(["up", "--grpc", &grpc, "--http", &http]);
+        command.args(["up", "--grpc", &grpc, "--http", &http, "--admin", &admin]);
         command.args(["--kv-memory", setup.kv_memory]);
         command.args([
             "--workers",
@@ -105,6 +106,7 @@ impl Cluster {
             up,
             grpc,
             http,
+            admin,
             log,
         };
         cluster.wait_ready();
@@ -140,6 +142,12 @@ impl Cluster {
     #[must_use]
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.http)
+    }
+
+    /// Returns `HOST:PORT` of the coordinator's admin listener.
+    #[must_use]
+    pub fn admin(&self) -> &str {
+        &self.admin
     }
 
     /// Returns the process id of `conclave up`.

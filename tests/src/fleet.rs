@@ -326,6 +326,8 @@ fn coordinator(
         &at(7100),
         "--http",
         &at(8000),
+        "--admin",
+        &at(9100),
     ])
 }
 
@@ -342,6 +344,8 @@ fn worker(host: &Host, index: usize, endpoints: &str, group: &str) -> Vec<String
         group,
         "--listen",
         &format!("{}:7200", host.address),
+        "--admin",
+        &format!("{}:9101", host.address),
         "--threads",
         "1",
     ])

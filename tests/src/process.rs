@@ -40,7 +40,8 @@ impl Killed {
     #[must_use]
     pub fn start(arguments: &[&str]) -> Self {
         let mut command = Command::new(binary());
-        command.args(arguments);
+        // Several run at a time.
+        command.args(arguments).env("CONCLAVE_ADMIN", "127.0.0.1:0");
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         Self(child.expect("the binary starts"))
     }

@@ -70,6 +70,7 @@ const ALLOWED: [(&str, u32, &[&str]); 20] = [
             "settings",
             "spec",
             "store",
+            "telemetry",
             "tokenizer",
             "worker",
         ],

@@ -37,13 +37,16 @@ Examples:
   conclave synth /tmp/tiny
   conclave synth /tmp/wide --preset 20b --layers 4 --vocab 32768 --seed 1";
 
+const AFTER_HELP: &str = "\
+'conclave --dump-metrics' lists all metrics that processes show, one on each line.";
+
 /// Serves OpenAI's open-weight gpt-oss models from a cluster.
 ///
 /// The shortest way in: `conclave up` starts a whole cluster on this machine with a tiny synthetic
 /// model; `conclave chat` and `conclave generate` talk to it. With the published weights:
 /// `conclave up --model /models/gpt-oss-20b --workers 2`.
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100)]
+#[command(version, max_term_width = 100, after_help = AFTER_HELP)]
 pub(crate) struct Args {
     /// How log lines look. The variable CONCLAVE_LOG filters them (for instance `debug`).
     #[arg(
@@ -138,6 +141,10 @@ pub(crate) struct UpArgs {
     pub(crate) numerics: String,
     #[command(flatten)]
     pub(crate) serve: ServeArgs,
+    /// Where the coordinator shows its state and metrics. Default: a port that is free; its log says
+    /// which, as those of the workers do.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) admin: Option<SocketAddr>,
     /// Shows one generation as it streams, once everything is ready.
     #[arg(long)]
     pub(crate) demo: bool,
@@ -183,6 +190,9 @@ pub(crate) struct CoordinatorArgs {
     pub(crate) advertise: Option<String>,
     #[command(flatten)]
     pub(crate) serve: ServeArgs,
+    /// Where `/startupz`, `/livez`, `/readyz` and `/metrics` are, for those who run the cluster.
+    #[arg(long, default_value = "127.0.0.1:9100", value_name = "ADDRESS")]
+    pub(crate) admin: SocketAddr,
     /// End when the standard input does; `conclave up` sets this for its children.
     #[arg(long, hide = true)]
     pub(crate) with_parent: bool,
@@ -218,6 +228,9 @@ pub(crate) struct WorkerArgs {
     /// The URI of `listen` as others see it, where that differs.
     #[arg(long, value_name = "URI")]
     pub(crate) advertise: Option<String>,
+    /// Where `/startupz`, `/livez`, `/readyz` and `/metrics` are, for those who run the cluster.
+    #[arg(long, default_value = "127.0.0.1:9100", value_name = "ADDRESS")]
+    pub(crate) admin: SocketAddr,
     /// Ranks of this worker.
     #[arg(long, default_value = "1", value_name = "N")]
     pub(crate) ranks: NonZeroUsize,

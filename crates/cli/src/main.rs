@@ -17,6 +17,8 @@ mod telemetry;
 
 use std::process::ExitCode;
 
+use ::telemetry::About;
+
 use crate::args::{Args, Command};
 use crate::config::Told;
 
@@ -50,10 +52,25 @@ fn host_and_port(port: u16) -> String {
     format!("{host}:{port}")
 }
 
+/// Names program and model, as metrics do.
+fn about(model: &str) -> Result<About, String> {
+    Ok(About {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        model: model::short_name(model)?,
+    })
+}
+
 /// The exit status where settings are wrong, as clap has it for flags.
 const WRONG_SETTINGS: u8 = 2;
 
+/// Prints the table of metrics; of no command, so that it stands alone.
+const DUMP_METRICS: &str = "--dump-metrics";
+
 fn main() -> ExitCode {
+    if std::env::args_os().skip(1).eq([DUMP_METRICS]) {
+        print!("{}", ::telemetry::dump());
+        return ExitCode::SUCCESS;
+    }
     let Told {
         args,
         effective,

@@ -31,22 +31,25 @@ pub(crate) fn open_checkpoint(name: &str) -> Result<Checkpoint, String> {
     }
 }
 
+/// Returns a model's short name, as clients see it, without opening it.
+pub(crate) fn short_name(name: &str) -> Result<String, String> {
+    Ok(match parse(name)? {
+        ModelName::Dir(dir) => folder_name(&dir),
+        ModelName::Synth(_) => name.to_owned(),
+    })
+}
+
 /// Opens weights and tokenizer.
 pub(crate) fn open(name: &str) -> Result<Model, String> {
-    let (short_name, checkpoint, tokenizer) = match parse(name)? {
+    let (checkpoint, tokenizer) = match parse(name)? {
         ModelName::Dir(dir) => {
             let checkpoint = Checkpoint::open(&dir).map_err(in_words)?;
-            let tokenizer = Tokenizer::from_file(&dir.join(TOKENIZER));
-            (folder_name(&dir), checkpoint, tokenizer)
+            (checkpoint, Tokenizer::from_file(&dir.join(TOKENIZER)))
         }
         ModelName::Synth(mut spec) => {
             let files = synthetic_tokenizer(&mut spec)?;
             let checkpoint = Checkpoint::synth(&spec).map_err(in_words)?;
-            (
-                name.to_owned(),
-                checkpoint,
-                Tokenizer::from_bytes(&files.tokenizer_json),
-            )
+            (checkpoint, Tokenizer::from_bytes(&files.tokenizer_json))
         }
     };
     let tokenizer = Arc::new(tokenizer.map_err(in_words)?);
@@ -58,7 +61,7 @@ pub(crate) fn open(name: &str) -> Result<Model, String> {
         ));
     }
     Ok(Model {
-        name: short_name,
+        name: short_name(name)?,
         checkpoint,
         tokenizer,
     })

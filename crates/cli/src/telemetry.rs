@@ -1,10 +1,45 @@
-//! Logs, through tracing, to the standard error.
+//! Logs, through tracing, to the standard error; and what of them is counted.
 
 use std::fmt;
 use std::io::IsTerminal;
+use std::sync::OnceLock;
 
+use ::telemetry::labels;
 use clap::ValueEnum;
-use tracing_subscriber::EnvFilter;
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, fmt as lines};
+
+/// Told of each line that is written.
+type Sink = Box<dyn Fn(labels::Level) + Send + Sync>;
+
+/// The process's metrics, once it has any; the subscriber is there before.
+static SINK: OnceLock<Sink> = OnceLock::new();
+
+/// Counts lines.
+struct Counting;
+
+impl<S: Subscriber> Layer<S> for Counting {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let level = match *event.metadata().level() {
+            Level::ERROR => labels::Level::Error,
+            Level::WARN => labels::Level::Warn,
+            Level::INFO => labels::Level::Info,
+            Level::DEBUG => labels::Level::Debug,
+            Level::TRACE => labels::Level::Trace,
+        };
+        if let Some(sink) = SINK.get() {
+            sink(level);
+        }
+    }
+}
+
+/// Counts lines of the log from now on.
+pub(crate) fn count(sink: impl Fn(labels::Level) + Send + Sync + 'static) {
+    // A process has one set of metrics.
+    drop(SINK.set(Box::new(sink)));
+}
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -37,11 +72,12 @@ pub(crate) fn install(format: LogFormat) {
         }
     };
     let ansi = std::io::stderr().is_terminal();
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+    let counted = tracing_subscriber::registry().with(filter).with(Counting);
+    let lines = lines::layer().with_writer(std::io::stderr);
     match format {
-        LogFormat::Text => builder.with_ansi(ansi).with_target(false).init(),
-        LogFormat::Json => builder.json().init(),
+        LogFormat::Text => counted
+            .with(lines.with_ansi(ansi).with_target(false))
+            .init(),
+        LogFormat::Json => counted.with(lines.json()).init(),
     }
 }

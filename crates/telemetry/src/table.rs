@@ -83,7 +83,7 @@ table! {
         startup: Gauge<Start> = "conclave_startup_seconds" in "seconds";
         /// 1 while the membership store answers.
         store_up: Gauge<()> = "conclave_store_up" in "1";
-        /// Lines of the log, written or filtered away.
+        /// Lines of the log that were written.
         log_events: Counter<Level> = "conclave_log_events_total" in "lines";
         /// Time of all processors, in the program and in the system for it.
         cpu: Seconds<()> = "process_cpu_seconds_total" in "seconds";

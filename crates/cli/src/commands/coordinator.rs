@@ -3,12 +3,14 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use ::telemetry::{CoordinatorTelemetry, Telemetry, admin};
 use coordinator::{Config, LeadConfig, Listeners, Served, StoreAt};
 use store::Store;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use crate::args::CoordinatorArgs;
-use crate::{Outcome, model, signals};
+use crate::{Outcome, about, model, signals};
 use crate::{host_and_port, in_words};
 
 /// Most ranks of a group; the lead refuses more, too.
@@ -25,6 +27,13 @@ pub(crate) async fn run(args: CoordinatorArgs) -> Outcome {
         http: listen(args.serve.http, "--http").await?,
         internal: listen(args.internal, "--internal").await?,
     };
+    let telemetry = telemetry(&args)?;
+    let (admin, ended) = (
+        listen(args.admin, "--admin").await?,
+        CancellationToken::new(),
+    );
+    let (admin_at, _ended) = (address(&admin)?, ended.clone().drop_guard());
+    tokio::spawn(admin::serve(admin, telemetry.clone(), ended));
     let model_name = args.model.clone();
     let opening = tokio::task::spawn_blocking(move || model::open(&model_name));
     let opened = tokio::select! {
@@ -34,9 +43,12 @@ pub(crate) async fn run(args: CoordinatorArgs) -> Outcome {
     };
     let (grpc, http) = (address(&listeners.grpc)?, address(&listeners.http)?);
     let internal = address(&listeners.internal)?;
-    let config = config(&args, &opened, internal)?;
+    let config = Config {
+        telemetry: Some(telemetry),
+        ..config(&args, &opened, internal)?
+    };
     let running = coordinator::start(config, listeners, shutdown).map_err(in_words)?;
-    println!("listening grpc={grpc} http={http} internal={internal}");
+    println!("listening grpc={grpc} http={http} internal={internal} admin={admin_at}");
     running.wait().await.map_err(in_words)
 }
 
@@ -78,6 +90,15 @@ pub(crate) fn check(args: &CoordinatorArgs) -> Outcome {
         }
         _ => Ok(()),
     }
+}
+
+/// Makes what operators see of the process.
+fn telemetry(args: &CoordinatorArgs) -> Result<CoordinatorTelemetry, String> {
+    let telemetry =
+        Telemetry::coordinator(about(&args.model)?, args.groups.clone(), args.ranks.get());
+    let counted = telemetry.clone();
+    crate::telemetry::count(move |level| counted.process().log_events.add(level, 1));
+    Ok(telemetry)
 }
 
 fn config(
@@ -149,13 +170,13 @@ fn advertised(local: SocketAddr) -> String {
     }
 }
 
-async fn listen(address: SocketAddr, flag: &str) -> Result<TcpListener, String> {
+pub(super) async fn listen(address: SocketAddr, flag: &str) -> Result<TcpListener, String> {
     TcpListener::bind(address)
         .await
         .map_err(|error| format!("cannot listen on {address}: {error}; choose another {flag}"))
 }
 
-fn address(listener: &TcpListener) -> Result<SocketAddr, String> {
+pub(super) fn address(listener: &TcpListener) -> Result<SocketAddr, String> {
     listener
         .local_addr()
         .map_err(|error| format!("a listener without an address: {error}"))

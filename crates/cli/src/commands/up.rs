@@ -9,7 +9,7 @@
 
 mod keeper;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use clap::Parser as _;
@@ -30,6 +30,9 @@ use crate::{Outcome, in_words, model, signals};
 
 /// Time between two looks at a coordinator that does not answer yet.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// A port of this machine that is free.
+const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// How long a coordinator may take to say where it listens.
 const START: Duration = Duration::from_secs(60);
@@ -212,6 +215,7 @@ fn coordinator_child(args: &UpArgs, name: &str, format: LogFormat) -> Result<Chi
             args.serve.max_output_tokens.to_string(),
         ),
         ("--hold", args.serve.hold.to_string()),
+        ("--admin", args.admin.unwrap_or(ANY_PORT).to_string()),
     ];
     Child::new("coordinator", "coordinator", format, &arguments)
 }
@@ -234,6 +238,7 @@ fn worker_child(
         ("--ranks", args.ranks_per_worker.to_string()),
         ("--threads", threads.to_string()),
         ("--numerics", args.numerics.clone()),
+        ("--admin", ANY_PORT.to_string()),
     ];
     Child::new(&own, "worker", format, &arguments)
 }

@@ -2,23 +2,33 @@
 
 use std::num::NonZeroU32;
 
+use ::telemetry::{Telemetry, WorkerTelemetry, admin};
 use store::Store;
-use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 use worker::{Config, Numerics};
 
+use super::coordinator::{address, listen as listen_at};
 use crate::args::WorkerArgs;
-use crate::{Outcome, memory, model, signals};
+use crate::{Outcome, about, memory, model, signals};
 use crate::{host_and_port, in_words};
 
 /// Registers with the coordinator and computes until told to end.
 pub(crate) async fn run(args: WorkerArgs) -> Outcome {
     let shutdown = signals::shutdown(args.with_parent)?;
-    let listen = args.listen;
-    let listener = TcpListener::bind(listen).await;
-    let listener = listener
-        .map_err(|error| format!("cannot listen on {listen}: {error}; choose another --listen"))?;
+    let listener = listen_at(args.listen, "--listen").await?;
     let port = listener.local_addr().map_err(in_words)?.port();
-    let config = config(args, port)?;
+    let telemetry = telemetry(&args)?;
+    let (admin, ended) = (
+        listen_at(args.admin, "--admin").await?,
+        CancellationToken::new(),
+    );
+    let (admin_at, _ended) = (address(&admin)?, ended.clone().drop_guard());
+    tokio::spawn(admin::serve(admin, telemetry.clone(), ended));
+    tracing::info!(admin = %admin_at, "its state and metrics are shown");
+    let config = Config {
+        telemetry: Some(telemetry),
+        ..config(args, port)?
+    };
     let running = tokio::select! {
         running = worker::start(config, listener, shutdown.clone()) => running.map_err(in_words)?,
         () = shutdown.cancelled() => return Ok(()),
@@ -26,7 +36,15 @@ pub(crate) async fn run(args: WorkerArgs) -> Outcome {
     running.wait().await.map_err(in_words)
 }
 
-/// Checks the settings as a start does, without the socket.
+/// Makes what operators see of the process.
+fn telemetry(args: &WorkerArgs) -> Result<WorkerTelemetry, String> {
+    let telemetry = Telemetry::worker(about(&args.model)?, &args.group, args.ranks.get());
+    let counted = telemetry.clone();
+    crate::telemetry::count(move |level| counted.process().log_events.add(level, 1));
+    Ok(telemetry)
+}
+
+/// Checks the settings as a start does, without the sockets.
 pub(crate) fn check(args: &WorkerArgs) -> Outcome {
     let config = config(args.clone(), args.listen.port())?;
     config.check().map_err(in_words)
