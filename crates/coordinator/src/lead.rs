@@ -10,6 +10,7 @@ mod blame;
 mod convert;
 mod flight;
 mod follow;
+mod kept;
 mod kv;
 mod leads;
 mod ledger;

@@ -106,6 +106,10 @@ pub(crate) const MAX_KEEP: Duration = Duration::from_secs(600);
 /// tokens, and some more.
 pub(crate) const MAX_FRONT_BYTES: usize = 32 << 10;
 
+/// How long a generation that another lead has left waits for somebody to follow it again, at least. A
+/// client first finds a front that lives.
+pub(crate) const COLLECTED_KEEP: Duration = Duration::from_secs(30);
+
 /// Length of a name in a record, in bytes.
 pub(crate) const MAX_NAME: usize = 256;
 

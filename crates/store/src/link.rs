@@ -173,6 +173,7 @@ impl Link {
 
     /// Says that no endpoint does.
     fn down(&self, why: &str) {
+        let why = &format!("{}: {why}", self.endpoints());
         self.health.send_if_modified(|health| {
             let is_news = health.connected || health.last_error.is_none();
             if is_news {

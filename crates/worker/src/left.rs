@@ -34,6 +34,7 @@ impl Left {
                     record: open.record.clone(),
                     tokens: open.tokens.clone(),
                     prompt_len: open.prompt_len,
+                    term: term.0,
                 };
                 self.sequences.insert((rank, Slot(open.slot)), sequence);
             }

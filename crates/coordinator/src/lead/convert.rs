@@ -4,6 +4,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use engine::Stop;
 use proto::internal as wire;
 use spec::{
@@ -12,9 +13,11 @@ use spec::{
 };
 
 use super::follow::good_end;
+use super::kept::kept;
 use super::ledger::{Name, Record, Standing, Terms, Work};
 use super::log::Cursor;
 use super::message::Follow;
+use super::workers::Kept;
 use crate::limits;
 use crate::wire::{sampled_token, sampling_to_wire, token_logprob};
 
@@ -51,23 +54,23 @@ pub(crate) fn kv_plan(plan: &KvPlan) -> wire::KvPlan {
     }
 }
 
-pub(crate) fn part(part: &Part) -> wire::Part {
+pub(crate) fn part(part: &Part, kept: Kept<'_>) -> wire::Part {
     wire::Part {
         rank: part.rank.0,
         closes: part.closes.iter().map(|slot| slot.0).collect(),
-        opens: part.opens.iter().map(open).collect(),
+        opens: part.opens.iter().map(|opened| open(opened, kept)).collect(),
         lines: part.lines.iter().map(line).collect(),
     }
 }
 
-fn open(open: &Open) -> wire::Open {
+fn open(open: &Open, kept: Kept<'_>) -> wire::Open {
     wire::Open {
         slot: open.slot.0,
         sequence: open.sequence.0,
         tokens: open.tokens.iter().map(|token| token.0).collect(),
         prompt_len: open.prompt_len,
         sampling: Some(sampling_to_wire(&open.sampling)),
-        record: Vec::new(),
+        record: kept(open.sequence).into(),
     }
 }
 
@@ -186,9 +189,10 @@ pub(crate) fn name(principal: String, request_id: String) -> Result<Name, Malfor
 
 /// Reads a front's wish to follow a sequence.
 pub(crate) fn follow(
-    request: wire::FollowRequest,
+    mut request: wire::FollowRequest,
     vocabulary: &Vocabulary,
 ) -> Result<Follow, Malformed> {
+    let kept = kept(&mut request);
     let record = request.record.ok_or_else(|| Malformed::missing("record"))?;
     let terms = Terms {
         cursor: Cursor {
@@ -210,7 +214,7 @@ pub(crate) fn follow(
         true => (name(record.principal, record.request_id)?, None),
         false => {
             let (name, record) = self::record(record, generated.len(), vocabulary)?;
-            (name, Some(record))
+            (name, Some(Record { kept, ..record }))
         }
     };
     Ok(Follow {
@@ -298,6 +302,7 @@ fn record(
     let record = Record {
         fingerprint,
         front: record.front.into(),
+        kept: Bytes::new(),
         work,
     };
     Ok((name, record))

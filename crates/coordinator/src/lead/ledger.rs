@@ -47,6 +47,8 @@ pub(crate) struct Record {
     pub(crate) fingerprint: Fingerprint,
     /// Means nothing here.
     pub(crate) front: Bytes,
+    /// What its home rank keeps of it, for another lead.
+    pub(crate) kept: Bytes,
     pub(crate) work: Work,
 }
 
@@ -177,7 +179,8 @@ impl Ledger {
             since: now,
             is_running: false,
             max_tokens: entering.max_tokens,
-            deadline: terms.deadline.map(|left| now + left),
+            deadline: None,
+            is_followed: false,
             queue_until: terms.queue_timeout.map(|most| now + most),
             kept_until: None,
             due: None,
@@ -189,12 +192,14 @@ impl Ledger {
                 self.ended_bytes -= bytes;
             }
             entry.state = state;
+            entry.kept = record.kept.clone();
             entry.log.send_modify(|log| log.set_end(None));
         } else {
             let log = Log::new(prompt_len, entering.queue_position, entering.generated);
             let entry = Entry {
                 fingerprint: record.fingerprint,
                 front: record.front.clone(),
+                kept: record.kept.clone(),
                 log: watch::Sender::new(log),
                 followers: BTreeSet::new(),
                 keep: terms.keep,
@@ -225,11 +230,16 @@ impl Ledger {
         entry.keep = terms.keep;
         if let State::Live(live) = &mut entry.state {
             live.kept_until = None;
-            // None is the latest of all.
-            live.deadline = live
-                .deadline
-                .zip(terms.deadline)
-                .map(|(known, left)| known.max(now + left));
+            let deadline = terms.deadline.map(|left| now + left);
+            live.deadline = match live.is_followed {
+                // None is the latest of all.
+                true => live
+                    .deadline
+                    .zip(deadline)
+                    .map(|(one, other)| one.max(other)),
+                false => deadline,
+            };
+            live.is_followed = true;
         }
         let log = entry.log.subscribe();
         let (age, revision) = {
@@ -248,6 +258,24 @@ impl Ledger {
             cursor,
             age,
         })
+    }
+
+    /// Keeps a generation that nobody has followed yet, for this long at least.
+    pub(crate) fn await_follower(&mut self, name: &Name, least: Duration, now: Duration) {
+        let Some(entry) = self.entries.get_mut(name) else {
+            return;
+        };
+        if let State::Live(live) = &mut entry.state {
+            live.kept_until = Some(now + entry.keep.unwrap_or_default().max(least));
+        }
+        self.schedule(name);
+    }
+
+    /// Returns what the home rank of a live sequence keeps of it.
+    pub(crate) fn kept(&self, sequence: SequenceId) -> Bytes {
+        let name = self.live.get(&sequence);
+        let entry = name.and_then(|name| self.entries.get(name));
+        entry.map(|entry| entry.kept.clone()).unwrap_or_default()
     }
 
     /// Takes in that a follower has gone. Returns the sequence that nobody wants any more.
@@ -455,6 +483,7 @@ impl Ledger {
             log.set_end(Some((end, after)));
             log.shrink();
         });
+        entry.kept = Bytes::new();
         let names = 2 * (name.principal.len() + name.request_id.len());
         let bytes = limits::ENTRY_BYTES + names + entry.front.len() + entry.log.borrow().bytes();
         self.last_number += 1;

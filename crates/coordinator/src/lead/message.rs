@@ -21,6 +21,8 @@ pub(crate) enum Message {
     Left { name: String, session: u64 },
     /// A worker got ready, or could not.
     Group(Event),
+    /// A worker that gets ready has a sequence that an earlier lead has left.
+    Collected(wire::LeftSequence),
     /// What a running worker says.
     Worker {
         fence: Fence,

@@ -19,7 +19,7 @@ use tonic::{Code, Status};
 
 use super::convert;
 use super::message::Message;
-use super::workers::Workers;
+use super::workers::{Kept, Workers};
 use crate::limits;
 
 /// The workers of the present epoch.
@@ -83,13 +83,13 @@ impl Workers for Ranks {
 
     /// A worker does not take its parts whose stream is gone, or that is so far behind that its queue
     /// is full, which the engine's limit of steps in flight rules out.
-    fn send(&mut self, step: &Step) -> Result<(), String> {
+    fn send(&mut self, step: &Step, kept: Kept<'_>) -> Result<(), String> {
         let workers = self.epoch.iter().flat_map(|epoch| &epoch.workers);
         for (name, worker) in workers {
             let parts = worker
                 .ranks
                 .iter()
-                .map(|rank| convert::part(&step.parts[rank.index()]));
+                .map(|rank| convert::part(&step.parts[rank.index()], kept));
             let request = wire::RunRequest {
                 fence: Some(convert::fence(step.fence)),
                 step: step.number.0,
@@ -223,7 +223,8 @@ impl WorkerTask {
                     loaded = progress.bytes_done;
                     deadline = Instant::now() + limits::PREPARE_SILENCE;
                 }
-                Some(State::Loading(_) | State::Left(_)) => {}
+                Some(State::Loading(_)) => {}
+                Some(State::Left(left)) => self.tell(Message::Collected(left)).await,
                 None => return Err(NotReady::later("it stopped answering too early".into())),
             }
         }

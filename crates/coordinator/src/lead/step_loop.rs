@@ -6,6 +6,7 @@
 
 mod answers;
 mod ask;
+mod collect;
 mod members;
 mod steps;
 
@@ -95,6 +96,8 @@ pub(crate) struct StepLoop {
     suspect: Option<SequenceId>,
     /// Whether an epoch has served.
     has_served: bool,
+    /// What the last lead has left at the workers, until an epoch serves.
+    collected: Vec<wire::LeftSequence>,
     /// When the loop last looked for steps without progress.
     ticked: Duration,
     /// Why the loop cannot go on.
@@ -132,6 +135,7 @@ impl StepLoop {
             refusing: BTreeSet::new(),
             suspect: None,
             has_served: false,
+            collected: Vec::new(),
             ticked: Duration::ZERO,
             hopeless: None,
             progress,
@@ -194,6 +198,7 @@ impl StepLoop {
             Message::Ask(ask) => self.answer(ask),
             Message::Register(register) => self.register(register),
             Message::Left { name, session } => self.left(name, session),
+            Message::Collected(left) => self.collect(left),
             Message::Group(event) => self.tell_leader(event),
             Message::Worker { fence, name, said } => {
                 if self.is_current(fence)

@@ -1,7 +1,11 @@
 //! The workers of an epoch, as the step loop reaches them.
 
+use bytes::Bytes;
 use cluster::EpochPlan;
-use spec::{KvPlan, Step};
+use spec::{KvPlan, SequenceId, Step};
+
+/// Finds the record of a sequence that a step opens, for its home rank to keep.
+pub(crate) type Kept<'a> = &'a dyn Fn(SequenceId) -> Bytes;
 
 /// What the step loop wants of the workers. Their answers come to it as messages; nothing here waits.
 pub(crate) trait Workers: Send {
@@ -13,7 +17,7 @@ pub(crate) trait Workers: Send {
     /// # Errors
     ///
     /// The name of a worker that does not take them.
-    fn send(&mut self, step: &Step) -> Result<(), String>;
+    fn send(&mut self, step: &Step, kept: Kept<'_>) -> Result<(), String>;
 
     /// Ends the epoch: its streams are closed, and nobody is listened to any more.
     fn end(&mut self);

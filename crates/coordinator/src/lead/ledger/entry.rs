@@ -15,6 +15,8 @@ use crate::lead::log::{End, Failure, Log};
 pub(super) struct Entry {
     pub(super) fingerprint: Fingerprint,
     pub(super) front: Bytes,
+    /// What its home rank keeps of it while it lives.
+    pub(super) kept: Bytes,
     pub(super) log: watch::Sender<Log>,
     pub(super) followers: BTreeSet<u64>,
     pub(super) keep: Option<Duration>,
@@ -46,6 +48,8 @@ pub(super) struct Live {
     /// Most tokens that it may come to generate.
     pub(super) max_tokens: usize,
     pub(super) deadline: Option<Duration>,
+    /// Whether somebody has followed it: the first one sets the deadline.
+    pub(super) is_followed: bool,
     /// When it has waited in the queue for too long.
     pub(super) queue_until: Option<Duration>,
     /// When it has gone on without followers for too long.

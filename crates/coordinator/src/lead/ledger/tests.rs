@@ -23,6 +23,7 @@ fn record(fingerprint: u8) -> Record {
     Record {
         fingerprint: [fingerprint; 32],
         front: Bytes::from_static(b"front"),
+        kept: Bytes::from_static(b"kept"),
         work: Work {
             prompt: Arc::from([TokenId(1), TokenId(2)]),
             sampling: Arc::default(),

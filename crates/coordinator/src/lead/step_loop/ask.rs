@@ -75,7 +75,7 @@ impl StepLoop {
     }
 
     /// Submits a generation to the engine, and enters it with these tokens.
-    fn begin(&mut self, follow: &Follow, generated: &[TokenId]) -> Result<(), Status> {
+    pub(super) fn begin(&mut self, follow: &Follow, generated: &[TokenId]) -> Result<(), Status> {
         let Some(record) = &follow.record else {
             return Err(unknown(&follow.name));
         };

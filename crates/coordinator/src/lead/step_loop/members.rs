@@ -123,5 +123,6 @@ impl StepLoop {
         self.serving = true;
         self.unserved_since = None;
         self.has_served = true;
+        self.go_on();
     }
 }

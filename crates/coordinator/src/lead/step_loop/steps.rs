@@ -22,7 +22,8 @@ impl StepLoop {
                 self.progress.restart(self.now);
             }
             self.flight.depart(&step);
-            if let Err(name) = self.workers.send(&step) {
+            let (workers, ledger) = (&mut self.workers, &self.ledger);
+            if let Err(name) = workers.send(&step, &|sequence| ledger.kept(sequence)) {
                 let broken = Broken {
                     why: "takes no steps".into(),
                     blamed: None,

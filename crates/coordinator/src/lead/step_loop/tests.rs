@@ -12,6 +12,7 @@ use super::*;
 use crate::lead::ledger::{Record, Terms, Work};
 use crate::lead::log::{Cursor, End, Read};
 use crate::lead::message::{Ask, Follow, Follower};
+use crate::lead::workers::Kept;
 use crate::status::reason_of;
 
 const PROMPT: u32 = 4;
@@ -22,7 +23,7 @@ struct Nobody;
 impl Workers for Nobody {
     fn prepare(&mut self, _: &EpochPlan, _: &KvPlan, _: usize) {}
 
-    fn send(&mut self, _: &Step) -> Result<(), String> {
+    fn send(&mut self, _: &Step, _: Kept<'_>) -> Result<(), String> {
         Ok(())
     }
 
@@ -30,12 +31,12 @@ impl Workers for Nobody {
 }
 
 /// The loop, and what it hears of followers that go.
-struct World {
-    step_loop: StepLoop,
+pub(super) struct World {
+    pub(super) step_loop: StepLoop,
     gone: mpsc::UnboundedReceiver<(Name, u64)>,
 }
 
-fn world(max_waiting: usize, num_slots: usize) -> World {
+pub(super) fn world(max_waiting: usize, num_slots: usize) -> World {
     let engine = EngineConfig {
         num_ranks: 1,
         kv: KvPlan {
@@ -79,7 +80,7 @@ fn token_at(position: usize) -> u32 {
     100 + position as u32
 }
 
-fn follow(id: &str, max_tokens: usize) -> Follow {
+pub(super) fn follow(id: &str, max_tokens: usize) -> Follow {
     Follow {
         name: Name {
             principal: "p".into(),
@@ -88,6 +89,7 @@ fn follow(id: &str, max_tokens: usize) -> Follow {
         record: Some(Record {
             fingerprint: [max_tokens as u8; 32],
             front: Bytes::new(),
+            kept: Bytes::new(),
             work: Work {
                 prompt: (0..PROMPT).map(TokenId).collect::<Vec<_>>().into(),
                 sampling: Arc::new(Sampling::default()),
@@ -105,7 +107,7 @@ fn follow(id: &str, max_tokens: usize) -> Follow {
 }
 
 impl World {
-    fn follow(&mut self, follow: Follow) -> Result<Follower, Status> {
+    pub(super) fn follow(&mut self, follow: Follow) -> Result<Follower, Status> {
         let (reply, mut answer) = oneshot::channel();
         self.step_loop.answer(Ask::Follow(Box::new(follow), reply));
         answer.try_recv().unwrap()
@@ -136,7 +138,7 @@ impl World {
     }
 
     /// Runs steps as the ranks would, as long as there are any, and at most so many.
-    fn run(&mut self, steps: usize) {
+    pub(super) fn run(&mut self, steps: usize) {
         for _ in 0..steps {
             let Some(step) = self.step_loop.engine.next_step() else {
                 return;
@@ -175,7 +177,7 @@ impl World {
 }
 
 /// Reads what there is: the tokens, and the end.
-fn read(follower: &mut Follower) -> (Vec<u32>, Option<End>) {
+pub(super) fn read(follower: &mut Follower) -> (Vec<u32>, Option<End>) {
     let following = &mut follower.following;
     let log = following.log.borrow_and_update();
     let (mut tokens, mut ended) = (Vec::new(), None);
@@ -190,7 +192,7 @@ fn read(follower: &mut Follower) -> (Vec<u32>, Option<End>) {
     (tokens, ended)
 }
 
-fn expected(count: usize) -> Vec<u32> {
+pub(super) fn expected(count: usize) -> Vec<u32> {
     (0..count).map(|n| token_at(PROMPT as usize + n)).collect()
 }
 

@@ -1,0 +1,130 @@
+//! What a home rank keeps of a sequence, so that another lead can go on with it.
+
+use bytes::Bytes;
+use prost::Message as _;
+use proto::internal as wire;
+
+use super::convert::{self, Malformed, Vocabulary};
+use super::message::Follow;
+
+/// Encodes what the home rank keeps of a request. The rank has the tokens, and this lead's clock means
+/// nothing elsewhere.
+pub(crate) fn kept(request: &mut wire::FollowRequest) -> Bytes {
+    let Some(record) = &mut request.record else {
+        return Bytes::new();
+    };
+    let tokens = std::mem::take(&mut record.tokens);
+    let kept = wire::FollowRequest {
+        record: Some(record.clone()),
+        keep_us: request.keep_us,
+        age_us: request.age_us,
+        ..Default::default()
+    };
+    record.tokens = tokens;
+    kept.encode_to_vec().into()
+}
+
+/// Reads what a home rank has kept of a sequence.
+pub(crate) fn collected(
+    left: wire::LeftSequence,
+    vocabulary: &Vocabulary,
+) -> Result<Follow, Malformed> {
+    let malformed = |why: String| Malformed { field: "left", why };
+    let request = wire::FollowRequest::decode(left.record.as_slice());
+    let mut request = request.map_err(|error| malformed(error.to_string()))?;
+    let record = request.record.as_mut();
+    let record = record.ok_or_else(|| malformed("its record is empty".into()))?;
+    let mut tokens = left.tokens;
+    let prompt_len = tokens.len().min(left.prompt_len as usize);
+    let generated = tokens.split_off(prompt_len);
+    record.tokens = tokens;
+    // Tokens get their logprobs only from the ranks: they are computed again, and come out the same.
+    let sampling = record.sampling.as_ref();
+    let wants_logprobs = sampling
+        .is_some_and(|sampling| sampling.logprobs.is_some() || sampling.prompt_logprobs.is_some());
+    if !wants_logprobs {
+        request.generated = generated;
+    }
+    convert::follow(request, vocabulary)
+}
+
+#[cfg(test)]
+mod tests {
+    use spec::{Sampling, TokenId};
+
+    use super::*;
+    use crate::wire::sampling_to_wire;
+
+    const VOCABULARY: Vocabulary = Vocabulary {
+        size: 100,
+        max_context: 8,
+    };
+
+    fn left(sampling: &Sampling) -> wire::LeftSequence {
+        let record = wire::SequenceRecord {
+            request_id: "r".into(),
+            principal: "p".into(),
+            tokens: vec![1, 2, 3],
+            sampling: Some(sampling_to_wire(sampling)),
+            stop: Some(wire::Stop {
+                max_tokens: 5,
+                stop_tokens: vec![9],
+            }),
+            fingerprint: vec![7; 32],
+            ..Default::default()
+        };
+        let mut request = wire::FollowRequest {
+            record: Some(record),
+            generated: vec![4],
+            tokens_seen: 1,
+            deadline_us: Some(1),
+            keep_us: Some(30),
+            ..Default::default()
+        };
+        wire::LeftSequence {
+            record: kept(&mut request).to_vec(),
+            tokens: vec![1, 2, 3, 4, 5],
+            prompt_len: 3,
+            term: 1,
+        }
+    }
+
+    #[test]
+    fn what_is_kept_and_its_tokens_make_the_request_again() {
+        let follow = collected(left(&Sampling::default()), &VOCABULARY).unwrap();
+        assert_eq!(&*follow.name.request_id, "r");
+        assert_eq!(follow.generated, [TokenId(4), TokenId(5)]);
+        assert_eq!(follow.terms.keep.unwrap().as_micros(), 30);
+        assert_eq!(
+            (follow.terms.deadline, follow.terms.cursor.tokens),
+            (None, 0)
+        );
+        let record = follow.record.unwrap();
+        assert_eq!(record.fingerprint, [7; 32]);
+        assert_eq!(&*record.work.prompt, [TokenId(1), TokenId(2), TokenId(3)]);
+    }
+
+    #[test]
+    fn tokens_whose_logprobs_are_wanted_are_computed_again() {
+        let sampling = Sampling {
+            logprobs: Some(0),
+            ..Sampling::default()
+        };
+        let follow = collected(left(&sampling), &VOCABULARY).unwrap();
+        assert_eq!(follow.generated, []);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_refused_by_name() {
+        let left = |record: &[u8]| wire::LeftSequence {
+            record: record.to_vec(),
+            tokens: vec![1],
+            prompt_len: 9,
+            term: 1,
+        };
+        for record in [&[][..], &[0xff; 8]] {
+            let refused = collected(left(record), &VOCABULARY).unwrap_err();
+            assert_eq!(refused.field, "left");
+        }
+    }
+}

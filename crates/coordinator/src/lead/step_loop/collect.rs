@@ -1,0 +1,154 @@
+//! Goes on with what the last lead has left: the home ranks have kept the records of its sequences.
+
+use proto::internal as wire;
+
+use super::StepLoop;
+use crate::lead::convert::Vocabulary;
+use crate::lead::kept;
+use crate::lead::ledger::Found;
+use crate::limits;
+
+impl StepLoop {
+    /// Keeps what a worker has kept. Once an epoch has served, clients have come back or know better.
+    pub(super) fn collect(&mut self, left: wire::LeftSequence) {
+        if !self.has_served {
+            self.collected.push(left);
+        }
+    }
+
+    /// Begins what was collected, except what clients have already begun again.
+    pub(super) fn go_on(&mut self) {
+        let mut collected = std::mem::take(&mut self.collected);
+        // A worker without a seat may have kept what was of a lead before the last one.
+        let newest = collected.iter().map(|left| left.term).max();
+        collected.retain(|left| Some(left.term) == newest);
+        // One that has moved its home is told of twice: the longest is the latest.
+        collected.sort_by_key(|left| std::cmp::Reverse(left.tokens.len()));
+        let found = collected.len();
+        let begun = collected
+            .into_iter()
+            .filter(|left| self.begin_collected(left.clone()))
+            .count();
+        if found > 0 {
+            tracing::info!(found, begun, "sequences of the last lead go on");
+        }
+    }
+
+    /// Returns whether it was begun.
+    fn begin_collected(&mut self, left: wire::LeftSequence) -> bool {
+        let vocabulary = Vocabulary {
+            size: self.vocab_size,
+            max_context: self.engine.config().max_context,
+        };
+        let follow = match kept::collected(left, &vocabulary) {
+            Ok(follow) => follow,
+            Err(malformed) => {
+                tracing::warn!(%malformed, "a record of a sequence cannot be read");
+                return false;
+            }
+        };
+        if self.ledger.find(&follow.name, None) != Found::Nothing {
+            return false;
+        }
+        let request_id = &follow.name.request_id;
+        if let Err(status) = self.begin(&follow, &follow.generated) {
+            let why = status.message();
+            tracing::warn!(request_id = %request_id, why, "a sequence of the last lead is left out");
+            return false;
+        }
+        let (least, now) = (limits::COLLECTED_KEEP, self.now);
+        self.ledger.await_follower(&follow.name, least, now);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+    use spec::Sampling;
+
+    use super::*;
+    use crate::lead::log::End;
+    use crate::lead::step_loop::Heard;
+    use crate::lead::step_loop::tests::{expected, follow, read, world};
+    use crate::wire::sampling_to_wire;
+
+    /// What a home rank has kept of [`follow`]`(id, 6)` when it had generated so many tokens.
+    fn left(id: &str, term: u64, generated: usize) -> wire::LeftSequence {
+        let follow = follow(id, 6);
+        let record = follow.record.unwrap();
+        let prompt: Vec<u32> = record.work.prompt.iter().map(|token| token.0).collect();
+        let kept = wire::FollowRequest {
+            record: Some(wire::SequenceRecord {
+                principal: follow.name.principal.to_string(),
+                request_id: id.into(),
+                sampling: Some(sampling_to_wire(&Sampling::default())),
+                stop: Some(wire::Stop {
+                    max_tokens: 6,
+                    stop_tokens: vec![999],
+                }),
+                fingerprint: record.fingerprint.to_vec(),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        wire::LeftSequence {
+            record: kept.encode_to_vec(),
+            prompt_len: prompt.len() as u32,
+            tokens: [prompt, expected(generated)].concat(),
+            term,
+        }
+    }
+
+    #[test]
+    fn a_sequence_of_the_last_lead_goes_on_without_its_client() {
+        let mut world = world(8, 4);
+        world.step_loop.collect(left("a", 1, 2));
+        world.step_loop.go_on();
+        world.run(10);
+        let mut late = world.follow(follow("a", 6)).unwrap();
+        assert!(late.attached);
+        assert_eq!(read(&mut late), (expected(6), Some(End::Length)));
+    }
+
+    #[test]
+    fn what_is_older_shorter_or_begun_again_is_left_out() {
+        let mut world = world(8, 4);
+        let _first = world.follow(follow("begun", 6)).unwrap();
+        let all = [
+            left("begun", 3, 5),
+            left("a", 3, 2),
+            left("a", 3, 4),
+            left("old", 2, 5),
+        ];
+        for left in all {
+            world.step_loop.collect(left);
+        }
+        world.step_loop.go_on();
+        assert_eq!(world.step_loop.ledger.sequences().len(), 2);
+        let mut found = world.follow(follow("a", 6)).unwrap();
+        assert_eq!(read(&mut found).0, expected(4));
+        assert!(!world.follow(follow("old", 6)).unwrap().attached);
+    }
+
+    #[test]
+    fn a_sequence_that_nobody_follows_again_is_given_up() {
+        let mut world = world(8, 4);
+        world.step_loop.collect(left("a", 1, 2));
+        world.step_loop.go_on();
+        let due = world.step_loop.next_due();
+        assert_eq!(due, Some(limits::COLLECTED_KEEP));
+        assert!(world.step_loop.engine.has_work());
+        world.step_loop.on(Heard::Due, limits::COLLECTED_KEEP);
+        assert!(!world.step_loop.engine.has_work());
+    }
+
+    #[test]
+    fn after_the_first_epoch_nothing_is_collected() {
+        let mut world = world(8, 4);
+        world.step_loop.has_served = true;
+        world.step_loop.collect(left("a", 1, 2));
+        world.step_loop.go_on();
+        assert!(!world.step_loop.engine.has_work());
+    }
+}
