@@ -8,9 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use e2e::{Fleet, Network, Received, generate};
+use proto::v1::generation_service_client::GenerationServiceClient;
+use proto::v1::{GenerationState, GetGenerationRequest};
 use rustix::process::Signal;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tonic::transport::Endpoint;
 
 /// Streams at a time.
 const STREAMS: usize = 16;
@@ -132,7 +135,7 @@ fn no_failure_costs_a_request() {
             .iter()
             .all(|received| received.tokens.len() == TOKENS as usize)
     );
-    let hurts: [(&str, Hurt); 8] = [
+    let hurts: [(&str, Hurt); 9] = [
         ("a worker is killed", |fleet| {
             fleet.workers[0].kill();
             fleet.workers[0].start();
@@ -163,10 +166,16 @@ fn no_failure_costs_a_request() {
             std::thread::sleep(Duration::from_secs(15));
             fleet.coordinators[lead].host().mend();
         }),
-        ("etcd is down for a while", |fleet| {
+        ("etcd is down for a minute", |fleet| {
             fleet.stores.iter_mut().for_each(e2e::Node::kill);
-            std::thread::sleep(Duration::from_secs(12));
+            std::thread::sleep(Duration::from_secs(60));
             fleet.stores.iter_mut().for_each(e2e::Node::start);
+        }),
+        ("etcd loses everything", |fleet| {
+            fleet.stores.iter_mut().for_each(e2e::Node::kill);
+            fleet.wipe_stores();
+            fleet.stores.iter_mut().for_each(e2e::Node::start);
+            std::thread::sleep(Duration::from_secs(8));
         }),
         ("all are restarted in turn", |fleet| {
             let Fleet {
@@ -213,4 +222,69 @@ fn two_groups_share_the_requests_and_one_is_enough() {
             fleet.workers[2].start();
         },
     );
+}
+
+/// How a generation stands, asked for at a front; `None` while it cannot say.
+fn state_of(front: &str, id: &str) -> Option<GenerationState> {
+    let asked = async {
+        let endpoint = Endpoint::from_shared(front.to_owned()).unwrap();
+        let channel = endpoint.connect().await.ok()?;
+        let get = GetGenerationRequest {
+            generation_id: id.to_owned(),
+        };
+        let found = GenerationServiceClient::new(channel)
+            .get_generation(get)
+            .await;
+        Some(found.ok()?.into_inner().state())
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime.unwrap().block_on(asked)
+}
+
+#[test]
+fn a_generation_goes_on_when_its_lead_dies_and_its_client_is_away() {
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(etcd) = etcd() else { return };
+    let mut fleet = Fleet::start(&etcd, 1, 2, &[("0", 2)], 2);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build();
+    let (runtime, fronts) = (runtime.unwrap(), fleet.fronts());
+    let long = 2_000;
+    let calm = generate(&fronts, 0, ("calm", "a story", long), || {});
+    let expected = runtime.block_on(calm).unwrap();
+
+    let lead = fleet.lead_of("0");
+    let (theirs, other) = (fronts[lead].clone(), fronts[1 - lead].clone());
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&count);
+    let client = runtime.spawn(async move {
+        let progress = || {
+            counted.fetch_add(1, Ordering::Relaxed);
+        };
+        generate(&[theirs], 0, ("left", "a story", long), progress).await
+    });
+    e2e::wait_until("the generation has begun", Duration::from_secs(60), || {
+        count.load(Ordering::Relaxed) >= 100
+    });
+    client.abort();
+    fleet.coordinators[lead].kill();
+    assert!(
+        count.load(Ordering::Relaxed) < long as usize,
+        "it was too fast to be left"
+    );
+    // Nobody follows it: only what the home rank has kept can make it go on.
+    e2e::wait_until(
+        "it has ended without a client",
+        Duration::from_secs(60),
+        || state_of(&other, "left") == Some(GenerationState::Succeeded),
+    );
+    let fronts = [other];
+    let found = generate(&fronts, 0, ("left", "a story", long), || {});
+    assert_eq!(runtime.block_on(found).unwrap().tokens, expected.tokens);
+    let said = fleet.coordinators[1 - lead].said();
+    assert!(said.contains("sequences of the last lead go on"), "{said}");
 }

@@ -232,6 +232,18 @@ impl Fleet {
         led.max().expect("somebody leads").1
     }
 
+    /// Removes all that the members of the etcd cluster have written; none may be running.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be removed.
+    pub fn wipe_stores(&self) {
+        for index in 0..self.stores.len() {
+            let folder = etcd_folder(self.folder.path(), index);
+            std::fs::remove_dir_all(folder).expect("a folder can be removed");
+        }
+    }
+
     /// Returns everything that was logged, by process.
     #[must_use]
     pub fn said(&self) -> String {
@@ -265,6 +277,10 @@ fn strings(arguments: &[&str]) -> Vec<String> {
         .collect()
 }
 
+fn etcd_folder(folder: &Path, index: usize) -> PathBuf {
+    folder.join(format!("etcd-{index}"))
+}
+
 fn etcd_arguments(hosts: &[Host], index: usize, folder: &Path) -> Vec<String> {
     let peer = |host: &Host| format!("http://{}:2380", host.address);
     let named = |(index, host): (usize, &Host)| format!("store-{index}={}", peer(host));
@@ -273,7 +289,7 @@ fn etcd_arguments(hosts: &[Host], index: usize, folder: &Path) -> Vec<String> {
         peer(&hosts[index]),
         format!("http://{}:2379", hosts[index].address),
     );
-    let data = folder.join(format!("etcd-{index}")).display().to_string();
+    let data = etcd_folder(folder, index).display().to_string();
     strings(&[
         "--name",
         &format!("store-{index}"),

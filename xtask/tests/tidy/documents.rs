@@ -4,7 +4,12 @@ use std::path::Path;
 
 use crate::{root, sources};
 
-const DOCUMENTS: [&str; 2] = ["README.md", "docs/architecture.md"];
+const DOCUMENTS: [&str; 4] = [
+    "README.md",
+    "docs/architecture.md",
+    "docs/configuration.md",
+    "docs/reliability.md",
+];
 
 /// What ends the name of a file, where there is no folder before it.
 const FILE_ENDINGS: [&str; 4] = [".rs", ".md", ".toml", ".py"];
@@ -51,11 +56,15 @@ fn every_path_that_a_document_names_exists() {
         let text = std::fs::read_to_string(root().join(document)).unwrap();
         let paths = in_backticks(&text).into_iter();
         let paths: Vec<&str> = paths.filter(|text| looks_like_a_path(text)).collect();
+        let folder = root().join(document);
+        let folder = folder.parent().unwrap();
+        let dead = links(&text)
+            .into_iter()
+            .filter(|link| !folder.join(link).exists());
         let missing: Vec<&str> = paths
-            .iter()
-            .copied()
-            .chain(links(&text))
+            .into_iter()
             .filter(|path| !exists(path))
+            .chain(dead)
             .collect();
         assert!(missing.is_empty(), "{document} names {missing:?}");
     }
@@ -91,4 +100,25 @@ fn paths_are_told_from_other_words() {
     for path in ["crates/none", "engine/none", "none.rs", "engine/mod.rs"] {
         assert!(!exists(path), "{path}");
     }
+}
+
+/// Tests that a document names, as `file::function`.
+fn tests_named(text: &str) -> Vec<(&str, &str)> {
+    let words = in_backticks(text).into_iter();
+    words
+        .filter_map(|word| word.split_once(".rs::").map(|(file, test)| (file, test)))
+        .collect()
+}
+
+#[test]
+fn every_test_that_keeps_a_promise_exists() {
+    let text = std::fs::read_to_string(root().join("docs/reliability.md")).unwrap();
+    let named = tests_named(&text);
+    assert!(named.len() > 30, "{named:?}");
+    let missing = named.iter().filter(|(file, test)| {
+        let code = std::fs::read_to_string(root().join(format!("{file}.rs")));
+        !code.is_ok_and(|code| code.contains(&format!("fn {test}(")))
+    });
+    let missing: Vec<_> = missing.collect();
+    assert!(missing.is_empty(), "docs/reliability.md names {missing:?}");
 }
