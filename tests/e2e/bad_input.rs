@@ -1,10 +1,12 @@
 //! Bad input gets an error that names what and where, and the cluster lives on.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use e2e::{Cluster, Killed, Setup, binary, free_address, get, post, wait_until};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 /// Longest that a command with a fault may run.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -146,6 +148,38 @@ fn a_worker_with_another_model_is_refused_and_told_why() {
     assert_eq!(code, Some(1), "{said}");
     // The refusal's own words: a worker names its model at its start, too.
     for words in ["'other' has model", "this group has", "the same model"] {
+        assert!(said.contains(words), "not '{words}': {said}");
+    }
+}
+
+/// Copies a model's folder, with another name for one of its tokenizer's special tokens.
+fn with_another_tokenizer(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+    let file = to.join("tokenizer.json");
+    let mut tokenizer: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let specials = tokenizer["added_tokens"].as_array_mut().unwrap();
+    specials.last_mut().unwrap()["content"] = "<|another|>".into();
+    std::fs::write(&file, tokenizer.to_string()).unwrap();
+}
+
+#[test]
+fn a_worker_with_another_tokenizer_is_refused_and_told_why() {
+    let (ours, theirs) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let model = ours.path().join("model").display().to_string();
+    let (code, said) = run(&["synth", &model]);
+    assert_eq!(code, Some(0), "{said}");
+    with_another_tokenizer(Path::new(&model), theirs.path());
+    let internal = free_address();
+    let _first = first_coordinator(&internal, &["--model", &model]);
+    let other = theirs.path().display().to_string();
+    let (code, said) = run(&[
+        "worker", "--model", &other, "--store", &internal, "--name", "w",
+    ]);
+    assert_eq!(code, Some(1), "{said}");
+    for words in ["'w' has tokenizer", "this group has", "the same tokenizer"] {
         assert!(said.contains(words), "not '{words}': {said}");
     }
 }

@@ -39,6 +39,20 @@ pub(crate) fn short_name(name: &str) -> Result<String, String> {
     })
 }
 
+/// Returns the fingerprint of a model's tokenizer; empty if the folder holds none.
+pub(crate) fn tokenizer_fingerprint(name: &str) -> Result<String, String> {
+    let tokenizer = match parse(name)? {
+        ModelName::Dir(dir) => match dir.join(TOKENIZER) {
+            file if file.exists() => Tokenizer::from_file(&file),
+            _ => return Ok(String::new()),
+        },
+        ModelName::Synth(mut spec) => {
+            Tokenizer::from_bytes(&synthetic_tokenizer(&mut spec)?.tokenizer_json)
+        }
+    };
+    Ok(tokenizer.map_err(in_words)?.fingerprint().to_owned())
+}
+
 /// Opens weights and tokenizer.
 pub(crate) fn open(name: &str) -> Result<Model, String> {
     let (checkpoint, tokenizer) = match parse(name)? {

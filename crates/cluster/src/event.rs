@@ -15,6 +15,8 @@ pub struct LeaderConfig {
     pub num_experts: usize,
     /// Fingerprint of the weights that are served.
     pub weights: String,
+    /// Fingerprint of the tokenizer that belongs to them.
+    pub tokenizer: String,
     /// Wire version this build speaks.
     pub wire: u32,
 }

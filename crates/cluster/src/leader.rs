@@ -200,6 +200,11 @@ impl Leader {
         if new.weights != self.config.weights {
             return Err(differs("model", &new.weights, &self.config.weights));
         }
+        // Ranks deal in token ids: without a tokenizer there is nothing that could disagree.
+        if !new.tokenizer.is_empty() && new.tokenizer != self.config.tokenizer {
+            let ours = &self.config.tokenizer;
+            return Err(differs("tokenizer", &new.tokenizer, ours));
+        }
         let others = self.members.values().find(|other| other.name != new.name);
         if let Some(other) = others
             && other.numerics != new.numerics

@@ -17,6 +17,8 @@ pub struct Registration {
     pub build: String,
     /// Fingerprint of its weights.
     pub weights: String,
+    /// Fingerprint of its tokenizer; empty if its model brings none.
+    pub tokenizer: String,
     /// What decides the bits of its results.
     pub numerics: String,
     /// Ranks it holds.

@@ -56,6 +56,7 @@ impl World {
             num_layers: 2,
             num_experts: 8,
             weights: "w".into(),
+            tokenizer: "t".into(),
             wire: 1,
         };
         Self {
@@ -114,6 +115,7 @@ impl World {
             wire: (1, 1),
             build: "test".into(),
             weights: "w".into(),
+            tokenizer: "t".into(),
             numerics: "exact".into(),
             num_ranks,
             term: if foreign { Term(self.term.0 + 3) } else { term },

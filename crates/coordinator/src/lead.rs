@@ -50,6 +50,8 @@ pub struct LeadConfig {
     pub geometry: Geometry,
     /// Fingerprint of the weights that workers must serve.
     pub weights_fingerprint: String,
+    /// Fingerprint of the tokenizer that workers must have, if they have any.
+    pub tokenizer_fingerprint: String,
     /// Ranks that make the group complete, at least 1.
     pub num_ranks: usize,
     /// Bytes of KV memory on each rank.
@@ -143,6 +145,7 @@ impl Lead {
             num_layers: geometry.num_layers(),
             num_experts: geometry.num_experts,
             weights: config.weights_fingerprint.clone(),
+            tokenizer: config.tokenizer_fingerprint.clone(),
             wire: proto::WIRE_VERSION,
         };
         let (messages, inbox) = mpsc::channel(limits::LOOP_QUEUE);

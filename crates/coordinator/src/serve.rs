@@ -198,7 +198,7 @@ fn record(config: &Config, incarnation: u64) -> CoordinatorRecord {
         address: config.advertise.clone(),
         build: env!("CARGO_PKG_VERSION").to_owned(),
         weights_fingerprint: config.lead.weights_fingerprint.clone(),
-        tokenizer_fingerprint: config.served.tokenizer.fingerprint().to_owned(),
+        tokenizer_fingerprint: config.lead.tokenizer_fingerprint.clone(),
         groups: config.groups.clone(),
         draining: false,
     }
@@ -213,7 +213,7 @@ fn model(config: &Config, max_context: u32) -> Model {
         max_output: served.max_output_tokens,
         vocab_size: config.lead.geometry.vocab_size as u32,
         weights_fingerprint: config.lead.weights_fingerprint.clone(),
-        tokenizer_fingerprint: served.tokenizer.fingerprint().to_owned(),
+        tokenizer_fingerprint: config.lead.tokenizer_fingerprint.clone(),
         numerics: "exact".into(),
         eos_tokens: served.eos_tokens.clone(),
         default_sampling: served.default_sampling.clone(),

@@ -24,6 +24,8 @@ pub struct Config {
     pub name: String,
     /// The model: a directory of the published layout, or `synth:…`.
     pub model: ModelName,
+    /// Fingerprint of the model's tokenizer; empty if it brings none.
+    pub tokenizer_fingerprint: String,
     /// Ranks it holds, at most [`MAX_RANKS`].
     pub ranks: NonZeroU32,
     /// Threads that compute for each rank, at most [`MAX_THREADS_PER_RANK`].
@@ -90,6 +92,7 @@ mod tests {
         Config {
             name: "worker-0".into(),
             model: ModelName::parse("synth:tiny").unwrap(),
+            tokenizer_fingerprint: String::new(),
             ranks: NonZeroU32::MIN,
             threads_per_rank: NonZeroU32::MIN,
             numerics: Numerics::Exact,

@@ -217,8 +217,7 @@ fn registration(
         wire_max: proto::WIRE_VERSION,
         build: env!("CARGO_PKG_VERSION").to_owned(),
         weights_fingerprint,
-        // Ranks deal in token ids; a worker reads no tokenizer.
-        tokenizer_fingerprint: String::new(),
+        tokenizer_fingerprint: config.tokenizer_fingerprint.clone(),
         numerics,
         num_ranks: config.ranks.get(),
         // Filled in at every try.

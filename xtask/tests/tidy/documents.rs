@@ -105,9 +105,7 @@ fn paths_are_told_from_other_words() {
 /// Tests that a document names, as `file::function`.
 fn tests_named(text: &str) -> Vec<(&str, &str)> {
     let words = in_backticks(text).into_iter();
-    words
-        .filter_map(|word| word.split_once(".rs::").map(|(file, test)| (file, test)))
-        .collect()
+    words.filter_map(|word| word.split_once(".rs::")).collect()
 }
 
 #[test]

@@ -25,9 +25,10 @@ pub(crate) async fn run(args: WorkerArgs) -> Outcome {
     let (admin_at, _ended) = (address(&admin)?, ended.clone().drop_guard());
     tokio::spawn(admin::serve(admin, telemetry.clone(), ended));
     tracing::info!(admin = %admin_at, "its state and metrics are shown");
+    let opening = tokio::task::spawn_blocking(move || config(args, port));
     let config = Config {
         telemetry: Some(telemetry),
-        ..config(args, port)?
+        ..opening.await.map_err(in_words)??
     };
     let running = tokio::select! {
         running = worker::start(config, listener, shutdown.clone()) => running.map_err(in_words)?,
@@ -61,6 +62,7 @@ fn config(args: WorkerArgs, port: u16) -> Result<Config, String> {
     Ok(Config {
         name: args.name.unwrap_or_else(|| host_and_port(port)),
         model: model::parse(&args.model)?,
+        tokenizer_fingerprint: model::tokenizer_fingerprint(&args.model)?,
         ranks: small(args.ranks.get(), "--ranks")?,
         threads_per_rank: small((threads / args.ranks.get()).max(1), "--threads")?,
         numerics: Numerics::Exact,

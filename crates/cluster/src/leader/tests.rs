@@ -11,6 +11,7 @@ fn leader(num_ranks: usize) -> Leader {
         num_layers: 2,
         num_experts: 8,
         weights: "w".into(),
+        tokenizer: "t".into(),
         wire: 1,
     };
     Leader::new(config, Term(1))
@@ -24,6 +25,7 @@ fn worker(name: &str, num_ranks: usize) -> Registration {
         wire: (1, 1),
         build: "test".into(),
         weights: "w".into(),
+        tokenizer: "t".into(),
         numerics: "exact".into(),
         num_ranks,
         term: Term(0),
@@ -224,6 +226,13 @@ fn refuses_what_does_not_fit_and_says_both_sides() {
                 ..worker("c", 1)
             },
             "model x",
+        ),
+        (
+            Registration {
+                tokenizer: "x".into(),
+                ..worker("c", 1)
+            },
+            "tokenizer x",
         ),
         (
             Registration {

@@ -104,6 +104,7 @@ fn registration(from: wire::Registration) -> Registration {
         wire: (from.wire_min, from.wire_max),
         build: from.build,
         weights: from.weights_fingerprint,
+        tokenizer: from.tokenizer_fingerprint,
         numerics: from.numerics,
         num_ranks: from.num_ranks as usize,
         term: Term(from.term),

@@ -32,6 +32,7 @@ pub(crate) fn config(name: &str, ranks: u32, coordinator: SocketAddr) -> Config 
     Config {
         name: name.into(),
         model: ModelName::parse(MODEL).unwrap(),
+        tokenizer_fingerprint: String::new(),
         ranks: NonZeroU32::new(ranks).unwrap(),
         threads_per_rank: NonZeroU32::MIN,
         numerics: Numerics::Exact,

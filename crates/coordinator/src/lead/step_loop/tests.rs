@@ -57,6 +57,7 @@ pub(super) fn world(max_waiting: usize, num_slots: usize) -> World {
         num_layers: 1,
         num_experts: 1,
         weights: String::new(),
+        tokenizer: String::new(),
         wire: 1,
     };
     let (going, gone) = mpsc::unbounded_channel();
