@@ -6,6 +6,7 @@ mod bad_clients;
 mod bad_input;
 mod commands;
 mod damage;
+mod drain;
 mod equality;
 mod failures;
 mod faults;

@@ -45,6 +45,27 @@ impl Killed {
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         Self(child.expect("the binary starts"))
     }
+
+    /// Tells it to end.
+    pub fn signal_end(&self) {
+        signal(self.0.id(), Signal::TERM);
+    }
+
+    /// Waits until it has ended and returns its exit code.
+    ///
+    /// # Panics
+    ///
+    /// If it goes on for longer than any grace of ours.
+    #[must_use]
+    pub fn ended(mut self) -> Option<i32> {
+        let mut code = None;
+        wait_until("the process has ended", Duration::from_secs(40), || {
+            let status = self.0.try_wait().expect("a child can be waited for");
+            code = status.and_then(|status| status.code());
+            status.is_some()
+        });
+        code
+    }
 }
 
 impl Drop for Killed {

@@ -31,6 +31,13 @@ pub enum Event {
         /// Which start of it.
         incarnation: u64,
     },
+    /// A member is about to end.
+    Draining {
+        /// The member.
+        name: String,
+        /// Which start of it.
+        incarnation: u64,
+    },
     /// A member is ready for an epoch.
     Prepared {
         /// The epoch.
@@ -122,6 +129,8 @@ pub struct Status {
     pub ranks_present: usize,
     /// Members that left and have not come back.
     pub missing: Vec<String>,
+    /// Members that are about to end and hold ranks nobody else can take.
+    pub draining: Vec<String>,
     /// What is going on, in words.
     pub text: String,
 }

@@ -111,6 +111,7 @@ impl Leader {
             });
         }
         self.members.insert(registration.name.clone(), registration);
+        actions.extend(self.relieve(now));
         actions.extend(self.proceed(now));
         Ok(actions)
     }
@@ -119,6 +120,13 @@ impl Leader {
     pub fn on(&mut self, event: Event, now: Duration) -> Vec<Action> {
         match event {
             Event::Left { name, incarnation } => self.on_left(&name, incarnation, now),
+            Event::Draining { name, incarnation } => {
+                let member = self.members.get_mut(&name);
+                if let Some(member) = member.filter(|member| member.incarnation == incarnation) {
+                    member.draining = true;
+                }
+                self.relieve(now)
+            }
             Event::Prepared {
                 fence,
                 name,
@@ -154,8 +162,12 @@ impl Leader {
         let seated = |name: &String| self.seats.of(name).len();
         let ranks_present = self.members.keys().map(seated).sum();
         let missing = self.seats.missing(|name| self.members.contains_key(name));
+        let draining = self.draining(true);
         let text = match &self.state {
-            State::Serving { .. } => "serving".into(),
+            State::Serving { .. } => match draining.first() {
+                None => "serving".into(),
+                Some(name) => format!("serving what runs, as worker '{name}' drains"),
+            },
             State::Preparing { ready, .. } => {
                 format!(
                     "{} of {} workers are ready",
@@ -175,8 +187,53 @@ impl Leader {
             serving,
             ranks_present,
             missing,
+            draining,
             text,
         }
+    }
+
+    /// Lists members that are about to end and are seated, or are not.
+    fn draining(&self, is_seated: bool) -> Vec<String> {
+        let draining = self.members.values().filter(|member| member.draining);
+        let names = draining.map(|member| &member.name);
+        names
+            .filter(|name| self.seats.of(name).is_empty() != is_seated)
+            .cloned()
+            .collect()
+    }
+
+    /// Returns whether ranks are held by somebody who is about to end.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        let mut members = self.members.values();
+        members.any(|member| member.draining && !self.seats.of(&member.name).is_empty())
+    }
+
+    /// Lists the members that may end now: nobody waits for what they do, or would.
+    #[must_use]
+    pub fn released(&self, is_idle: bool) -> Vec<String> {
+        let mut names = self.draining(false);
+        if is_idle || !matches!(self.state, State::Serving { .. }) {
+            names.extend(self.draining(true));
+        }
+        names
+    }
+
+    /// Gives the seats of those who are about to end to others who can take them; where none can,
+    /// what runs may end first. An epoch that is not served yet would be none.
+    fn relieve(&mut self, now: Duration) -> Vec<Action> {
+        let Some(name) = self.draining(true).into_iter().next() else {
+            return Vec::new();
+        };
+        let can_go = match self.state {
+            State::Gathering { .. } => false,
+            State::Preparing { .. } => true,
+            State::Serving { .. } => self.seats.can_be_filled(&self.by_preference()),
+        };
+        if !can_go {
+            return Vec::new();
+        }
+        self.end(format!("worker '{name}' drains"), now, Duration::ZERO)
     }
 
     fn admit(&self, new: &Registration) -> Result<(), Refused> {
@@ -290,6 +347,10 @@ impl Leader {
 
     /// Ends the epoch, if there is one, and looks for the next after a rest.
     fn stop(&mut self, why: String, now: Duration) -> Vec<Action> {
+        self.end(why, now, RETRY)
+    }
+
+    fn end(&mut self, why: String, now: Duration, rest: Duration) -> Vec<Action> {
         let mut actions = Vec::new();
         if let Some(fence) = self.fence() {
             actions.push(Action::Stop {
@@ -298,7 +359,7 @@ impl Leader {
             });
         }
         self.state = State::Gathering {
-            not_before: now + RETRY,
+            not_before: now + rest,
             why,
         };
         actions.extend(self.proceed(now));
@@ -315,7 +376,12 @@ impl Leader {
             return Vec::new();
         }
         self.seats.assign(&self.by_preference());
-        if now < not_before || !self.seats.complete(|name| self.members.contains_key(name)) {
+        let stays = |name: &str| {
+            self.members
+                .get(name)
+                .is_some_and(|member| !member.draining)
+        };
+        if now < not_before || !self.seats.complete(stays) {
             return Vec::new();
         }
         self.epoch = Epoch(self.epoch.0 + 1);
@@ -348,10 +414,11 @@ impl Leader {
         })]
     }
 
-    /// Lists the live members: those that get ready before those that do not, those with seats
-    /// before those without.
+    /// Lists the live members that stay: those that get ready before those that do not, those with
+    /// seats before those without.
     fn by_preference(&self) -> Vec<(String, usize)> {
-        let mut members: Vec<&Registration> = self.members.values().collect();
+        let members = self.members.values().filter(|member| !member.draining);
+        let mut members: Vec<&Registration> = members.collect();
         members.sort_by_key(|member| {
             let failures = self.failures.get(&member.name).copied().unwrap_or(0);
             let stands = self.seats.of(&member.name).is_empty();

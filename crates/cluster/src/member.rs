@@ -25,6 +25,8 @@ pub struct Registration {
     pub num_ranks: usize,
     /// Highest term it has obeyed.
     pub term: Term,
+    /// Whether it is about to end.
+    pub draining: bool,
 }
 
 /// Why a worker may not join. The text names both sides, so that it can be acted on.

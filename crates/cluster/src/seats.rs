@@ -60,6 +60,12 @@ impl Seats {
         }
     }
 
+    /// Returns whether some of these members fill the group exactly.
+    pub(crate) fn can_be_filled(&self, members: &[(String, usize)]) -> bool {
+        let counts: Vec<usize> = members.iter().map(|(_, count)| *count).collect();
+        exactly(&counts, self.holders.len()).is_some()
+    }
+
     fn vacate(&mut self, of: impl Fn(&str) -> bool) {
         for holder in &mut self.holders {
             if holder.as_deref().is_some_and(&of) {

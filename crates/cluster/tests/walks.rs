@@ -119,6 +119,7 @@ impl World {
             numerics: "exact".into(),
             num_ranks,
             term: if foreign { Term(self.term.0 + 3) } else { term },
+            draining: false,
         };
         let actions = self.leader.register(registration, self.now).unwrap();
         self.live.insert(name, (incarnation, num_ranks));

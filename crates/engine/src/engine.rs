@@ -42,6 +42,8 @@ pub struct Engine {
     looked: usize,
     report: Report,
     admitted: Vec<Admitted>,
+    /// Only what has run before is let in.
+    is_paused: bool,
 }
 
 /// What the engine remembers of a step in flight.
@@ -95,7 +97,15 @@ impl Engine {
             looked: 0,
             report: Report::default(),
             admitted: Vec::new(),
+            is_paused: false,
         })
+    }
+
+    /// Lets nobody in who has not run before, or again everybody. Who runs goes on to the end, also
+    /// where it has to wait for blocks in between; a group that is about to lose a member so loses
+    /// nothing.
+    pub const fn pause_admission(&mut self, is_paused: bool) {
+        self.is_paused = is_paused;
     }
 
     /// Takes a sequence; it waits until a step has room for it.

@@ -40,6 +40,7 @@ fn registration() -> wire::Registration {
         num_ranks: 3,
         term: 300,
         group: "b".into(),
+        draining: false,
     }
 }
 

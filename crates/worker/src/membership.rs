@@ -34,6 +34,10 @@ pub(crate) struct Membership {
     pub(crate) term: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// Told whether the worker is registered.
     pub(crate) standing: Arc<Standing>,
+    /// Cancelled when the worker is to end.
+    pub(crate) draining: CancellationToken,
+    /// Whether anybody may need the worker: it is registered, and not released.
+    pub(crate) needed: watch::Sender<bool>,
 }
 
 impl Membership {
@@ -54,11 +58,13 @@ impl Membership {
                 // The next lead has the group now; this one hears that the stream has ended.
                 () = other_than(self.leads.clone(), &lead) => {
                     tracing::info!(lead = lead.address, "another coordinator leads");
+                    self.needed.send_replace(false);
                     patience = Patience::default();
                     continue;
                 }
                 status = self.attend_once(&lead, &mut patience) => status,
             };
+            self.needed.send_replace(false);
             let (reason, lead) = (status.message(), lead.address);
             let pause = patience.after(status.code());
             self.standing.unregistered(reason, pause.is_none());
@@ -110,6 +116,8 @@ impl Membership {
         let (sender, requests) = mpsc::channel(2);
         let mut registration = self.registration.clone();
         registration.term = (self.term)();
+        registration.draining = self.draining.is_cancelled();
+        let registration_drains = registration.draining;
         let message = Message::Registration(registration);
         let queued = sender.try_send(wire::AttendRequest {
             message: Some(message),
@@ -125,18 +133,25 @@ impl Membership {
         let mut heartbeat = interval(HEARTBEAT_INTERVAL);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut deadline = Instant::now() + ATTEND_SILENCE;
+        let mut drains = registration_drains;
         loop {
             tokio::select! {
+                // Told at once, and not with the next heartbeat only.
+                () = self.draining.cancelled(), if !drains => {
+                    drains = true;
+                    heartbeat.reset_immediately();
+                }
                 answer = answers.message() => {
                     let Some(answer) = answer? else { return Ok(()) };
                     if patience.accepted() {
                         self.standing.registered();
                         tracing::info!(lead = lead.address, term = answer.term, "registered");
                     }
+                    self.needed.send_replace(!answer.released);
                     deadline = Instant::now() + ATTEND_SILENCE;
                 }
                 _ = heartbeat.tick() => {
-                    let message = Some(Message::Heartbeat(wire::Heartbeat {}));
+                    let message = Some(Message::Heartbeat(wire::Heartbeat { draining: drains }));
                     // A full queue means that the one before is still unread: it says the same.
                     if let Err(mpsc::error::TrySendError::Closed(_)) =
                         sender.try_send(wire::AttendRequest { message })

@@ -24,7 +24,7 @@ use crate::convert::Bounds;
 use crate::crew::Crew;
 use crate::error::{Error, Result};
 use crate::leads;
-use crate::limits::SHUTDOWN_GRACE;
+use crate::limits::{DRAIN_GRACE, SHUTDOWN_GRACE};
 use crate::membership::Membership;
 use crate::prepare::Workshop;
 use crate::service::Worker;
@@ -35,11 +35,13 @@ use crate::standing::Standing;
 pub struct Running {
     address: String,
     tasks: JoinSet<Result<()>>,
-    shutdown: CancellationToken,
+    /// Ends it, in order but at once.
+    end: CancellationToken,
 }
 
 /// Starts a worker: checks configuration and checkpoint, serves on `listener`, puts its record into
-/// the membership store and stays registered with whoever leads its group, until `shutdown`.
+/// the membership store and stays registered with whoever leads its group, until `shutdown`. Then it
+/// drains: it ends once its lead needs it no more, or after [`DRAIN_GRACE`].
 ///
 /// # Errors
 ///
@@ -62,7 +64,8 @@ pub async fn start(
     };
     let (checkpoint, fingerprint) = open(&config).await?;
     // The worker's own token: a fatal error ends its tasks, but not what else the caller runs.
-    let shutdown = shutdown.child_token();
+    let end = CancellationToken::new();
+    let (needed, is_needed) = watch::channel(false);
     let (fatal, fatalities) = mpsc::unbounded_channel();
     let backends = backends(&config);
     let numerics = backends[0].numerics().to_owned();
@@ -79,7 +82,7 @@ pub async fn start(
     let workshop = Workshop::new(checkpoint, crew, hub.clone(), load_threads, shown);
     let (health, health_service) = tonic_health::server::health_reporter();
     let incarnation = incarnation();
-    let shown = (Arc::clone(&standing), &shutdown);
+    let shown = (Arc::clone(&standing), &end);
     let worker = Worker::new(bounds, workshop, hub.clone(), health, shown);
     let service = worker.service();
     // Not ready before the first epoch is; the process itself serves from the start.
@@ -97,26 +100,37 @@ pub async fn start(
         store: config.store.clone(),
         record: Record::Worker(registration.clone()),
         lease: watch::Sender::new(None),
-        draining: CancellationToken::new(),
+        draining: shutdown.clone(),
     };
     let membership = Membership {
         leads,
         registration,
         term: Arc::new(move || term_of.term()),
         standing: Arc::clone(&standing),
+        draining: shutdown.clone(),
+        needed,
     };
     let mut tasks = JoinSet::new();
-    tasks.spawn(standing.follow(config.store.clone(), shutdown.clone()));
-    tasks.spawn(serve(router, listener, worker, shutdown.clone()));
-    tasks.spawn(fatal_end(fatalities, shutdown.clone()));
-    let keeping = presence.keep(shutdown.clone());
+    let (following, ended) = (
+        standing.follow(config.store.clone(), shutdown.clone()),
+        end.clone(),
+    );
+    tasks.spawn(async move {
+        following.await?;
+        ended.cancelled().await;
+        Ok(())
+    });
+    tasks.spawn(drain(shutdown, is_needed, end.clone()));
+    tasks.spawn(serve(router, listener, worker, end.clone()));
+    tasks.spawn(fatal_end(fatalities, end.clone()));
+    let keeping = presence.keep(end.clone());
     tasks.spawn(async move { Ok(keeping.await?) });
-    tasks.spawn(membership.attend(shutdown.clone()));
+    tasks.spawn(membership.attend(end.clone()));
     let follow = leads::follow(
         config.store.clone(),
         config.group.clone(),
         lead,
-        shutdown.clone(),
+        end.clone(),
     );
     tasks.spawn(async move {
         follow.await;
@@ -126,7 +140,7 @@ pub async fn start(
     Ok(Running {
         address,
         tasks,
-        shutdown,
+        end,
     })
 }
 
@@ -151,7 +165,7 @@ impl Running {
                 outcome = ended;
             }
             // No part of a worker is of use without the others.
-            self.shutdown.cancel();
+            self.end.cancel();
         }
         outcome
     }
@@ -159,8 +173,31 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.shutdown.cancel();
+        self.end.cancel();
     }
+}
+
+/// Ends the worker some time after `shutdown`: when its lead has released it, or there is none.
+async fn drain(
+    shutdown: CancellationToken,
+    mut needed: watch::Receiver<bool>,
+    end: CancellationToken,
+) -> Result<()> {
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = end.cancelled() => return Ok(()),
+    }
+    tracing::info!(grace = ?DRAIN_GRACE, "draining");
+    tokio::select! {
+        () = end.cancelled() => {}
+        released = timeout(DRAIN_GRACE, needed.wait_for(|needed| !needed)) => {
+            if released.is_err() {
+                tracing::warn!("the lead still needs this worker, which ends all the same");
+            }
+        }
+    }
+    end.cancel();
+    Ok(())
 }
 
 /// Returns what shows operators the worker.
@@ -223,6 +260,8 @@ fn registration(
         // Filled in at every try.
         term: 0,
         group: config.group.clone(),
+        // Filled in at every try, too.
+        draining: false,
     }
 }
 

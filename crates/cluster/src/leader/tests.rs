@@ -29,6 +29,7 @@ fn worker(name: &str, num_ranks: usize) -> Registration {
         numerics: "exact".into(),
         num_ranks,
         term: Term(0),
+        draining: false,
     }
 }
 
@@ -333,4 +334,71 @@ fn a_term_that_cannot_be_is_refused_and_one_of_ours_never() {
     let fence = fence_of(&leader.on(Event::Raised(MAX_TERM), NOW));
     assert_eq!(fence.term, MAX_TERM);
     leader.register(with(MAX_TERM), NOW).unwrap();
+}
+
+fn draining(name: &str) -> Event {
+    Event::Draining {
+        name: name.into(),
+        incarnation: 7,
+    }
+}
+
+#[test]
+fn a_worker_that_drains_is_needed_while_its_group_computes() {
+    let (mut leader, _) = serving();
+    assert_eq!(leader.on(draining("a"), NOW), []);
+    assert!(leader.is_draining() && leader.status().serving);
+    assert_eq!(leader.status().draining, ["a"]);
+    assert_eq!(leader.released(false), [""; 0]);
+    assert_eq!(leader.released(true), ["a"]);
+    // A spare that comes meanwhile is as good.
+    let actions = leader.register(worker("c", 1), NOW).unwrap();
+    let [Action::Stop { .. }, Action::Prepare(plan)] = actions.as_slice() else {
+        panic!("{actions:?}")
+    };
+    let names = plan.members.iter().map(|(member, _)| member.name.as_str());
+    assert_eq!(names.collect::<Vec<_>>(), ["b", "c"]);
+    assert_eq!(leader.released(false), ["a"]);
+    assert!(!leader.is_draining());
+}
+
+#[test]
+fn a_spare_takes_the_seat_of_one_who_drains_at_once_and_without_a_rest() {
+    let (mut leader, fence) = serving();
+    assert_eq!(leader.register(worker("c", 1), NOW), Ok(Vec::new()));
+    assert_eq!(leader.on(draining("c"), NOW), []);
+    assert_eq!(leader.released(false), ["c"], "a spare is needed by nobody");
+    assert_eq!(leader.register(worker("d", 1), NOW), Ok(Vec::new()));
+    let actions = leader.on(draining("b"), NOW);
+    let why = "worker 'b' drains".to_owned();
+    assert_eq!(actions[0], Action::Stop { fence, why });
+    assert!(fence_of(&actions) > fence);
+}
+
+#[test]
+fn an_epoch_is_prepared_with_nobody_who_drains() {
+    let mut leader = leader(2);
+    leader.register(worker("a", 1), NOW).unwrap();
+    let fence = fence_of(&leader.register(worker("b", 1), NOW).unwrap());
+    let why = "worker 'a' drains".to_owned();
+    assert_eq!(leader.on(draining("a"), NOW), [Action::Stop { fence, why }]);
+    assert_eq!(leader.released(false), ["a"]);
+    // The next lead hears it with the registration.
+    let mut next = self::leader(2);
+    let drains = Registration {
+        draining: true,
+        ..worker("a", 1)
+    };
+    assert_eq!(next.register(drains, NOW), Ok(Vec::new()));
+    assert_eq!(next.register(worker("b", 1), NOW), Ok(Vec::new()));
+    assert_eq!(next.on(Event::Tick, LATER), []);
+}
+
+#[test]
+fn all_may_drain_at_once() {
+    let (mut leader, _) = serving();
+    assert_eq!(leader.on(draining("a"), NOW), []);
+    assert_eq!(leader.on(draining("b"), NOW), []);
+    assert_eq!(leader.released(false), [""; 0]);
+    assert_eq!(leader.released(true), ["a", "b"]);
 }

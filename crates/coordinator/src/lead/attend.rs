@@ -72,12 +72,14 @@ impl Lead {
         registration: Registration,
         session: u64,
         evict: CancellationToken,
+        release: CancellationToken,
     ) -> Result<Term, Status> {
         let (reply, answer) = oneshot::channel();
         let register = Register {
             registration,
             session,
             evict,
+            release,
             reply,
         };
         let sent = self.messages.send(Message::Register(register)).await;
@@ -108,6 +110,7 @@ fn registration(from: wire::Registration) -> Registration {
         numerics: from.numerics,
         num_ranks: from.num_ranks as usize,
         term: Term(from.term),
+        draining: from.draining,
     }
 }
 
@@ -132,19 +135,31 @@ impl ClusterService for Attend {
         let registration = registration(from);
         let name = registration.name.clone();
         let session = self.sessions.fetch_add(1, Ordering::Relaxed);
-        let evict = lead.done.child_token();
+        let (evict, release) = (lead.done.child_token(), CancellationToken::new());
         let (answers, stream) = mpsc::channel(ANSWER_QUEUE);
         let (accepted, answer) = oneshot::channel();
         // The handler may be dropped at any moment; this task is not, so a member that was taken in
         // is always told to have left.
         self.tasks.spawn(async move {
-            let term = match lead.register(registration, session, evict.clone()).await {
+            let term = match lead
+                .register(registration, session, evict.clone(), release.clone())
+                .await
+            {
                 Ok(term) => term,
                 Err(status) => return drop(accepted.send(Err(status))),
             };
             accepted.send(Ok(())).ok();
+            let draining = Message::Draining {
+                name: name.clone(),
+                session,
+            };
+            let heard = Heard {
+                said,
+                draining,
+                release,
+            };
             let end = tokio::select! {
-                end = listen(said, &answers, term) => end,
+                end = heard.listen(&lead, &answers, term) => end,
                 () = evict.cancelled() => Status::unavailable("sent away by the lead"),
             };
             tracing::info!(worker = %name, reason = end.message(), "worker left");
@@ -158,27 +173,51 @@ impl ClusterService for Attend {
     }
 }
 
-/// Answers heartbeats until they stop.
-async fn listen(
-    mut said: Streaming<wire::AttendRequest>,
-    answers: &mpsc::Sender<Result<wire::AttendResponse, Status>>,
-    term: Term,
-) -> Status {
-    loop {
-        if answers
-            .send(Ok(wire::AttendResponse { term: term.0 }))
-            .await
-            .is_err()
-        {
-            return Status::cancelled("the worker closed its stream");
-        }
-        match timeout(limits::LEASE, said.message()).await {
-            Ok(Ok(Some(_))) => {}
-            Ok(Ok(None)) => return Status::cancelled("the worker closed its stream"),
-            Ok(Err(status)) => return status,
-            Err(_) => {
+/// What is heard of a worker that was taken in, and to be told to it.
+struct Heard {
+    said: Streaming<wire::AttendRequest>,
+    /// Tells the step loop that it drains.
+    draining: Message,
+    /// Cancelled when it may end.
+    release: CancellationToken,
+}
+
+impl Heard {
+    /// Answers heartbeats until they stop.
+    async fn listen(
+        mut self,
+        lead: &Lead,
+        answers: &mpsc::Sender<Result<wire::AttendResponse, Status>>,
+        term: Term,
+    ) -> Status {
+        let mut draining = Some(self.draining);
+        loop {
+            let released = self.release.is_cancelled();
+            let answer = wire::AttendResponse {
+                term: term.0,
+                released,
+            };
+            if answers.send(Ok(answer)).await.is_err() {
+                return Status::cancelled("the worker closed its stream");
+            }
+            let said = tokio::select! {
+                said = timeout(limits::LEASE, self.said.message()) => said,
+                () = self.release.cancelled(), if !released => continue,
+            };
+            let Ok(said) = said else {
                 let limit = limits::LEASE;
                 return Status::deadline_exceeded(format!("no heartbeat for {limit:?}"));
+            };
+            match said {
+                Ok(Some(request)) => {
+                    let drains =
+                        matches!(request.message, Some(Said::Heartbeat(beat)) if beat.draining);
+                    if drains && let Some(message) = draining.take() {
+                        drop(lead.messages.send(message).await);
+                    }
+                }
+                Ok(None) => return Status::cancelled("the worker closed its stream"),
+                Err(status) => return status,
             }
         }
     }

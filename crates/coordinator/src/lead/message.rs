@@ -19,6 +19,8 @@ pub(crate) enum Message {
     Register(Register),
     /// A worker's stream ended. Not heard if a newer stream has the name.
     Left { name: String, session: u64 },
+    /// A worker is about to end.
+    Draining { name: String, session: u64 },
     /// A worker got ready, or could not.
     Group(Event),
     /// A worker that gets ready has a sequence that an earlier lead has left.
@@ -105,5 +107,7 @@ pub(crate) struct Register {
     pub(crate) session: u64,
     /// Ends that stream.
     pub(crate) evict: CancellationToken,
+    /// Tells it that it may end.
+    pub(crate) release: CancellationToken,
     pub(crate) reply: oneshot::Sender<Result<Term, Refused>>,
 }

@@ -69,6 +69,8 @@ struct Session {
     number: u64,
     incarnation: u64,
     evict: CancellationToken,
+    /// Cancelled when it may end.
+    release: CancellationToken,
 }
 
 /// The loop's state.
@@ -167,6 +169,7 @@ impl StepLoop {
             Heard::Tick => self.tick(),
         }
         self.plan();
+        self.release();
         self.publish();
     }
 
@@ -198,6 +201,7 @@ impl StepLoop {
             Message::Ask(ask) => self.answer(ask),
             Message::Register(register) => self.register(register),
             Message::Left { name, session } => self.left(name, session),
+            Message::Draining { name, session } => self.drains(name, session),
             Message::Collected(left) => self.collect(left),
             Message::Group(event) => self.tell_leader(event),
             Message::Worker { fence, name, said } => {

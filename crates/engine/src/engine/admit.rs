@@ -38,6 +38,9 @@ impl Engine {
         while self.can_admit(drafts)
             && let Some(key) = self.waiting.next(&passed)
         {
+            if self.is_paused && self.sequences[key].age.is_none() {
+                break;
+            }
             match self.choose_rank(key, number, &owed, drafts) {
                 Choice::Rank(rank, hit) => {
                     self.start(key, rank, hit);

@@ -136,17 +136,19 @@ impl ClusterService for Service {
         let (answers, stream) = mpsc::channel(4);
         let service = self.clone();
         tokio::spawn(async move {
+            let mut released = false;
             loop {
-                answers
-                    .send(Ok(wire::AttendResponse { term: 3 }))
-                    .await
-                    .ok();
+                let answer = wire::AttendResponse { term: 3, released };
+                answers.send(Ok(answer)).await.ok();
                 let request = tokio::select! {
                     request = requests.message() => request,
                     () = service.stop.cancelled() => return,
                 };
                 match request.map(|request| request.and_then(|request| request.message)) {
-                    Ok(Some(Message::Heartbeat(_))) => drop(service.heard.send(Heard::Heartbeat)),
+                    Ok(Some(Message::Heartbeat(beat))) => {
+                        released = beat.draining;
+                        service.heard.send(Heard::Heartbeat).ok();
+                    }
                     _ => return,
                 }
             }

@@ -14,6 +14,7 @@ impl StepLoop {
             registration,
             session,
             evict,
+            release,
             reply,
         } = register;
         let (name, incarnation) = (registration.name.clone(), registration.incarnation);
@@ -32,6 +33,7 @@ impl StepLoop {
                 number: session,
                 incarnation,
                 evict,
+                release,
             },
         );
         let term = self.leader.status().fence.term;
@@ -51,6 +53,26 @@ impl StepLoop {
         if let Some(Session { incarnation, .. }) = self.sessions.remove(&name) {
             self.refusing.remove(&name);
             self.tell_leader(Event::Left { name, incarnation });
+        }
+    }
+
+    /// A worker is about to end.
+    pub(super) fn drains(&mut self, name: String, session: u64) {
+        let current = self.sessions.get(&name);
+        if let Some(current) = current.filter(|current| current.number == session) {
+            tracing::info!(worker = %name, "worker drains");
+            let incarnation = current.incarnation;
+            self.tell_leader(Event::Draining { name, incarnation });
+        }
+    }
+
+    /// Lets those end who drain and are not needed.
+    pub(super) fn release(&mut self) {
+        let is_idle = self.engine.num_running() == 0 && self.flight.is_empty();
+        for name in self.leader.released(is_idle) {
+            if let Some(session) = self.sessions.get(&name) {
+                session.release.cancel();
+            }
         }
     }
 

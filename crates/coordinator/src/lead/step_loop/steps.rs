@@ -10,6 +10,7 @@ use crate::lead::blame::Failed;
 impl StepLoop {
     /// Sends steps for as long as the engine plans any.
     pub(super) fn plan(&mut self) {
+        self.engine.pause_admission(self.leader.is_draining());
         while self.serving {
             let Some(step) = self.engine.next_step() else {
                 break;
