@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use e2e::{Cluster, Killed, Setup, binary, free_address, get, post};
+use e2e::{Cluster, Killed, Setup, binary, free_address, get, post, wait_until};
 use serde_json::{Value, json};
 
 /// Longest that a command with a fault may run.
@@ -145,6 +145,56 @@ fn a_worker_with_another_model_is_refused_and_told_why() {
     assert_eq!(code, Some(1), "{said}");
     // The refusal's own words: a worker names its model at its start, too.
     for words in ["'other' has model", "this group has", "the same model"] {
+        assert!(said.contains(words), "not '{words}': {said}");
+    }
+}
+
+/// Arguments of a coordinator on ports of its own.
+fn coordinator<'a>(internal: &'a str, http: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let own = ["coordinator", "--ranks", "1", "--internal", internal];
+    let apis = ["--grpc", "127.0.0.1:0", "--http", http];
+    [&own[..], &apis, more].concat()
+}
+
+/// Starts a coordinator with a store of its own, and waits until it is in there and leads.
+fn first_coordinator(internal: &str, model: &[&str]) -> Killed {
+    let http = free_address();
+    let first = Killed::start(&coordinator(internal, &http, model));
+    wait_until("the first coordinator leads", LIMIT, || {
+        std::net::TcpStream::connect(&http).is_ok()
+            && get(&format!("http://{http}/readyz"))
+                .text
+                .contains("present")
+    });
+    first
+}
+
+#[test]
+fn two_clusters_on_one_prefix_are_told_apart() {
+    let (internal, other) = (free_address(), free_address());
+    let first = ["--model", "synth:tiny,seed=1"];
+    let _first = first_coordinator(&internal, &first);
+    let second = ["--model", "synth:tiny,seed=2", "--store", &internal];
+    let (code, said) = run(&coordinator(&other, "127.0.0.1:0", &second));
+    assert_eq!(code, Some(1), "{said}");
+    for words in [&internal, "serves other weights", "--cluster"] {
+        assert!(said.contains(words), "not '{words}': {said}");
+    }
+}
+
+#[test]
+fn of_two_live_coordinators_of_a_name_the_second_is_refused() {
+    let (internal, other) = (free_address(), free_address());
+    let model = ["--model", "synth:tiny,seed=1", "--name", "c"];
+    let _first = first_coordinator(&internal, &model);
+    let store = ["--store", &internal];
+    let (code, said) = run(&coordinator(
+        &other,
+        "127.0.0.1:0",
+        &[&model[..], &store].concat(),
+    ));
+    assert_eq!(code, Some(1), "{said}");
+    for words in ["'c' is the name of another one", &internal, "--name"] {
         assert!(said.contains(words), "not '{words}': {said}");
     }
 }
