@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "conclave/v1/generation.proto",
+    "conclave/internal/v1/admin.proto",
     "conclave/internal/v1/cluster.proto",
     "conclave/internal/v1/step.proto",
     "conclave/internal/v1/exchange.proto",

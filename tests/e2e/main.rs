@@ -1,6 +1,7 @@
 //! End-to-end tests: real processes, real sockets, real clients.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod admin;
 mod api_page;
 mod bad_clients;
 mod bad_input;

@@ -1,5 +1,6 @@
 //! One file a command.
 
+pub(crate) mod admin;
 pub(crate) mod chat;
 pub(crate) mod coordinator;
 pub(crate) mod generate;

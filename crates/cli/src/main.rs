@@ -94,7 +94,12 @@ fn main() -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
-    telemetry::install(args.log_format);
+    // Who asks for a table gets the table, and no more than a warning beside it.
+    let level = match args.command {
+        Command::Admin(_) => "warn",
+        _ => "info",
+    };
+    telemetry::install(args.log_format, level);
     if let Some(effective) = effective {
         tracing::info!(given = effective.given(), "settings");
     }
@@ -127,6 +132,7 @@ fn run(args: Args) -> Outcome {
         Command::Worker(args) => block_on(commands::worker::run(args)),
         Command::Generate(args) => block_on(commands::generate::run(args)),
         Command::Chat(args) => block_on(commands::chat::run(args)),
+        Command::Admin(args) => block_on(commands::admin::run(args)),
     }
 }
 

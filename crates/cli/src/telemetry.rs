@@ -60,15 +60,16 @@ impl fmt::Display for LogFormat {
     }
 }
 
-/// Installs the subscriber. `CONCLAVE_LOG` filters, for instance `debug` or `coordinator=debug`.
-pub(crate) fn install(format: LogFormat) {
+/// Installs the subscriber. `CONCLAVE_LOG` filters, for instance `debug` or `coordinator=debug`; where it
+/// says nothing, `level` does.
+pub(crate) fn install(format: LogFormat, level: &str) {
     let wanted = std::env::var_os("CONCLAVE_LOG").map(|value| value.to_string_lossy().into_owned());
     let filter = match wanted.as_deref().map(EnvFilter::try_new) {
-        None => EnvFilter::new("info"),
+        None => EnvFilter::new(level),
         Some(Ok(filter)) => filter,
         Some(Err(error)) => {
-            eprintln!("CONCLAVE_LOG is not understood ({error}); logging at info");
-            EnvFilter::new("info")
+            eprintln!("CONCLAVE_LOG is not understood ({error}); logging at {level}");
+            EnvFilter::new(level)
         }
     };
     let ansi = std::io::stderr().is_terminal();

@@ -49,6 +49,14 @@ pub enum Heard {
     Decided,
     /// A worker has obeyed a term that is not below ours.
     Outranked(Term),
+    /// Another coordinator shall lead: its term does not matter, `lease` is its own. Not heard where
+    /// we do not lead, or a bid is on its way.
+    HandOver {
+        /// Who shall lead.
+        to: LeadRecord,
+        /// The lease that its key shall hang on.
+        lease: i64,
+    },
     /// The coordinator is about to end.
     Draining,
     /// Time has passed.
@@ -159,6 +167,7 @@ impl Candidate {
                 self.rest_until = now + REST;
             }
             Heard::Outranked(term) => self.outranked = self.outranked.max(term),
+            Heard::HandOver { to, lease } => return self.hand_over(to, lease, now),
             Heard::Draining => self.draining = true,
             Heard::Tick => {}
         }
@@ -242,6 +251,30 @@ impl Candidate {
             lead: revision(&seat.lead),
             last: revision(&seat.last),
         })
+    }
+
+    /// Writes another into our seat, one term above ours: nobody else can come in between, and we lead
+    /// until the store says that it was done.
+    fn hand_over(&mut self, to: LeadRecord, lease: i64, now: Duration) -> Vec<Ask> {
+        let seat = self.seat.clone().unwrap_or_default();
+        let Some((lead, _)) = seat.lead.as_ref().filter(|(lead, _)| self.is_me(lead)) else {
+            return Vec::new();
+        };
+        if self.is_me(&to) || self.leading != Some(lead.term) {
+            return Vec::new();
+        }
+        let term = Term(lead.term.max(self.outranked).0 + 1);
+        let bid = self.bid(term, &seat, now);
+        let bid = bid.map(|bid| match bid {
+            Ask::Bid { lead, last, .. } => Ask::Bid {
+                record: LeadRecord { term, ..to },
+                lease,
+                lead,
+                last,
+            },
+            other => other,
+        });
+        bid.into_iter().collect()
     }
 
     fn end_if(&mut self, ends: bool, why: &str) -> Vec<Ask> {

@@ -447,5 +447,7 @@ impl Leader {
     }
 }
 
+mod roll;
+
 #[cfg(test)]
 mod tests;

@@ -9,11 +9,12 @@ use cluster::{Ask, Candidate, Heard, Revision, Seat};
 use prost::Message as _;
 use spec::Term;
 use store::{Change, Entry, LeaseId, Store, Txn};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use crate::lead::HandOver;
 use crate::limits;
 use crate::tenure::{from_record, to_record};
 
@@ -28,6 +29,8 @@ pub(crate) struct Election {
     pub(crate) outranked: watch::Receiver<Term>,
     /// The term in which this coordinator leads, while it does.
     pub(crate) office: watch::Sender<Option<Term>>,
+    /// Orders that another coordinator shall lead.
+    pub(crate) orders: mpsc::Receiver<HandOver>,
     /// Cancelled when the coordinator is about to end.
     pub(crate) draining: CancellationToken,
 }
@@ -80,6 +83,10 @@ impl Election {
                 Ok(()) = self.outranked.changed() => {
                     let term = *self.outranked.borrow_and_update();
                     Some(Heard::Outranked(term))
+                }
+                Some(HandOver { to, lease }) = self.orders.recv() => {
+                    tracing::info!(group = self.group, to = to.name, "the lead is handed over");
+                    Some(Heard::HandOver { to, lease: lease.0 })
                 }
                 () = self.draining.cancelled(), if !drains => {
                     drains = true;

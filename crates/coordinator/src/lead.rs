@@ -3,8 +3,10 @@
 //! [`attend`] takes workers in, [`service`] takes sequences in, both as messages to the one task
 //! ([`run`]) that holds all state ([`step_loop`], pure); [`ranks`] carries parts to the [`workers`] and
 //! their answers back. What is known of a generation is in the [`ledger`], its events in a [`log`] that followers read
-//! ([`follow`]). Which groups are led here is in [`leads`].
+//! ([`follow`]). Which groups are led here is in [`leads`];
+//! operators look at them, and move them, by [`admin`].
 
+mod admin;
 mod attend;
 mod blame;
 mod convert;
@@ -40,6 +42,7 @@ use self::run::Run;
 use self::step_loop::{Setup, StepLoop};
 use crate::limits;
 
+pub(crate) use self::admin::{Admin, HandOver};
 pub(crate) use self::attend::Attend;
 pub(crate) use self::leads::Leads;
 

@@ -121,3 +121,13 @@ pub(crate) const RETRY_AFTER_HOLD: Duration = Duration::from_secs(5);
 
 /// A request's priority is at most this, and at least as much below zero.
 pub(crate) const MAX_PRIORITY: i32 = 100;
+
+/// Sequences in one page of an operator's list. A request id has at most 256 bytes, so that a page stays
+/// far below 4 MiB.
+pub(crate) const MAX_LISTED: usize = 500;
+
+/// Orders of operators to one group's election that wait.
+pub(crate) const HAND_OVER_QUEUE: usize = 4;
+
+/// How long a lead that is handed over may take to end here: longer than any transaction of the store.
+pub(crate) const HAND_OVER: Duration = Duration::from_secs(8);

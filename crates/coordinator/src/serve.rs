@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use self::build::{Builder, Place};
+use self::build::{Builder, Orders, Place};
 use crate::directory;
 use crate::front::{Front, FrontConfig, Model};
 use crate::lead::{LeadConfig, Leads};
@@ -112,7 +112,8 @@ pub fn start(
     let (failing, failures) = mpsc::channel(1);
     let builder = Builder::new(failing);
     let (end, leads) = (builder.end.clone(), Leads::default());
-    let store = builder.internal(&config, incarnation, listeners.internal, &leads)?;
+    let orders = Orders::new(&config.groups);
+    let store = builder.internal(&config, incarnation, listeners.internal, &leads, orders.to)?;
 
     let telemetry = telemetry(&config);
     let (addresses, known) = watch::channel(crate::front::Addresses::default());
@@ -139,8 +140,9 @@ pub fn start(
             term: Term(0),
         },
     };
-    let groups = config.groups.iter();
-    let groups = groups.map(|group| builder.group(group, &place)).collect();
+    let groups = orders.from.into_iter();
+    let groups = groups.map(|(group, orders)| builder.group(&group, orders, &place));
+    let groups = groups.collect();
     let present = builder.present(store, record, lease);
 
     let model = model(&config, max_context as u32);

@@ -145,7 +145,10 @@ impl Store {
             let (mut kv, range) = (services.kv, range.clone());
             async move { kv.get(range, Some(GetOptions::new().with_prefix())).await }
         };
-        let what = format!("list {prefix}");
+        let what = match prefix {
+            "" => "list the cluster's keys".to_owned(),
+            prefix => format!("list {prefix}"),
+        };
         let mut answer = self.link.call(&what, Repeat::Harmless, read).await?;
         Ok(Listing {
             revision: answer.header().map_or(0, ResponseHeader::revision),

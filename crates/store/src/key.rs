@@ -11,6 +11,19 @@ const MAX_CLUSTER_BYTES: usize = 63;
 /// [`crate::watch`]). Callers' keys do not start with a dot, so it is never theirs.
 const IDENTITY: &str = ".store";
 
+/// Where all clusters lie.
+pub(crate) const ROOT: &str = "/conclave/";
+
+/// What follows them: '0' is the character after '/'.
+pub(crate) const ROOT_END: &str = "/conclave0";
+
+/// Returns the cluster that a key belongs to, if it is one's.
+pub(crate) fn cluster_of(key: &[u8]) -> Option<String> {
+    let under = key.strip_prefix(ROOT.as_bytes())?;
+    let (name, _) = std::str::from_utf8(under).ok()?.split_once('/')?;
+    Some(name.to_owned())
+}
+
 /// `/conclave/<cluster>/`.
 #[derive(Clone, Debug)]
 pub(crate) struct Prefix(String);

@@ -17,6 +17,7 @@
 
 mod backoff;
 mod client;
+mod clusters;
 mod error;
 mod key;
 mod lease;
@@ -30,7 +31,7 @@ pub use client::{Config, ConfigError, Entry, LeaseId, Listing, Revision, Store};
 pub use error::Error;
 pub use lease::Lease;
 pub use limits::{
-    MAX_KEY_BYTES, MAX_LEASE_TTL, MAX_TXN_BYTES, MAX_TXN_OPERATIONS, MAX_VALUE_BYTES,
+    MAX_CLUSTERS, MAX_KEY_BYTES, MAX_LEASE_TTL, MAX_TXN_BYTES, MAX_TXN_OPERATIONS, MAX_VALUE_BYTES,
     OPERATION_LIMIT,
 };
 pub use link::{Connect, Health};

@@ -46,3 +46,6 @@ pub(crate) const MAX_ANSWER_BYTES: usize = 64 << 20;
 /// Changes that a watch has read and nobody has taken. When they are this many, it reads no more,
 /// and the store keeps the rest.
 pub(crate) const WATCH_QUEUE: usize = 256;
+
+/// Clusters that are named to somebody who looks for one.
+pub const MAX_CLUSTERS: usize = 32;

@@ -14,6 +14,7 @@ mod config;
 mod convert;
 mod epoch;
 
+mod chosen;
 mod compute;
 mod crew;
 mod left;

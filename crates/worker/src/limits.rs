@@ -81,3 +81,7 @@ pub const DRAIN_GRACE: Duration = Duration::from_secs(10);
 
 /// How long open connections may take to end on shutdown before they are cut.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
+
+/// How long the rows of each expert are counted before a new window begins; what is told is of one
+/// window to two.
+pub const CHOSEN_WINDOW: Duration = Duration::from_secs(60);

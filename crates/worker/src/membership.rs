@@ -34,7 +34,7 @@ pub(crate) struct Membership {
     pub(crate) term: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// Told whether the worker is registered.
     pub(crate) standing: Arc<Standing>,
-    /// Cancelled when the worker is to end.
+    /// Cancelled when the worker is to end; also by the lead, which passes on an operator's order.
     pub(crate) draining: CancellationToken,
     /// Whether anybody may need the worker: it is registered, and not released.
     pub(crate) needed: watch::Sender<bool>,
@@ -148,6 +148,10 @@ impl Membership {
                         tracing::info!(lead = lead.address, term = answer.term, "registered");
                     }
                     self.needed.send_replace(!answer.released);
+                    if answer.drain && !self.draining.is_cancelled() {
+                        tracing::info!(lead = lead.address, "ordered to end");
+                        self.draining.cancel();
+                    }
                     deadline = Instant::now() + ATTEND_SILENCE;
                 }
                 _ = heartbeat.tick() => {

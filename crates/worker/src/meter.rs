@@ -11,6 +11,9 @@ use spec::{Line, Part, StepNumber};
 use telemetry::WorkerTelemetry;
 use telemetry::labels::{self, Fenced, Kind, Seat, Transport};
 
+use crate::chosen::Chosen;
+use crate::standing::Standing;
+
 /// Counts the steps of a run.
 #[derive(Debug)]
 pub(crate) struct StepMeter {
@@ -92,6 +95,7 @@ pub(crate) struct Metered {
     inbox: Arc<Inbox>,
     sent: Arc<Sent>,
     telemetry: WorkerTelemetry,
+    chosen: Chosen,
     seat: Seat,
     /// How much of the exchange's own sums was counted.
     waited: Duration,
@@ -100,16 +104,13 @@ pub(crate) struct Metered {
 
 impl Metered {
     /// Counts the exchange of the rank in this place among the worker's.
-    pub(crate) fn new(
-        exchange: HostExchange<Wire>,
-        seat: usize,
-        telemetry: WorkerTelemetry,
-    ) -> Self {
+    pub(crate) fn new(exchange: HostExchange<Wire>, seat: usize, standing: &Standing) -> Self {
         Self {
             inbox: Arc::clone(exchange.inbox()),
             sent: Arc::clone(exchange.transport().sent()),
             exchange,
-            telemetry,
+            telemetry: standing.telemetry().clone(),
+            chosen: standing.chosen().clone(),
             seat: Seat(seat),
             waited: Duration::ZERO,
             bytes: [(0, 0); 2],
@@ -140,11 +141,13 @@ impl Metered {
 impl Exchange for Metered {
     fn dispatch(&mut self, args: Dispatch<'_>) -> Result<Received, ExchangeError> {
         let (began, hidden) = (Instant::now(), args.hidden);
+        let (layer, num_experts) = (args.moment.layer as usize, args.owners.len());
         let received = self.exchange.dispatch(args);
         self.count(Phase::Dispatch, began);
         if let Ok(received) = &received {
             let rows = (received.rows.len() / hidden) as u64;
             self.telemetry.metrics().rank_tokens.add(self.seat, rows);
+            self.chosen.count(layer, num_experts, &received.work, began);
         }
         received
     }

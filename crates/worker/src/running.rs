@@ -10,6 +10,7 @@ use kernels::Backend;
 use kernels_cpu::Cpu;
 use presence::{Presence, Record};
 use proto::internal as wire;
+use store::Store;
 use telemetry::Telemetry;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -64,7 +65,7 @@ pub async fn start(
     };
     let (checkpoint, fingerprint) = open(&config).await?;
     // The worker's own token: a fatal error ends its tasks, but not what else the caller runs.
-    let end = CancellationToken::new();
+    let (shutdown, end) = (shutdown.child_token(), CancellationToken::new());
     let (needed, is_needed) = watch::channel(false);
     let (fatal, fatalities) = mpsc::unbounded_channel();
     let backends = backends(&config);
@@ -91,6 +92,7 @@ pub async fn start(
     let router = exchange_grpc::server()
         .add_service(service)
         .add_service(hub.service())
+        .add_service(standing.chosen().service())
         .add_service(presence::identity(&config.name, incarnation))
         .add_service(health_service);
     let term_of = worker.clone();
@@ -111,31 +113,18 @@ pub async fn start(
         needed,
     };
     let mut tasks = JoinSet::new();
-    let (following, ended) = (
-        standing.follow(config.store.clone(), shutdown.clone()),
-        end.clone(),
-    );
-    tasks.spawn(async move {
-        following.await?;
-        ended.cancelled().await;
-        Ok(())
-    });
+    tasks.spawn(follow_store(
+        standing,
+        config.store.clone(),
+        (shutdown.clone(), end.clone()),
+    ));
     tasks.spawn(drain(shutdown, is_needed, end.clone()));
     tasks.spawn(serve(router, listener, worker, end.clone()));
     tasks.spawn(fatal_end(fatalities, end.clone()));
     let keeping = presence.keep(end.clone());
     tasks.spawn(async move { Ok(keeping.await?) });
     tasks.spawn(membership.attend(end.clone()));
-    let follow = leads::follow(
-        config.store.clone(),
-        config.group.clone(),
-        lead,
-        end.clone(),
-    );
-    tasks.spawn(async move {
-        follow.await;
-        Ok(())
-    });
+    tasks.spawn(follow_leads(&config, lead, end.clone()));
     tracing::info!(name = config.name, address, model = %config.model, "worker started");
     Ok(Running {
         address,
@@ -174,6 +163,30 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.end.cancel();
+    }
+}
+
+/// Shows whether the store is there, until the worker drains.
+async fn follow_store(
+    standing: Arc<Standing>,
+    store: Store,
+    (shutdown, end): (CancellationToken, CancellationToken),
+) -> Result<()> {
+    standing.follow(store, shutdown).await?;
+    end.cancelled().await;
+    Ok(())
+}
+
+/// Follows who leads the worker's group.
+fn follow_leads(
+    config: &Config,
+    lead: watch::Sender<Option<wire::LeadRecord>>,
+    end: CancellationToken,
+) -> impl Future<Output = Result<()>> + use<> {
+    let follow = leads::follow(config.store.clone(), config.group.clone(), lead, end);
+    async move {
+        follow.await;
+        Ok(())
     }
 }
 

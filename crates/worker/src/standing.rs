@@ -11,6 +11,7 @@ use telemetry::labels::{Fenced, Registration, Seat};
 use telemetry::{Phase, WorkerTelemetry};
 use tokio_util::sync::CancellationToken;
 
+use crate::chosen::Chosen;
 use crate::convert::EpochPlan;
 use crate::error::Result;
 
@@ -18,6 +19,7 @@ use crate::error::Result;
 #[derive(Debug)]
 pub(crate) struct Standing {
     telemetry: WorkerTelemetry,
+    chosen: Chosen,
     facts: Mutex<Facts>,
 }
 
@@ -48,8 +50,14 @@ impl Standing {
         };
         Self {
             telemetry,
+            chosen: Chosen::new(),
             facts: Mutex::new(facts),
         }
+    }
+
+    /// Returns what counts the rows of each expert.
+    pub(crate) fn chosen(&self) -> &Chosen {
+        &self.chosen
     }
 
     pub(crate) fn telemetry(&self) -> &WorkerTelemetry {

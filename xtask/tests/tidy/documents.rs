@@ -4,8 +4,9 @@ use std::path::Path;
 
 use crate::{root, sources};
 
-const DOCUMENTS: [&str; 4] = [
+const DOCUMENTS: [&str; 5] = [
     "README.md",
+    "docs/admin.md",
     "docs/architecture.md",
     "docs/configuration.md",
     "docs/reliability.md",

@@ -171,3 +171,43 @@ fn a_bid_whose_answer_never_comes_is_made_again() {
     assert_eq!(candidate.on(Heard::Tick, LATER), [bid(1, 0, 0)]);
     assert_eq!(candidate.on(Heard::Tick, LATER + BID_LIMIT), [bid(1, 0, 0)]);
 }
+
+#[test]
+fn hands_over_by_writing_another_into_its_seat() {
+    let mut old = lead();
+    let (to, lease) = (record("b", 0), 6);
+    let order = Heard::HandOver { to, lease };
+    let asks = old.on(order.clone(), NOW);
+    let written = Ask::Bid {
+        record: record("b", 4),
+        lease: 6,
+        lead: 30,
+        last: 30,
+    };
+    assert_eq!(asks, [written]);
+    assert_eq!(old.leading(), Some(Term(3)), "until the store says so");
+    assert_eq!(old.on(order, NOW), [], "one bid at a time");
+    let seat = Heard::Seat(Seat {
+        lead: Some((record("b", 4), 31)),
+        lease: 6,
+        last: Some((record("b", 4), 31)),
+    });
+    let mut new = Candidate::new(record("b", 0), PATIENCE);
+    assert_eq!(new.on(Heard::Lease(Some(6)), NOW), []);
+    assert_eq!(new.on(seat.clone(), NOW), [Ask::Lead(Term(4))]);
+    assert!(matches!(&old.on(seat, NOW)[..], [Ask::StepDown { .. }]));
+    assert_eq!(old.leading(), None);
+}
+
+#[test]
+fn who_does_not_lead_hands_nothing_over() {
+    let to = |name| Heard::HandOver {
+        to: record(name, 0),
+        lease: 6,
+    };
+    assert_eq!(candidate().on(to("b"), NOW), []);
+    let mut other = candidate();
+    assert_eq!(other.on(held("c", 3, 30), NOW), []);
+    assert_eq!(other.on(to("b"), NOW), []);
+    assert_eq!(lead().on(to("a"), NOW), [], "to itself");
+}

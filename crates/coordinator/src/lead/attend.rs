@@ -11,14 +11,13 @@ use spec::Term;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Lead;
 use super::follow::ending;
 use super::leads::Leads;
-use super::message::{Message, Register};
+use super::message::{Message, Orders, Register};
 use crate::limits;
 
 /// Answers waiting for one worker; one a heartbeat.
@@ -71,15 +70,13 @@ impl Lead {
         &self,
         registration: Registration,
         session: u64,
-        evict: CancellationToken,
-        release: CancellationToken,
+        orders: Orders,
     ) -> Result<Term, Status> {
         let (reply, answer) = oneshot::channel();
         let register = Register {
             registration,
             session,
-            evict,
-            release,
+            orders,
             reply,
         };
         let sent = self.messages.send(Message::Register(register)).await;
@@ -135,16 +132,15 @@ impl ClusterService for Attend {
         let registration = registration(from);
         let name = registration.name.clone();
         let session = self.sessions.fetch_add(1, Ordering::Relaxed);
-        let (evict, release) = (lead.done.child_token(), CancellationToken::new());
+        let orders = Orders::new(lead.done.child_token());
         let (answers, stream) = mpsc::channel(ANSWER_QUEUE);
         let (accepted, answer) = oneshot::channel();
         // The handler may be dropped at any moment; this task is not, so a member that was taken in
         // is always told to have left.
         self.tasks.spawn(async move {
-            let term = match lead
-                .register(registration, session, evict.clone(), release.clone())
-                .await
-            {
+            let evict = orders.evict.clone();
+            let told = orders.clone();
+            let term = match lead.register(registration, session, told).await {
                 Ok(term) => term,
                 Err(status) => return drop(accepted.send(Err(status))),
             };
@@ -156,7 +152,7 @@ impl ClusterService for Attend {
             let heard = Heard {
                 said,
                 draining,
-                release,
+                orders,
             };
             let end = tokio::select! {
                 end = heard.listen(&lead, &answers, term) => end,
@@ -178,8 +174,7 @@ struct Heard {
     said: Streaming<wire::AttendRequest>,
     /// Tells the step loop that it drains.
     draining: Message,
-    /// Cancelled when it may end.
-    release: CancellationToken,
+    orders: Orders,
 }
 
 impl Heard {
@@ -192,17 +187,20 @@ impl Heard {
     ) -> Status {
         let mut draining = Some(self.draining);
         loop {
-            let released = self.release.is_cancelled();
+            let Orders { drain, release, .. } = &self.orders;
+            let (told, released) = (drain.is_cancelled(), release.is_cancelled());
             let answer = wire::AttendResponse {
                 term: term.0,
                 released,
+                drain: told,
             };
             if answers.send(Ok(answer)).await.is_err() {
                 return Status::cancelled("the worker closed its stream");
             }
             let said = tokio::select! {
                 said = timeout(limits::LEASE, self.said.message()) => said,
-                () = self.release.cancelled(), if !released => continue,
+                () = release.cancelled(), if !released => continue,
+                () = drain.cancelled(), if !told => continue,
             };
             let Ok(said) = said else {
                 let limit = limits::LEASE;

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use engine::Stop;
 use proto::internal as wire;
 use spec::{
-    BlockId, BlockRun, Fence, KvPlan, Line, LineResult, Open, Part, PartResult, Rank, Sampling,
-    TokenId,
+    BlockId, BlockRun, Fence, KvPlan, Line, LineResult, Open, Part, PartResult, Placement, Rank,
+    Sampling, TokenId,
 };
 
 use super::follow::good_end;
@@ -43,6 +43,13 @@ pub(crate) fn fence(fence: Fence) -> wire::Fence {
         term: fence.term.0,
         epoch: fence.epoch.0,
     }
+}
+
+pub(crate) fn placement(placement: &Placement) -> Vec<wire::LayerPlacement> {
+    let layers = (0..placement.num_layers()).map(|layer| wire::LayerPlacement {
+        owners: placement.owners(layer).iter().map(|rank| rank.0).collect(),
+    });
+    layers.collect()
 }
 
 pub(crate) fn kv_plan(plan: &KvPlan) -> wire::KvPlan {

@@ -34,6 +34,14 @@ impl Leads {
             .send_modify(|running| drop(running.remove(group)));
     }
 
+    /// Waits until a group is not led here.
+    pub(crate) async fn until_left(&self, group: &str) {
+        let mut running = self.running.subscribe();
+        let left = running.wait_for(|running| !running.contains_key(group));
+        // Whoever waits keeps the other end.
+        left.await.ok();
+    }
+
     /// Returns the lead of a group.
     ///
     /// # Errors

@@ -6,6 +6,7 @@
 
 mod entry;
 mod followers;
+mod listing;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -9,12 +9,15 @@ use tonic::Status;
 
 use super::ledger::{Following, Name, Record, Terms};
 use super::log::End;
+use super::step_loop::Inquiry;
 
 /// A message to the step loop.
 #[derive(Debug)]
 pub(crate) enum Message {
     /// A front asks.
     Ask(Ask),
+    /// An operator asks.
+    Inquiry(Inquiry),
     /// A worker registers.
     Register(Register),
     /// A worker's stream ended. Not heard if a newer stream has the name.
@@ -99,15 +102,34 @@ impl Drop for Follower {
     }
 }
 
+/// What the loop has told a worker's stream, by cancelling.
+#[derive(Clone, Debug)]
+pub(crate) struct Orders {
+    /// The stream ends.
+    pub(crate) evict: CancellationToken,
+    /// The worker shall drain: an operator wants it.
+    pub(crate) drain: CancellationToken,
+    /// The worker drains, and may end.
+    pub(crate) release: CancellationToken,
+}
+
+impl Orders {
+    /// Nothing is told yet; the stream ends with the lead.
+    pub(crate) fn new(evict: CancellationToken) -> Self {
+        Self {
+            evict,
+            drain: CancellationToken::new(),
+            release: CancellationToken::new(),
+        }
+    }
+}
+
 /// A worker that wants to join.
 #[derive(Debug)]
 pub(crate) struct Register {
     pub(crate) registration: Registration,
     /// Number of the worker's stream.
     pub(crate) session: u64,
-    /// Ends that stream.
-    pub(crate) evict: CancellationToken,
-    /// Tells it that it may end.
-    pub(crate) release: CancellationToken,
+    pub(crate) orders: Orders,
     pub(crate) reply: oneshot::Sender<Result<Term, Refused>>,
 }

@@ -116,18 +116,10 @@ fn request(
         address: member.address.clone(),
         ranks: ranks.iter().map(|rank| rank.0).collect(),
     });
-    let layers = (0..plan.placement.num_layers()).map(|layer| wire::LayerPlacement {
-        owners: plan
-            .placement
-            .owners(layer)
-            .iter()
-            .map(|rank| rank.0)
-            .collect(),
-    });
     wire::PrepareRequest {
         fence: Some(convert::fence(plan.fence)),
         members: members.collect(),
-        placement: layers.collect(),
+        placement: convert::placement(&plan.placement),
         kv: Some(convert::kv_plan(kv)),
         name: member.name.clone(),
         max_step_rows: max_step_rows as u32,

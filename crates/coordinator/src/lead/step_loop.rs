@@ -7,6 +7,7 @@
 mod answers;
 mod ask;
 mod collect;
+mod describe;
 mod members;
 mod steps;
 
@@ -18,14 +19,15 @@ use engine::Engine;
 use proto::internal as wire;
 use spec::{Rank, SequenceId, Term};
 use tokio::sync::{mpsc, watch};
-use tokio_util::sync::CancellationToken;
 
 use self::answers::Broken;
+pub(crate) use self::describe::Inquiry;
+pub(in crate::lead) use self::describe::millis;
 use super::blame::Blame;
 use super::flight::Flight;
 use super::ledger::{Ledger, Memory, Name};
 use super::log::Failure;
-use super::message::Message;
+use super::message::{Message, Orders};
 use super::progress::ProgressWatch;
 use super::workers::Workers;
 use crate::limits;
@@ -68,9 +70,7 @@ pub(crate) enum Heard {
 struct Session {
     number: u64,
     incarnation: u64,
-    evict: CancellationToken,
-    /// Cancelled when it may end.
-    release: CancellationToken,
+    orders: Orders,
 }
 
 /// The loop's state.
@@ -89,6 +89,8 @@ pub(crate) struct StepLoop {
     /// The epoch that is prepared or serves.
     epoch: Option<EpochPlan>,
     serving: bool,
+    /// Whether it served, and since when.
+    stood: (bool, Duration),
     flight: Flight,
     /// Failures of steps since one was completed.
     blame: Blame,
@@ -132,6 +134,7 @@ impl StepLoop {
             sessions: BTreeMap::new(),
             epoch: None,
             serving: false,
+            stood: (false, Duration::ZERO),
             flight: Flight::default(),
             blame: Blame::default(),
             refusing: BTreeSet::new(),
@@ -168,6 +171,7 @@ impl StepLoop {
             Heard::Due => self.expire(),
             Heard::Tick => self.tick(),
         }
+        self.note_change();
         self.plan();
         self.release();
         self.publish();
@@ -199,6 +203,7 @@ impl StepLoop {
     fn hear(&mut self, message: Message) {
         match message {
             Message::Ask(ask) => self.answer(ask),
+            Message::Inquiry(inquiry) => self.inquire(inquiry),
             Message::Register(register) => self.register(register),
             Message::Left { name, session } => self.left(name, session),
             Message::Draining { name, session } => self.drains(name, session),

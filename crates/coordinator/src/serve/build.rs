@@ -1,11 +1,13 @@
 //! The parts of a coordinator, and the tasks they run on.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use axum::serve::ListenerExt as _;
 use cluster::{Candidate, LeadRecord};
 use presence::{Presence, Record};
 use proto::internal::CoordinatorRecord;
+use proto::internal::admin_service_server::AdminServiceServer;
 use proto::internal::cluster_service_server::ClusterServiceServer;
 use proto::internal::lead_service_server::LeadServiceServer;
 use spec::Term;
@@ -22,7 +24,7 @@ use super::running::{Present, Seat};
 use super::{Config, Error, StoreAt};
 use crate::election::{Election, patience};
 use crate::front::Front;
-use crate::lead::{Attend, LeadConfig, Leads};
+use crate::lead::{Admin, Attend, HandOver, LeadConfig, Leads};
 use crate::limits;
 use crate::tenure::Tenure;
 
@@ -44,6 +46,24 @@ pub(super) struct Place<'a> {
     pub(super) lead: &'a LeadConfig,
     pub(super) leads: &'a Leads,
     pub(super) me: LeadRecord,
+}
+
+/// Where operators' orders to the groups' elections go, and come from.
+pub(super) struct Orders {
+    pub(super) to: BTreeMap<String, mpsc::Sender<HandOver>>,
+    pub(super) from: BTreeMap<String, mpsc::Receiver<HandOver>>,
+}
+
+impl Orders {
+    pub(super) fn new(groups: &[String]) -> Self {
+        let (mut to, mut from) = (BTreeMap::new(), BTreeMap::new());
+        for group in groups {
+            let (sender, receiver) = mpsc::channel(limits::HAND_OVER_QUEUE);
+            to.insert(group.clone(), sender);
+            from.insert(group.clone(), receiver);
+        }
+        Self { to, from }
+    }
 }
 
 impl Builder {
@@ -78,6 +98,7 @@ impl Builder {
         incarnation: u64,
         listener: TcpListener,
         leads: &Leads,
+        orders: BTreeMap<String, mpsc::Sender<HandOver>>,
     ) -> Result<Store, Error> {
         let attend = Attend::new(leads.clone(), self.tasks.clone());
         let lead = LeadServiceServer::new(leads.clone())
@@ -94,7 +115,20 @@ impl Builder {
                 (vec![reachable_here(local).to_string()], routes)
             }
         };
+        let store = Store::new(store::Config {
+            endpoints,
+            cluster: config.cluster.clone(),
+            connect: None,
+        });
+        let store = store.map_err(|error| Error::Config(error.to_string()))?;
+        let admin = Admin {
+            name: config.name.clone(),
+            leads: leads.clone(),
+            store: store.clone(),
+            elections: orders,
+        };
         let routes = routes
+            .add_service(AdminServiceServer::new(admin))
             .add_service(presence::identity(&config.name, incarnation))
             .add_service(ClusterServiceServer::new(attend))
             .add_service(lead);
@@ -110,12 +144,7 @@ impl Builder {
         self.watch("internal server", async {
             internal.await.map_err(|error| error.to_string())
         });
-        let store = store::Config {
-            endpoints,
-            cluster: config.cluster.clone(),
-            connect: None,
-        };
-        Store::new(store).map_err(|error| Error::Config(error.to_string()))
+        Ok(store)
     }
 
     /// Keeps the coordinator's record in the membership store.
@@ -146,7 +175,12 @@ impl Builder {
     }
 
     /// Takes part in the election of a group's lead, and leads when it is won.
-    pub(super) fn group(&self, group: &str, place: &Place<'_>) -> Seat {
+    pub(super) fn group(
+        &self,
+        group: &str,
+        orders: mpsc::Receiver<HandOver>,
+        place: &Place<'_>,
+    ) -> Seat {
         let (office, elected) = watch::channel(None);
         let (outranking, outranked) = watch::channel(Term(0));
         let leave = CancellationToken::new();
@@ -157,6 +191,7 @@ impl Builder {
             lease: place.lease.subscribe(),
             outranked,
             office,
+            orders,
             draining: leave.clone(),
         };
         self.tasks.spawn(election.run(self.end.clone()));

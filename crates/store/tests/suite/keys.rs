@@ -303,3 +303,16 @@ pub(crate) async fn refusals_have_words(server: Server) {
     // A refusal is an answer.
     assert!(store.health().borrow().connected);
 }
+
+pub(crate) async fn clusters_are_listed_by_name(server: Server) {
+    let nobody = server.store("none");
+    assert_eq!(nobody.clusters().await.unwrap(), Vec::<String>::new());
+    for name in ["b", "a", "a-b", "a.c", "a0"] {
+        let store = server.store(name);
+        put(&store, "x", "1").await;
+        put(&store, "y", "2").await;
+    }
+    let mut names = nobody.clusters().await.unwrap();
+    names.sort();
+    assert_eq!(names, ["a", "a-b", "a.c", "a0", "b"]);
+}

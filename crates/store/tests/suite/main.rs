@@ -39,6 +39,7 @@ suite! {
     keys:
         keys_are_put_read_listed_and_deleted
         clusters_do_not_see_each_other
+        clusters_are_listed_by_name
         a_key_is_created_once
         a_key_is_swapped_at_its_revision
         a_key_is_swapped_under_its_lease

@@ -138,7 +138,11 @@ impl ClusterService for Service {
         tokio::spawn(async move {
             let mut released = false;
             loop {
-                let answer = wire::AttendResponse { term: 3, released };
+                let answer = wire::AttendResponse {
+                    term: 3,
+                    released,
+                    drain: false,
+                };
                 answers.send(Ok(answer)).await.ok();
                 let request = tokio::select! {
                     request = requests.message() => request,

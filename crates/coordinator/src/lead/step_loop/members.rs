@@ -13,8 +13,7 @@ impl StepLoop {
         let Register {
             registration,
             session,
-            evict,
-            release,
+            orders,
             reply,
         } = register;
         let (name, incarnation) = (registration.name.clone(), registration.incarnation);
@@ -32,8 +31,7 @@ impl StepLoop {
             Session {
                 number: session,
                 incarnation,
-                evict,
-                release,
+                orders,
             },
         );
         let term = self.leader.status().fence.term;
@@ -71,7 +69,7 @@ impl StepLoop {
         let is_idle = self.engine.num_running() == 0 && self.flight.is_empty();
         for name in self.leader.released(is_idle) {
             if let Some(session) = self.sessions.get(&name) {
-                session.release.cancel();
+                session.orders.release.cancel();
             }
         }
     }
@@ -126,7 +124,7 @@ impl StepLoop {
                 Action::Evict { name, why, .. } => {
                     tracing::warn!(worker = %name, reason = %why, "worker sent away");
                     if let Some(session) = self.sessions.remove(&name) {
-                        session.evict.cancel();
+                        session.orders.evict.cancel();
                     }
                 }
             }
