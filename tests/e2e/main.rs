@@ -6,6 +6,7 @@ mod api_page;
 mod bad_clients;
 mod bad_input;
 mod commands;
+mod corrupt;
 mod damage;
 mod drain;
 mod equality;

@@ -49,8 +49,8 @@ pub(crate) fn patience(name: &str, group: &str) -> Duration {
 #[derive(Default)]
 struct View {
     seat: Seat,
-    /// Keys that hold something unreadable, and when it was put: bids replace it.
-    unreadable: Vec<(String, Revision)>,
+    /// What cannot be read under our keys: bids put it aside and replace it.
+    unreadable: Vec<Entry>,
 }
 
 impl Election {
@@ -137,7 +137,7 @@ impl Election {
                 let value = to_record(&record).encode_to_vec();
                 let (lead, last) = (view.at(&lead_key, lead), view.at(&last_key, last));
                 let txn = unchanged(Txn::new(), &lead_key, lead);
-                unchanged(txn, &last_key, last)
+                view.put_aside(unchanged(txn, &last_key, last))
                     .put(&lead_key, value.clone(), Some(LeaseId(lease)))
                     .put(&last_key, value, None)
             }
@@ -191,13 +191,13 @@ impl View {
             Ok(last) => self.seat.last = Some((from_record(last), entry.mod_revision)),
             Err(corrupt) => {
                 tracing::error!(%corrupt, "this record is not used; the next lead replaces it");
-                self.unreadable.push((entry.key, entry.mod_revision));
+                self.unreadable.push(entry);
             }
         }
     }
 
     fn remove(&mut self, group: &str, key: &str) {
-        self.unreadable.retain(|(unreadable, _)| unreadable != key);
+        self.unreadable.retain(|unreadable| unreadable.key != key);
         if key == records::lead_key(group) {
             (self.seat.lead, self.seat.lease) = (None, 0);
         }
@@ -206,10 +206,21 @@ impl View {
         }
     }
 
+    /// Keeps what cannot be read under keys of its own, for whoever wants to know what happened.
+    fn put_aside(&self, txn: Txn) -> Txn {
+        self.unreadable.iter().fold(txn, |txn, entry| {
+            txn.put(
+                records::quarantine_key(&entry.key),
+                entry.value.clone(),
+                None,
+            )
+        })
+    }
+
     /// Returns the revision a bid has to find: the candidate takes what cannot be read for nothing.
     fn at(&self, key: &str, revision: Revision) -> Revision {
         let mut unreadable = self.unreadable.iter();
-        let found = unreadable.find(|(unreadable, _)| unreadable == key);
-        found.map_or(revision, |(_, revision)| *revision)
+        let found = unreadable.find(|unreadable| unreadable.key == key);
+        found.map_or(revision, |unreadable| unreadable.mod_revision)
     }
 }
