@@ -172,7 +172,13 @@ async fn follow_store(
     store: Store,
     (shutdown, end): (CancellationToken, CancellationToken),
 ) -> Result<()> {
-    standing.follow(store, shutdown).await?;
+    tokio::select! {
+        () = end.cancelled() => {
+            standing.drains();
+            return Ok(());
+        }
+        followed = Arc::clone(&standing).follow(store, shutdown) => followed?,
+    }
     end.cancelled().await;
     Ok(())
 }

@@ -152,7 +152,8 @@ impl Standing {
         });
     }
 
-    fn drains(&self) {
+    /// The worker ends.
+    pub(crate) fn drains(&self) {
         self.telemetry.vitals().enter(Phase::Draining, "");
     }
 
