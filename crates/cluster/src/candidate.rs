@@ -108,6 +108,10 @@ pub struct Candidate {
     rest_until: Duration,
     /// Highest term that a worker has reported.
     outranked: Term,
+    /// Highest term that the store has shown: one that has lost everything shows lower ones.
+    seen: Term,
+    /// Whether the term that the seat gives us had been seen before: somebody has led in it, and be it us.
+    is_spent: bool,
     draining: bool,
 }
 
@@ -132,6 +136,8 @@ impl Candidate {
             bidding: None,
             rest_until: Duration::ZERO,
             outranked: Term(0),
+            seen: Term(0),
+            is_spent: false,
             draining: false,
         }
     }
@@ -157,6 +163,11 @@ impl Candidate {
                 } else {
                     self.empty_since.get_or_insert(now);
                 }
+                let lead = seat.lead.as_ref().map(|(lead, _)| lead.term);
+                self.is_spent = lead != self.leading && lead.is_some_and(|term| term <= self.seen);
+                let records = [&seat.lead, &seat.last].into_iter().flatten();
+                let terms = records.map(|(record, _)| record.term);
+                self.seen = terms.fold(self.seen, Term::max);
                 self.seat = Some(seat);
             }
             Heard::Disconnected => self.seat = None,
@@ -198,6 +209,10 @@ impl Candidate {
             return asks;
         }
         let mut asks = Vec::new();
+        if self.is_spent {
+            let term = Term(self.seen.max(self.outranked).0 + 1);
+            return self.bid(term, &seat, now).into_iter().collect();
+        }
         if self.leading != Some(lead.term) {
             // A bid was won, or its answer was lost and we see it now.
             self.leading = Some(lead.term);
@@ -231,7 +246,7 @@ impl Candidate {
         if now < since + self.patience {
             return Vec::new();
         }
-        let term = Term(highest.max(self.outranked).0 + 1);
+        let term = Term(self.seen.max(self.outranked).0 + 1);
         self.bid(term, seat, now).into_iter().collect()
     }
 

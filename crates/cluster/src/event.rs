@@ -7,6 +7,8 @@ use crate::member::Registration;
 /// What the leader knows of its group before anybody comes.
 #[derive(Clone, Debug)]
 pub struct LeaderConfig {
+    /// This start of the coordinator.
+    pub lead: u64,
     /// Ranks that make the group complete.
     pub num_ranks: usize,
     /// Layers of the model.
@@ -49,6 +51,16 @@ pub enum Event {
     },
     /// A member could not get ready.
     PrepareFailed {
+        /// The epoch.
+        fence: Fence,
+        /// The member.
+        name: String,
+        /// What it said.
+        why: String,
+    },
+    /// A member refuses an epoch, as it obeys another lead: it is sent away, to say whom when it comes
+    /// back.
+    Overtaken {
         /// The epoch.
         fence: Fence,
         /// The member.

@@ -22,9 +22,6 @@ const MAX_FAILURES: u32 = 3;
 /// Terms from here on are believed of no worker, so that every later lead has room for higher ones.
 const MAX_TERM: Term = Term(1 << 48);
 
-/// Absent workers that are remembered to have obeyed us.
-const MAX_ABSENT: usize = 1024;
-
 #[derive(Clone, Debug)]
 enum State {
     Gathering {
@@ -52,8 +49,6 @@ pub struct Leader {
     served: Vec<Option<(String, u64)>>,
     /// How often in a row a live member could not get ready.
     failures: BTreeMap<String, u32>,
-    /// Starts of workers that were part of an epoch of ours, by name.
-    planned: BTreeMap<String, u64>,
     /// The highest term of a worker that did not get it from us: no epoch before ours is above it.
     outranked: Option<Term>,
     state: State,
@@ -77,7 +72,6 @@ impl Leader {
             seats,
             served,
             failures: BTreeMap::new(),
-            planned: BTreeMap::new(),
             outranked: None,
             state,
         }
@@ -100,9 +94,9 @@ impl Leader {
             let why = format!("{} cannot have been reached", registration.term);
             return Err(Refused::Malformed { field: "term", why });
         }
-        // A worker that obeyed a higher term would refuse ours; if another lead had this very term,
-        // one fence would name two epochs. Who obeyed us comes back with our term.
-        let obeyed_us = self.planned.get(&registration.name) == Some(&registration.incarnation);
+        // A worker that obeyed a higher term would refuse ours, and so would one that obeyed another lead
+        // in this very term: one fence would name two epochs.
+        let obeyed_us = registration.lead == self.config.lead;
         let mut actions = Vec::new();
         if registration.term > self.term || (registration.term == self.term && !obeyed_us) {
             self.outranked = self.outranked.max(Some(registration.term));
@@ -139,11 +133,18 @@ impl Leader {
                 *self.failures.entry(name.clone()).or_default() += 1;
                 self.stop(format!("worker '{name}' could not get ready: {why}"), now)
             }
+            Event::Overtaken { fence, name, why } => {
+                if self.fence() != Some(fence) {
+                    return Vec::new();
+                }
+                self.send_away(Some(name), why, now)
+            }
             Event::StepFailed { fence, why, silent } => {
                 if self.fence() != Some(fence) {
                     return Vec::new();
                 }
-                self.on_step_failed(why, silent, now)
+                let silent = silent.and_then(|rank| self.seats.holder(rank));
+                self.send_away(silent.map(str::to_owned), why, now)
             }
             Event::Raised(term) => {
                 if term > self.term {
@@ -324,10 +325,8 @@ impl Leader {
         }]
     }
 
-    fn on_step_failed(&mut self, why: String, silent: Option<Rank>, now: Duration) -> Vec<Action> {
-        let name = silent
-            .and_then(|rank| self.seats.holder(rank))
-            .map(str::to_owned);
+    /// Ends the epoch, and the registration of a member if one is named.
+    fn send_away(&mut self, name: Option<String>, why: String, now: Duration) -> Vec<Action> {
         let evicted = name.and_then(|name| self.members.remove(&name));
         let mut actions = Vec::new();
         if let Some(member) = evicted {
@@ -401,12 +400,6 @@ impl Leader {
         } = self.config;
         let placement = Placement::even(num_layers, num_experts, num_ranks);
         let members = self.seated();
-        if self.planned.len() > MAX_ABSENT + self.members.len() {
-            self.planned
-                .retain(|name, _| self.members.contains_key(name));
-        }
-        let planned = members.iter().map(|(m, _)| (m.name.clone(), m.incarnation));
-        self.planned.extend(planned);
         vec![Action::Prepare(EpochPlan {
             fence,
             members,

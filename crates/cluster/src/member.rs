@@ -25,6 +25,8 @@ pub struct Registration {
     pub num_ranks: usize,
     /// Highest term it has obeyed.
     pub term: Term,
+    /// Which start of a coordinator it has obeyed in that term; 0 if it does not know.
+    pub lead: u64,
     /// Whether it is about to end.
     pub draining: bool,
 }

@@ -10,6 +10,8 @@ use spec::{Fence, Rank, Term};
 const SEEDS: u64 = 500;
 const MOVES: usize = 400;
 const NUM_RANKS: usize = 4;
+/// Which start of a coordinator leads.
+const LEAD: u64 = 7;
 
 /// Pseudorandom numbers, the same for a seed: SplitMix64 (Steele, Lea and Flood, 2014).
 struct Dice(u64);
@@ -52,6 +54,7 @@ struct World {
 impl World {
     fn new(seed: u64) -> Self {
         let config = LeaderConfig {
+            lead: LEAD,
             num_ranks: NUM_RANKS,
             num_layers: 2,
             num_experts: 8,
@@ -119,6 +122,7 @@ impl World {
             numerics: "exact".into(),
             num_ranks,
             term: if foreign { Term(self.term.0 + 3) } else { term },
+            lead: if foreign || term == Term(0) { 0 } else { LEAD },
             draining: false,
         };
         let actions = self.leader.register(registration, self.now).unwrap();

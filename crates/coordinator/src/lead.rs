@@ -22,6 +22,8 @@ mod progress;
 mod ranks;
 mod run;
 mod service;
+#[cfg(test)]
+mod simulation;
 mod step_loop;
 mod workers;
 
@@ -87,6 +89,8 @@ pub(crate) struct Lead {
 pub(crate) struct Start {
     /// The term it was elected in.
     pub(crate) term: Term,
+    /// This start of the coordinator.
+    pub(crate) incarnation: u64,
     /// Told of the highest term that a worker has obeyed, where that is not below ours.
     pub(crate) outranked: watch::Sender<Term>,
     pub(crate) tasks: TaskTracker,
@@ -144,6 +148,7 @@ impl Lead {
         };
         let engine = Engine::new(engine, Fence::default()).map_err(|error| error.to_string())?;
         let leader = LeaderConfig {
+            lead: start.incarnation,
             num_ranks: config.num_ranks,
             num_layers: geometry.num_layers(),
             num_experts: geometry.num_experts,
@@ -163,7 +168,11 @@ impl Lead {
             engine,
             max_step_rows: config.max_step_rows,
             vocab_size,
-            workers: Box::new(Ranks::new(messages.clone(), start.tasks.clone())),
+            workers: Box::new(Ranks::new(
+                messages.clone(),
+                start.tasks.clone(),
+                start.incarnation,
+            )),
             gone: going,
             hold: config.hold,
             state,

@@ -12,6 +12,8 @@ use crate::lead::{Lead, LeadConfig, Leads, Start};
 pub(crate) struct Tenure {
     pub(crate) group: String,
     pub(crate) config: LeadConfig,
+    /// This start of the coordinator.
+    pub(crate) incarnation: u64,
     pub(crate) office: watch::Receiver<Option<Term>>,
     /// Told of the terms that workers have obeyed.
     pub(crate) outranked: watch::Sender<Term>,
@@ -50,6 +52,7 @@ impl Tenure {
         let _end = end.clone().drop_guard();
         let start = Start {
             term,
+            incarnation: self.incarnation,
             outranked: self.outranked.clone(),
             tasks: self.tasks.clone(),
             end: end.clone(),

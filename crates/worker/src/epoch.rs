@@ -9,13 +9,15 @@
 //! An epoch is run once: a run that ended left a step void somewhere, and only a new preparation
 //! brings all ranks back to one state.
 
-use spec::Fence;
+use spec::{Fence, Term};
 use tokio_util::sync::CancellationToken;
 
 /// The worker's view of epochs. `T` is what a ready epoch needs to run.
 #[derive(Debug)]
-pub(crate) struct Epochs<T> {
+pub struct Epochs<T> {
     obeyed: Fence,
+    /// Which start of a coordinator is obeyed in this term; 0 for anybody.
+    lead: u64,
     stage: Stage<T>,
     /// Ends whatever belongs to `obeyed`.
     alive: CancellationToken,
@@ -34,17 +36,26 @@ enum Stage<T> {
 
 /// A preparation of an epoch that is over or was entered before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("epoch {got} does not come after epoch {obeyed}, which this worker obeys (term.epoch)")]
-pub(crate) struct Stale {
-    /// Highest fence obeyed.
-    pub(crate) obeyed: Fence,
-    /// Fence of the request.
-    pub(crate) got: Fence,
+pub enum Stale {
+    /// It is not the newest.
+    #[error("epoch {got} does not come after epoch {obeyed}, which this worker obeys (term.epoch)")]
+    Older {
+        /// Highest fence obeyed.
+        obeyed: Fence,
+        /// Fence of the request.
+        got: Fence,
+    },
+    /// Another lead is obeyed in this term. That happens where the store of terms has lost everything.
+    #[error("term {term} is another lead's, whom this worker obeys; take a higher one")]
+    Shared {
+        /// The term of both.
+        term: Term,
+    },
 }
 
 /// Why an epoch cannot be run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum NotReady {
+pub enum NotReady {
     /// Another epoch is obeyed.
     #[error("epoch {got} cannot be run: this worker obeys epoch {obeyed} (term.epoch)")]
     Other {
@@ -63,9 +74,10 @@ pub(crate) enum NotReady {
 
 impl<T> Epochs<T> {
     /// Returns the view of a worker that has not been told anything; `root` ends every epoch.
-    pub(crate) fn new(root: &CancellationToken) -> Self {
+    pub fn new(root: &CancellationToken) -> Self {
         Self {
             obeyed: Fence::default(),
+            lead: 0,
             stage: Stage::None,
             alive: root.child_token(),
             root: root.clone(),
@@ -73,8 +85,15 @@ impl<T> Epochs<T> {
     }
 
     /// Returns the highest fence obeyed; zero before the first.
-    pub(crate) fn obeyed(&self) -> Fence {
+    #[must_use]
+    pub fn obeyed(&self) -> Fence {
         self.obeyed
+    }
+
+    /// Returns which start of a coordinator is obeyed in this term; 0 if it did not say.
+    #[must_use]
+    pub fn lead(&self) -> u64 {
+        self.lead
     }
 
     /// Checks a fence without obeying it yet.
@@ -82,23 +101,27 @@ impl<T> Epochs<T> {
     /// # Errors
     ///
     /// [`Stale`] for a fence lower than the highest obeyed, or equal to it once it was prepared:
-    /// frames of an epoch are taken from its one preparation to its end.
-    pub(crate) fn check(&self, got: Fence) -> Result<(), Stale> {
-        let obeyed = self.obeyed;
+    /// frames of an epoch are taken from its one preparation to its end. Also for another lead in the
+    /// term of the one that is obeyed.
+    pub fn check(&self, got: Fence, lead: u64) -> Result<(), Stale> {
+        let (obeyed, term) = (self.obeyed, got.term);
+        if term == obeyed.term && self.lead != 0 && lead != 0 && lead != self.lead {
+            return Err(Stale::Shared { term });
+        }
         let again = got == obeyed && !matches!(self.stage, Stage::None | Stage::Preparing);
         if got < obeyed || again {
-            return Err(Stale { obeyed, got });
+            return Err(Stale::Older { obeyed, got });
         }
         Ok(())
     }
 
     /// Returns whether the epoch is ready to run, or runs.
-    pub(crate) fn is_ready(&self) -> bool {
+    pub fn is_ready(&self) -> bool {
         matches!(self.stage, Stage::Ready(_) | Stage::Running) && !self.alive.is_cancelled()
     }
 
     /// Returns the token that is cancelled when the epoch obeyed now is over.
-    pub(crate) fn alive(&self) -> CancellationToken {
+    pub fn alive(&self) -> CancellationToken {
         self.alive.clone()
     }
 
@@ -108,17 +131,17 @@ impl<T> Epochs<T> {
     /// # Errors
     ///
     /// As [`Epochs::check`].
-    pub(crate) fn prepare(&mut self, fence: Fence) -> Result<CancellationToken, Stale> {
-        self.check(fence)?;
+    pub fn prepare(&mut self, fence: Fence, lead: u64) -> Result<CancellationToken, Stale> {
+        self.check(fence, lead)?;
         self.alive.cancel();
         self.alive = self.root.child_token();
-        self.obeyed = fence;
+        (self.obeyed, self.lead) = (fence, lead);
         self.stage = Stage::Preparing;
         Ok(self.alive())
     }
 
     /// Ends a preparation, unless another has begun since (`alive` is the token of this one).
-    pub(crate) fn ready(&mut self, alive: &CancellationToken, run: T) -> bool {
+    pub fn ready(&mut self, alive: &CancellationToken, run: T) -> bool {
         if alive.is_cancelled() {
             return false;
         }
@@ -131,7 +154,7 @@ impl<T> Epochs<T> {
     /// # Errors
     ///
     /// [`NotReady`] if `fence` is not exactly the prepared epoch, or it was run before.
-    pub(crate) fn run(&mut self, fence: Fence) -> Result<(T, CancellationToken), NotReady> {
+    pub fn run(&mut self, fence: Fence) -> Result<(T, CancellationToken), NotReady> {
         if fence != self.obeyed {
             let obeyed = self.obeyed;
             return Err(NotReady::Other { obeyed, got: fence });
@@ -150,7 +173,7 @@ impl<T> Epochs<T> {
     }
 
     /// Ends the run that `alive` belongs to, unless another epoch has begun since.
-    pub(crate) fn end(&mut self, alive: &CancellationToken) {
+    pub fn end(&mut self, alive: &CancellationToken) {
         if !alive.is_cancelled() {
             alive.cancel();
             self.stage = Stage::Spent;
@@ -160,7 +183,7 @@ impl<T> Epochs<T> {
 
 #[cfg(test)]
 mod tests {
-    use spec::{Epoch, Term};
+    use spec::Epoch;
 
     use super::*;
 
@@ -178,25 +201,39 @@ mod tests {
     #[test]
     fn a_lower_term_or_epoch_is_refused_naming_both() {
         let mut epochs = epochs::<()>();
-        epochs.prepare(fence(2, 3)).unwrap();
+        epochs.prepare(fence(2, 3), 1).unwrap();
         for low in [fence(2, 2), fence(1, 9)] {
-            let stale = epochs.prepare(low).unwrap_err().to_string();
+            let stale = epochs.prepare(low, 1).unwrap_err().to_string();
             assert!(
                 stale.contains(&low.to_string()) && stale.contains("2.3"),
                 "{stale}"
             );
         }
-        epochs.prepare(fence(3, 1)).unwrap();
+        epochs.prepare(fence(3, 1), 1).unwrap();
         assert_eq!(epochs.obeyed(), fence(3, 1));
+    }
+
+    #[test]
+    fn one_lead_is_obeyed_in_a_term() {
+        let mut epochs = epochs::<()>();
+        epochs.prepare(fence(2, 1), 7).unwrap();
+        let shared = Stale::Shared { term: Term(2) };
+        assert_eq!(epochs.prepare(fence(2, 2), 8).unwrap_err(), shared);
+        assert_eq!((epochs.obeyed(), epochs.lead()), (fence(2, 1), 7));
+        epochs.prepare(fence(2, 2), 7).unwrap();
+        epochs.prepare(fence(3, 1), 8).unwrap();
+        assert_eq!(epochs.lead(), 8);
+        // One that does not say who it is, as leads of earlier builds.
+        epochs.prepare(fence(3, 2), 0).unwrap();
     }
 
     #[test]
     fn an_epoch_is_prepared_again_only_while_it_is_not_ready() {
         let mut epochs = epochs();
-        epochs.prepare(fence(1, 1)).unwrap();
-        let alive = epochs.prepare(fence(1, 1)).unwrap();
+        epochs.prepare(fence(1, 1), 1).unwrap();
+        let alive = epochs.prepare(fence(1, 1), 1).unwrap();
         assert!(epochs.ready(&alive, ()));
-        assert!(epochs.prepare(fence(1, 1)).is_err());
+        assert!(epochs.prepare(fence(1, 1), 1).is_err());
         assert!(
             !alive.is_cancelled(),
             "a refused request must not end what runs"
@@ -206,7 +243,7 @@ mod tests {
     #[test]
     fn an_epoch_is_run_once_and_only_when_ready() {
         let mut epochs = epochs();
-        let alive = epochs.prepare(fence(1, 1)).unwrap();
+        let alive = epochs.prepare(fence(1, 1), 1).unwrap();
         assert_eq!(
             epochs.run(fence(1, 1)).unwrap_err(),
             NotReady::Preparing(fence(1, 1))
@@ -233,13 +270,13 @@ mod tests {
     #[test]
     fn a_new_preparation_ends_the_one_before() {
         let mut epochs = epochs();
-        let old = epochs.prepare(fence(1, 1)).unwrap();
-        let new = epochs.prepare(fence(1, 2)).unwrap();
+        let old = epochs.prepare(fence(1, 1), 1).unwrap();
+        let new = epochs.prepare(fence(1, 2), 1).unwrap();
         assert!(old.is_cancelled());
         assert!(!epochs.ready(&old, ()), "the old one must not become ready");
         assert!(epochs.ready(&new, ()));
         let (_, running) = epochs.run(fence(1, 2)).unwrap();
-        let newer = epochs.prepare(fence(2, 1)).unwrap();
+        let newer = epochs.prepare(fence(2, 1), 1).unwrap();
         assert!(running.is_cancelled());
         epochs.end(&running);
         assert!(
@@ -252,17 +289,17 @@ mod tests {
     fn the_end_of_the_worker_ends_every_epoch() {
         let root = CancellationToken::new();
         let mut epochs = Epochs::<()>::new(&root);
-        let alive = epochs.prepare(fence(1, 1)).unwrap();
+        let alive = epochs.prepare(fence(1, 1), 1).unwrap();
         root.cancel();
         assert!(alive.is_cancelled());
-        assert!(epochs.prepare(fence(1, 2)).unwrap().is_cancelled());
+        assert!(epochs.prepare(fence(1, 2), 1).unwrap().is_cancelled());
     }
 
     #[test]
     fn an_epoch_is_ready_until_it_or_its_run_ends() {
         let mut epochs = epochs();
         assert!(!epochs.is_ready());
-        let alive = epochs.prepare(fence(1, 1)).unwrap();
+        let alive = epochs.prepare(fence(1, 1), 1).unwrap();
         assert!(!epochs.is_ready());
         epochs.ready(&alive, ());
         assert!(epochs.is_ready());
@@ -270,9 +307,9 @@ mod tests {
         assert!(epochs.is_ready());
         epochs.end(&alive);
         assert!(!epochs.is_ready());
-        let alive = epochs.prepare(fence(1, 2)).unwrap();
+        let alive = epochs.prepare(fence(1, 2), 1).unwrap();
         epochs.ready(&alive, ());
-        epochs.prepare(fence(1, 3)).unwrap();
+        epochs.prepare(fence(1, 3), 1).unwrap();
         assert!(!epochs.is_ready());
     }
 }

@@ -8,18 +8,20 @@
 use std::collections::BTreeMap;
 
 use proto::internal as wire;
-use spec::{PartResult, Rank, Slot, Term};
+use spec::{PartResult, Rank, Slot, StepNumber, Term};
 
 /// What is kept of all ranks.
 #[derive(Debug, Default)]
-pub(crate) struct Left {
+pub struct Left {
     term: Term,
-    sequences: BTreeMap<(Rank, Slot), wire::LeftSequence>,
+    /// By place, with the step that opened each: a slot is opened anew while steps of what was in it are
+    /// still being computed.
+    sequences: BTreeMap<(Rank, Slot), (StepNumber, wire::LeftSequence)>,
 }
 
 impl Left {
     /// Takes in what a step opens and closes.
-    pub(crate) fn begin(&mut self, term: Term, parts: &[wire::Part]) {
+    pub fn begin(&mut self, term: Term, step: StepNumber, parts: &[wire::Part]) {
         if term > self.term {
             self.term = term;
             self.sequences.clear();
@@ -36,18 +38,20 @@ impl Left {
                     prompt_len: open.prompt_len,
                     term: term.0,
                 };
-                self.sequences.insert((rank, Slot(open.slot)), sequence);
+                let place = (rank, Slot(open.slot));
+                self.sequences.insert(place, (step, sequence));
             }
         }
     }
 
-    /// Takes in what was sampled for the lines of a part, in these slots.
-    pub(crate) fn sampled(&mut self, term: Term, slots: &[Slot], result: &PartResult) {
+    /// Takes in what a step has sampled for the lines of a part, in these slots.
+    pub fn sampled(&mut self, term: Term, step: StepNumber, slots: &[Slot], result: &PartResult) {
         if term != self.term {
             return;
         }
         for (slot, line) in slots.iter().zip(&result.lines) {
-            if let Some(sequence) = self.sequences.get_mut(&(result.rank, *slot)) {
+            let found = self.sequences.get_mut(&(result.rank, *slot));
+            if let Some((_, sequence)) = found.filter(|(opened, _)| *opened <= step) {
                 let sampled = line.tokens.iter().map(|sampled| sampled.token.0);
                 sequence.tokens.extend(sampled);
             }
@@ -55,11 +59,11 @@ impl Left {
     }
 
     /// Lists what a lead of this term has to collect.
-    pub(crate) fn before(&self, term: Term) -> Vec<wire::LeftSequence> {
+    pub fn before(&self, term: Term) -> Vec<wire::LeftSequence> {
         if term <= self.term {
             return Vec::new();
         }
-        let all = self.sequences.values();
+        let all = self.sequences.values().map(|(_, sequence)| sequence);
         all.filter(|sequence| !sequence.record.is_empty())
             .cloned()
             .collect()
@@ -112,35 +116,62 @@ mod tests {
         let mut left = Left::default();
         let (first, second) = (Term(1), Term(2));
         let part = part(vec![opened(0, "a"), opened(1, "b"), opened(2, "")], vec![]);
-        left.begin(first, &[part]);
-        left.sampled(first, &[Slot(0), Slot(1)], &sampled(&[4, 5]));
+        left.begin(first, StepNumber(1), &[part]);
+        left.sampled(first, StepNumber(1), &[Slot(0), Slot(1)], &sampled(&[4, 5]));
         assert_eq!(left.before(first), [], "its own lead knows");
         let found = left.before(second);
         let tokens: Vec<_> = found.iter().map(|left| left.tokens.clone()).collect();
         assert_eq!(tokens, [[1, 2, 3, 4], [1, 2, 3, 5]]);
         assert_eq!(left.before(second), found, "until a step of it comes");
-        left.begin(second, &[]);
+        left.begin(second, StepNumber(1), &[]);
         assert_eq!(left.before(Term(3)), []);
+    }
+
+    #[test]
+    fn a_slot_that_is_opened_anew_gets_no_tokens_of_what_was_in_it() {
+        let (term, mut left) = (Term(1), Left::default());
+        left.begin(term, StepNumber(1), &[part(vec![opened(0, "a")], vec![])]);
+        left.begin(term, StepNumber(2), &[part(vec![opened(0, "b")], vec![0])]);
+        // The first step is still being computed when the second one is told.
+        left.sampled(term, StepNumber(1), &[Slot(0)], &sampled(&[4]));
+        left.sampled(term, StepNumber(2), &[Slot(0)], &sampled(&[5]));
+        assert_eq!(left.before(Term(2))[0].tokens, [1, 2, 3, 5]);
     }
 
     #[test]
     fn what_is_closed_is_not_left() {
         let mut left = Left::default();
-        left.begin(Term(1), &[part(vec![opened(0, "a")], vec![])]);
-        left.begin(Term(1), &[part(vec![opened(0, "b")], vec![0])]);
+        left.begin(
+            Term(1),
+            StepNumber(1),
+            &[part(vec![opened(0, "a")], vec![])],
+        );
+        left.begin(
+            Term(1),
+            StepNumber(1),
+            &[part(vec![opened(0, "b")], vec![0])],
+        );
         let found = left.before(Term(2));
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].record.as_ref() as &[u8], b"b");
-        left.begin(Term(1), &[part(vec![], vec![0])]);
+        left.begin(Term(1), StepNumber(1), &[part(vec![], vec![0])]);
         assert_eq!(left.before(Term(2)), []);
     }
 
     #[test]
     fn a_late_result_of_an_earlier_term_is_of_no_sequence_of_this_one() {
         let mut left = Left::default();
-        left.begin(Term(1), &[part(vec![opened(0, "a")], vec![])]);
-        left.begin(Term(2), &[part(vec![opened(0, "a")], vec![])]);
-        left.sampled(Term(1), &[Slot(0)], &sampled(&[9]));
+        left.begin(
+            Term(1),
+            StepNumber(1),
+            &[part(vec![opened(0, "a")], vec![])],
+        );
+        left.begin(
+            Term(2),
+            StepNumber(1),
+            &[part(vec![opened(0, "a")], vec![])],
+        );
+        left.sampled(Term(1), StepNumber(1), &[Slot(0)], &sampled(&[9]));
         assert_eq!(left.before(Term(3))[0].tokens, [1, 2, 3]);
     }
 }

@@ -28,10 +28,10 @@ use crate::standing::Standing;
 pub(crate) struct Membership {
     /// Who leads the group.
     pub(crate) leads: watch::Receiver<Option<LeadRecord>>,
-    /// What the worker says about itself; its term is filled in at every try.
+    /// What the worker says about itself; whom it obeys is filled in at every try.
     pub(crate) registration: wire::Registration,
-    /// Returns the highest term the worker has obeyed.
-    pub(crate) term: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// Returns the highest term the worker has obeyed, and which start of a coordinator in it.
+    pub(crate) obeyed: Arc<dyn Fn() -> (u64, u64) + Send + Sync>,
     /// Told whether the worker is registered.
     pub(crate) standing: Arc<Standing>,
     /// Cancelled when the worker is to end; also by the lead, which passes on an operator's order.
@@ -115,7 +115,7 @@ impl Membership {
         // nothing is not sent more.
         let (sender, requests) = mpsc::channel(2);
         let mut registration = self.registration.clone();
-        registration.term = (self.term)();
+        (registration.term, registration.lead) = (self.obeyed)();
         registration.draining = self.draining.is_cancelled();
         let registration_drains = registration.draining;
         let message = Message::Registration(registration);

@@ -95,7 +95,7 @@ pub async fn start(
         .add_service(standing.chosen().service())
         .add_service(presence::identity(&config.name, incarnation))
         .add_service(health_service);
-    let term_of = worker.clone();
+    let obeying = worker.clone();
     let registration = registration(&config, &address, incarnation, (numerics, fingerprint));
     let (lead, leads) = watch::channel(None);
     let presence = Presence {
@@ -107,7 +107,7 @@ pub async fn start(
     let membership = Membership {
         leads,
         registration,
-        term: Arc::new(move || term_of.term()),
+        obeyed: Arc::new(move || obeying.obeyed()),
         standing: Arc::clone(&standing),
         draining: shutdown.clone(),
         needed,
@@ -278,6 +278,7 @@ fn registration(
         num_ranks: config.ranks.get(),
         // Filled in at every try.
         term: 0,
+        lead: 0,
         group: config.group.clone(),
         // Filled in at every try, too.
         draining: false,

@@ -81,9 +81,10 @@ impl Worker {
             .max_encoding_message_size(MAX_MESSAGE_BYTES)
     }
 
-    /// Returns the highest term obeyed.
-    pub(crate) fn term(&self) -> u64 {
-        self.epochs().obeyed().term.0
+    /// Returns the highest term obeyed, and which start of a coordinator in it.
+    pub(crate) fn obeyed(&self) -> (u64, u64) {
+        let epochs = self.epochs();
+        (epochs.obeyed().term.0, epochs.lead())
     }
 
     /// Shows in the health service whether an epoch is ready or runs.
@@ -216,11 +217,12 @@ impl StepService for Worker {
     ) -> Result<Response<Self::PrepareStream>, Status> {
         let request = request.into_inner();
         // A lead that is over hears so, whatever else its request says.
-        let checked = self.epochs().check(convert::fence(request.fence)?);
+        let lead = request.lead;
+        let checked = self.epochs().check(convert::fence(request.fence)?, lead);
         self.standing.hears(Fenced::Prepare, checked.is_err());
         checked?;
         let plan = Arc::new(EpochPlan::new(request, &self.bounds)?);
-        let begun = self.epochs().prepare(plan.fence);
+        let begun = self.epochs().prepare(plan.fence, lead);
         self.standing.hears(Fenced::Prepare, begun.is_err());
         let alive = begun?;
         let (states, stream) = mpsc::channel(STREAM_DEPTH);
@@ -254,7 +256,7 @@ impl StepService for Worker {
 
 impl From<Stale> for Status {
     fn from(stale: Stale) -> Self {
-        Self::failed_precondition(stale.to_string())
+        Self::aborted(stale.to_string())
     }
 }
 

@@ -111,6 +111,26 @@ fn fills_a_store_that_has_lost_everything() {
 }
 
 #[test]
+fn a_store_that_has_lost_everything_gives_no_term_again() {
+    let mut candidate = candidate();
+    candidate.on(held("b", 3, 30), NOW);
+    assert_eq!(candidate.on(empty(None), NOW), []);
+    let due = NOW + PATIENCE;
+    assert_eq!(candidate.on(Heard::Tick, due), [bid(4, 0, 0)], "b has led in 3");
+}
+
+#[test]
+fn leads_in_no_term_that_it_has_seen_before() {
+    let mut candidate = lead();
+    candidate.on(held("b", 4, 40), NOW);
+    // Handed over by somebody whose store had lost everything.
+    assert_eq!(candidate.on(held("a", 3, 2), NOW), [bid(5, 2, 2)]);
+    assert_eq!(candidate.leading(), None);
+    assert_eq!(candidate.on(Heard::Decided, NOW), []);
+    assert_eq!(candidate.on(held("a", 5, 3), NOW), [Ask::Lead(Term(5))]);
+}
+
+#[test]
 fn steps_down_for_whoever_has_led_since() {
     for taken in [3, 4] {
         let mut lead = lead();

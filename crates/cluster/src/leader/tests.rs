@@ -7,6 +7,7 @@ const LATER: Duration = Duration::from_secs(2);
 
 fn leader(num_ranks: usize) -> Leader {
     let config = LeaderConfig {
+        lead: 7,
         num_ranks,
         num_layers: 2,
         num_experts: 8,
@@ -29,6 +30,7 @@ fn worker(name: &str, num_ranks: usize) -> Registration {
         numerics: "exact".into(),
         num_ranks,
         term: Term(0),
+        lead: 0,
         draining: false,
     }
 }
@@ -333,7 +335,58 @@ fn a_term_that_cannot_be_is_refused_and_one_of_ours_never() {
     assert_eq!(asked, [Action::Raise { above: highest }]);
     let fence = fence_of(&leader.on(Event::Raised(MAX_TERM), NOW));
     assert_eq!(fence.term, MAX_TERM);
-    leader.register(with(MAX_TERM), NOW).unwrap();
+    let obeyed_us = Registration {
+        lead: 7,
+        ..with(MAX_TERM)
+    };
+    leader.register(obeyed_us, NOW).unwrap();
+}
+
+#[test]
+fn a_term_is_shared_with_no_other_lead() {
+    let mut leader = leader(1);
+    let with = |lead| Registration {
+        term: Term(1),
+        lead,
+        ..worker("a", 1)
+    };
+    fence_of(&leader.register(with(7), NOW).unwrap());
+    let left = Event::Left {
+        name: "a".into(),
+        incarnation: 7,
+    };
+    leader.on(left, NOW);
+    let actions = leader.register(with(8), LATER).unwrap();
+    assert_eq!(actions, [Action::Raise { above: Term(1) }]);
+}
+
+#[test]
+fn who_obeys_another_lead_is_sent_away_to_say_so() {
+    let (mut leader, fence) = serving();
+    let (name, why) = ("a".to_owned(), "term 1 is another's".to_owned());
+    let overtaken = |fence| Event::Overtaken {
+        fence,
+        name: name.clone(),
+        why: why.clone(),
+    };
+    assert_eq!(
+        leader.on(overtaken(Fence::default()), NOW),
+        [],
+        "of an epoch that is over"
+    );
+    let (incarnation, evicted, stopped) = (7, why.clone(), why.clone());
+    let expected = [
+        Action::Evict {
+            name: name.clone(),
+            incarnation,
+            why: evicted,
+        },
+        Action::Stop {
+            fence,
+            why: stopped,
+        },
+    ];
+    assert_eq!(leader.on(overtaken(fence), NOW), expected);
 }
 
 fn draining(name: &str) -> Event {

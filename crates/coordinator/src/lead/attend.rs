@@ -107,6 +107,7 @@ fn registration(from: wire::Registration) -> Registration {
         numerics: from.numerics,
         num_ranks: from.num_ranks as usize,
         term: Term(from.term),
+        lead: from.lead,
         draining: from.draining,
     }
 }

@@ -36,7 +36,10 @@ pub(crate) fn collected(
     let record = record.ok_or_else(|| malformed("its record is empty".into()))?;
     let mut tokens = left.tokens;
     let prompt_len = tokens.len().min(left.prompt_len as usize);
-    let generated = tokens.split_off(prompt_len);
+    let mut generated = tokens.split_off(prompt_len);
+    let stop = record.stop.clone().unwrap_or_default();
+    generated.truncate(committed(&stop, &generated));
+    generated.truncate(vocabulary.max_context.saturating_sub(prompt_len));
     record.tokens = tokens;
     // Tokens get their logprobs only from the ranks: they are computed again, and come out the same.
     let sampling = record.sampling.as_ref();
@@ -46,6 +49,15 @@ pub(crate) fn collected(
         request.generated = generated;
     }
     convert::follow(request, vocabulary)
+}
+
+/// Returns how many of the tokens belong to the sequence. A rank has sampled on where its lead, which
+/// plans ahead, did not know of the end yet.
+fn committed(stop: &wire::Stop, generated: &[u32]) -> usize {
+    let is_stop = |token| stop.stop_tokens.contains(token);
+    let end = generated.iter().position(is_stop);
+    let end = end.map_or(generated.len(), |end| end + 1);
+    end.min(stop.max_tokens as usize)
 }
 
 #[cfg(test)]
@@ -102,6 +114,21 @@ mod tests {
         let record = follow.record.unwrap();
         assert_eq!(record.fingerprint, [7; 32]);
         assert_eq!(&*record.work.prompt, [TokenId(1), TokenId(2), TokenId(3)]);
+    }
+
+    #[test]
+    fn what_was_sampled_beyond_the_end_is_no_part_of_it() {
+        let generated = |tokens: &[u32]| {
+            let mut left = left(&Sampling::default());
+            left.tokens.truncate(3);
+            left.tokens.extend(tokens);
+            collected(left, &VOCABULARY).unwrap().generated
+        };
+        let ids = |tokens: &[u32]| tokens.iter().copied().map(TokenId).collect::<Vec<_>>();
+        assert_eq!(generated(&[4, 9, 5]), ids(&[4, 9]), "9 ends it");
+        let whole = [4, 5, 6, 7, 8];
+        assert_eq!(generated(&whole), ids(&whole));
+        assert_eq!(generated(&[4, 5, 6, 7, 8, 9]), ids(&whole), "5 are all");
     }
 
     #[test]

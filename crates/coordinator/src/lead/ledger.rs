@@ -101,8 +101,13 @@ pub(crate) enum Found {
     Another,
     /// It is this one's; it lives, or has ended for good.
     This,
-    /// It is this one's, and ended so that it may go on after these tokens.
-    Stopped(Vec<TokenId>),
+    /// It is this one's, and ended so that it may go on.
+    Stopped {
+        /// After these tokens.
+        tokens: Vec<TokenId>,
+        /// Whether it could not go on then.
+        failed: bool,
+    },
 }
 
 /// A place among the followers of a generation.
@@ -160,9 +165,10 @@ impl Ledger {
         }
         let log = entry.log.borrow();
         match log.end() {
-            Some((end, _)) if end.may_go_on() => {
-                Found::Stopped(log.tokens().iter().map(|sampled| sampled.token).collect())
-            }
+            Some((end, _)) if end.may_go_on() => Found::Stopped {
+                tokens: log.tokens().iter().map(|sampled| sampled.token).collect(),
+                failed: *end != End::Abandoned,
+            },
             _ => Found::This,
         }
     }

@@ -27,6 +27,8 @@ use crate::limits;
 pub(crate) struct Ranks {
     messages: mpsc::Sender<Message>,
     tasks: TaskTracker,
+    /// This start of the coordinator.
+    lead: u64,
     epoch: Option<Epoch>,
 }
 
@@ -45,10 +47,11 @@ struct Worker {
 
 impl Ranks {
     /// Starts without an epoch; what workers say goes to `messages`.
-    pub(crate) fn new(messages: mpsc::Sender<Message>, tasks: TaskTracker) -> Self {
+    pub(crate) fn new(messages: mpsc::Sender<Message>, tasks: TaskTracker, lead: u64) -> Self {
         Self {
             messages,
             tasks,
+            lead,
             epoch: None,
         }
     }
@@ -64,7 +67,10 @@ impl Workers for Ranks {
             let task = WorkerTask {
                 fence: plan.fence,
                 member: member.clone(),
-                request: request(plan, member, kv, max_step_rows),
+                request: wire::PrepareRequest {
+                    lead: self.lead,
+                    ..request(plan, member, kv, max_step_rows)
+                },
                 messages: self.messages.clone(),
             };
             let end = end.clone();
@@ -123,29 +129,50 @@ fn request(
         kv: Some(convert::kv_plan(kv)),
         name: member.name.clone(),
         max_step_rows: max_step_rows as u32,
+        ..Default::default()
     }
 }
 
 /// Why a worker did not get ready.
 struct NotReady {
     why: String,
-    /// It refuses the plan itself, so the same plan would be refused again.
-    forever: bool,
+    until: Until,
+}
+
+/// When a worker that is not ready may be.
+enum Until {
+    /// At another try.
+    Later,
+    /// Once it has said what it obeys.
+    Registered,
+    /// Never: it refuses the plan itself, so the same plan would be refused again.
+    Never,
 }
 
 impl NotReady {
     fn later(why: String) -> Self {
-        Self {
-            why,
-            forever: false,
-        }
+        let until = Until::Later;
+        Self { why, until }
     }
 
     fn of(status: &Status) -> Self {
-        let forever = status.code() == Code::InvalidArgument;
-        Self {
-            why: in_words(status),
-            forever,
+        let until = match status.code() {
+            Code::InvalidArgument => Until::Never,
+            // It obeys another epoch. If that is one of ours, this one is over and nobody listens.
+            Code::Aborted => Until::Registered,
+            _ => Until::Later,
+        };
+        let why = in_words(status);
+        Self { why, until }
+    }
+
+    /// Returns what the step loop is told.
+    fn message(self, fence: Fence, name: String) -> Message {
+        let why = self.why;
+        match self.until {
+            Until::Later => Message::Group(Event::PrepareFailed { fence, name, why }),
+            Until::Registered => Message::Group(Event::Overtaken { fence, name, why }),
+            Until::Never => Message::Hopeless { fence, name, why },
         }
     }
 }
@@ -171,16 +198,7 @@ impl WorkerTask {
                 .await;
                 client
             }
-            Err(NotReady { why, forever: true }) => {
-                return self.tell(Message::Hopeless { fence, name, why }).await;
-            }
-            Err(NotReady {
-                why,
-                forever: false,
-            }) => {
-                let failed = Event::PrepareFailed { fence, name, why };
-                return self.tell(Message::Group(failed)).await;
-            }
+            Err(not_ready) => return self.tell(not_ready.message(fence, name)).await,
         };
         let why = self.listen(&mut client, queue).await;
         self.tell(Message::Broken { fence, name, why }).await;

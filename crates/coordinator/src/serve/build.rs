@@ -198,6 +198,7 @@ impl Builder {
         let tenure = Tenure {
             group: group.to_owned(),
             config: place.lead.clone(),
+            incarnation: place.me.incarnation,
             office: elected.clone(),
             outranked: outranking,
             leads: place.leads.clone(),

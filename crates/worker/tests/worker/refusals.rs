@@ -20,11 +20,17 @@ async fn a_lower_epoch_or_term_is_refused_naming_both() {
     for low in [fence(2, 4), fence(1, 9), fence(2, 5)] {
         let request = prepare_request(&members, 0, low);
         let refused = prepare_one(&mut members[0], request).await.unwrap_err();
-        assert_eq!(refused.code(), Code::FailedPrecondition);
+        assert_eq!(refused.code(), Code::Aborted);
         let named = format!("{}.{}", low.term, low.epoch);
         assert!(refused.message().contains(&named), "{refused}");
         assert!(refused.message().contains("2.5"), "{refused}");
     }
+    // Nor is another lead of the same term, whatever its epoch.
+    let mut request = prepare_request(&members, 0, fence(2, 6));
+    request.lead += 1;
+    let refused = prepare_one(&mut members[0], request).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Aborted);
+    assert!(refused.message().contains("another lead's"), "{refused}");
     // The epoch that is obeyed was not disturbed.
     advance(&mut group, 1, &mut Sequence::several(1), true).await;
 }

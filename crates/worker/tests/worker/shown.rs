@@ -109,7 +109,7 @@ async fn messages_of_another_epoch_are_counted() {
     drop(prepare(&mut members, fence(4, 2)).await);
     let old = prepare_request(&members, 0, fence(3, 9));
     let refused = prepare_one(&mut members[0], old).await.unwrap_err();
-    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert_eq!(refused.code(), Code::Aborted);
     let stale = "conclave_stale_epoch_messages_total";
     assert_eq!(sum(&telemetry, stale, &["message=\"prepare\""]), 1.0);
     assert_eq!(sum(&telemetry, stale, &[]), 1.0);

@@ -174,7 +174,10 @@ fn what_stopped_goes_on_after_its_tokens_and_what_was_cancelled_does_not() {
     let known = [TokenId(7), TokenId(8)];
     assert_eq!(
         ledger.find(&name("a"), None),
-        Found::Stopped(known.to_vec())
+        Found::Stopped {
+            tokens: known.to_vec(),
+            failed: true,
+        }
     );
     enter(&mut ledger, "a", 2, &Terms::default(), at(50));
     assert_eq!(ledger.find(&name("a"), None), Found::This);

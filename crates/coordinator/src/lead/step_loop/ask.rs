@@ -44,8 +44,10 @@ impl StepLoop {
         let attached = match self.ledger.find(&follow.name, fingerprint) {
             Found::This => true,
             Found::Another => return Err(reused(&follow.name)),
-            Found::Stopped(_) if follow.record.is_none() => true,
-            Found::Stopped(tokens) => {
+            // One that ended because nobody followed it is as good as none: who follows it again brings
+            // all that it takes to go on.
+            Found::Stopped { failed: true, .. } if follow.record.is_none() => true,
+            Found::Stopped { tokens, .. } => {
                 self.begin(&follow, &tokens)?;
                 true
             }

@@ -26,14 +26,16 @@ impl StepLoop {
             }
         };
         tracing::info!(worker = %name, %address, %build, "worker registered");
-        self.sessions.insert(
-            name,
-            Session {
-                number: session,
-                incarnation,
-                orders,
-            },
-        );
+        let session = Session {
+            number: session,
+            incarnation,
+            orders,
+        };
+        if let Some(other) = self.sessions.insert(name, session) {
+            // Mostly it is gone already. One that lives would go on without being known: where this
+            // coordinator stood still, streams are heard in any order.
+            other.orders.evict.cancel();
+        }
         let term = self.leader.status().fence.term;
         // If the worker is gone already, the end of its stream says so.
         drop(reply.send(Ok(term)));

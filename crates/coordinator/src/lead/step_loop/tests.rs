@@ -53,6 +53,7 @@ pub(super) fn world(max_waiting: usize, num_slots: usize) -> World {
         checkpoint_interval: 64,
     };
     let leader = LeaderConfig {
+        lead: 1,
         num_ranks: 1,
         num_layers: 1,
         num_experts: 1,
@@ -272,6 +273,58 @@ fn a_follower_that_goes_frees_its_place_at_once() {
     let (after, end) = read(&mut again);
     assert_eq!([before, after].concat(), expected(100));
     assert_eq!(end, Some(End::Length));
+}
+
+#[test]
+fn what_nobody_followed_is_no_generation_to_attach_to() {
+    let mut world = world(8, 4);
+    drop(world.follow(follow("a", 6)).unwrap());
+    world.run(3);
+    world.hear_gone();
+    assert!(!world.step_loop.engine.has_work());
+    let mut attach = follow("a", 6);
+    attach.record = None;
+    // To be told that it was cancelled would be wrong: its front has lost the lead for a moment.
+    let status = world.follow(attach).unwrap_err();
+    assert_eq!(reason_of(&status).as_deref(), Some("GENERATION_UNKNOWN"));
+    let mut again = world.follow(follow("a", 6)).unwrap();
+    world.run(100);
+    assert_eq!(read(&mut again), (expected(6), Some(End::Length)));
+}
+
+#[test]
+fn the_stream_of_a_worker_that_registers_again_is_ended() {
+    let mut world = world(8, 4);
+    let mut register = |session| {
+        let orders = Orders::new(tokio_util::sync::CancellationToken::new());
+        let (reply, mut answer) = oneshot::channel();
+        let registration = cluster::Registration {
+            name: "w".into(),
+            incarnation: 1,
+            address: "http://w:1".into(),
+            wire: (1, 1),
+            build: String::new(),
+            weights: String::new(),
+            tokenizer: String::new(),
+            numerics: "exact".into(),
+            num_ranks: 1,
+            term: Term(0),
+            lead: 0,
+            draining: false,
+        };
+        let register = Message::Register(crate::lead::message::Register {
+            registration,
+            session,
+            orders: orders.clone(),
+            reply,
+        });
+        world.step_loop.on(Heard::Message(register), Duration::ZERO);
+        answer.try_recv().unwrap().unwrap();
+        orders.evict
+    };
+    // The older stream may be heard last; its end takes the worker's name with it.
+    let (one, other) = (register(2), register(1));
+    assert!(one.is_cancelled() && !other.is_cancelled());
 }
 
 #[test]
