@@ -23,6 +23,8 @@ mod queue;
 mod rank;
 mod sequence;
 mod sequences;
+#[cfg(any(test, feature = "stub"))]
+pub mod stub;
 mod submit;
 
 pub use config::{ConfigError, EngineConfig, MAX_IN_FLIGHT};

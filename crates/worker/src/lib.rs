@@ -35,3 +35,10 @@ mod testing;
 pub use config::{Config, Numerics};
 pub use error::{Error, Result};
 pub use running::{Running, start};
+
+/// The pure part of a worker: which epochs it obeys, and what it keeps of sequences for another lead. For
+/// simulations of whole clusters.
+pub mod member {
+    pub use crate::epoch::{Epochs, NotReady, Stale};
+    pub use crate::left::Left;
+}

@@ -5,6 +5,5 @@ mod contract;
 mod fairness;
 mod prefix;
 mod sharing;
-mod stub;
 mod walk;
 mod world;

@@ -11,7 +11,7 @@ use spec::{
     TokenId,
 };
 
-use crate::stub::{Late, Model, StubRank, extend, mix};
+use engine::stub::{Late, Model, StubRank, extend, mix};
 
 /// How many may go by a sequence of their principal that came before them.
 const MOST_PASSED: usize = 8;

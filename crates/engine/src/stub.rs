@@ -14,7 +14,7 @@ use spec::{
 };
 
 /// Scrambles 64 bits (the finalizer of splitmix64).
-pub(crate) fn mix(value: u64) -> u64 {
+pub fn mix(value: u64) -> u64 {
     let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -22,37 +22,43 @@ pub(crate) fn mix(value: u64) -> u64 {
 }
 
 /// Tag of a history that is one token longer.
-pub(crate) fn extend(history: u64, token: TokenId) -> u64 {
+pub fn extend(history: u64, token: TokenId) -> u64 {
     mix(history ^ mix(u64::from(token.0)))
 }
 
 /// Geometry and vocabulary, the same on all ranks.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Model {
-    pub(crate) block_size: usize,
-    pub(crate) window: usize,
-    pub(crate) vocab: u32,
+pub struct Model {
+    /// Positions in a block.
+    pub block_size: usize,
+    /// Positions that a row of a sliding layer sees.
+    pub window: usize,
+    /// Tokens there are.
+    pub vocab: u32,
 }
 
 impl Model {
     /// The token after a history. Sequences of different seeds draw differently.
-    pub(crate) fn sample(self, history: u64, seed: u64) -> TokenId {
+    pub fn sample(self, history: u64, seed: u64) -> TokenId {
         TokenId((mix(history ^ mix(seed)) % u64::from(self.vocab)) as u32)
     }
 
     /// The logprob that a row reports for the prompt token after it.
-    pub(crate) fn logprob(history: u64) -> f32 {
+    pub fn logprob(history: u64) -> f32 {
         -((mix(history) % 1000) as f32)
     }
 }
 
 /// What a rank does with an input that is late.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Late {
+pub enum Late {
     /// All inputs are there.
     No,
     /// The line is skipped; its tables are applied or not.
-    Skips { applies_tables: bool },
+    Skips {
+        /// Whether they are.
+        applies_tables: bool,
+    },
     /// The rows are computed but nothing is sampled.
     Withholds,
 }
@@ -67,29 +73,31 @@ struct Held {
 }
 
 /// What a rank knows of its sequences.
-pub(crate) type Slots = BTreeMap<Slot, Opened>;
+pub type Slots = BTreeMap<Slot, Opened>;
 
 /// One sequence on a rank.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Opened(Held);
+pub struct Opened(Held);
 
 /// Tags of both pools, by block and offset; none where nothing was written.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Kv {
+pub struct Kv {
     full: Vec<Option<NonZero<u64>>>,
     window: Vec<Option<NonZero<u64>>>,
 }
 
 /// A rank.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct StubRank {
-    pub(crate) slots: Slots,
-    pub(crate) kv: Kv,
+pub struct StubRank {
+    /// Its sequences.
+    pub slots: Slots,
+    /// Its memory.
+    pub kv: Kv,
 }
 
 impl StubRank {
     /// Executes a part, or its first `lines` lines.
-    pub(crate) fn run(
+    pub fn run(
         &mut self,
         model: Model,
         part: &Part,
