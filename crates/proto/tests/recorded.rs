@@ -126,6 +126,7 @@ fn a_step_of_version_1_is_read_for_ever() {
             prompt_len: 2,
             sampling: Some(sampling()),
             record: vec![0, 1, 0xff],
+            request_id: String::new(),
         }],
         lines: vec![
             wire::Line {

@@ -78,7 +78,7 @@ impl GenerationService for Generations {
         let answer = answer.map_err(Error::from_lead)?.into_inner();
         let state = standing::derive(&self.0, answer.standing).await?.state;
         tracing::info!(
-            generation = generation_id,
+            request_id = generation_id,
             reason,
             ?state,
             "cancel was asked for"

@@ -110,6 +110,10 @@ impl<O: Output> OutputStream<O> {
         message: impl Fn(u64, Said<O::Piece>) -> T,
     ) -> Result<(), Error> {
         let sent = self.send_each(client, message).await;
+        if let Err(error) = &sent {
+            let request_id = self.generation.id();
+            tracing::debug!(request_id, %error, "stream ended early");
+        }
         self.meter.watch(sent)
     }
 

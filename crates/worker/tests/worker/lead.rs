@@ -284,6 +284,7 @@ impl Sequence {
             prompt_len: self.prompt.len() as u32,
             sampling: Some(sampling(u64::from(self.index))),
             record: Vec::new(),
+            request_id: format!("request-{}", self.index),
         };
         let blocks: Vec<u32> = (slot * BLOCKS..(slot + 1) * BLOCKS).collect();
         let run = Some(wire::BlockRun { first: 0, blocks });

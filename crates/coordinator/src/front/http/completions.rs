@@ -25,8 +25,8 @@ use tokio_stream::{StreamExt as _, StreamMap};
 use self::ask::Ask;
 use self::shape::{Choice, Completion, Usage};
 use self::text::{ChoiceText, Echo};
-use super::body;
 use super::error::HttpError;
+use super::{REQUEST_ID, body};
 use crate::front::error::Error;
 use crate::front::generation::Clock;
 use crate::front::intake::Place;
@@ -56,11 +56,19 @@ pub(super) async fn create(
         deadline: None,
     };
     let mut meter = Meter::new(&shared.telemetry, Api::Completions, Stream::No);
+    let called = request.headers().get(REQUEST_ID).cloned();
     let asked = asked(&shared, request).await;
     let (ask, envelope, requests, place) = asked.inspect_err(|error| match error {
         HttpError::Refused(error) => meter.failed(error),
         _ => meter.refused(),
     })?;
+    // Its generations have this id, with an index behind it where they are several.
+    let x_request_id = called.as_ref().and_then(|id| id.to_str().ok());
+    tracing::debug!(
+        request_id = envelope.id,
+        x_request_id,
+        "completion asked for"
+    );
     let choices = Choices::start(&shared, &ask, requests, (clock, meter)).await?;
     drop(place);
     if ask.stream {

@@ -11,6 +11,7 @@ use super::StepLoop;
 use crate::lead::convert;
 use crate::lead::follow::deadline_passed;
 use crate::lead::ledger::{Entering, Found, Name, Work};
+use crate::lead::life;
 use crate::lead::log::End;
 use crate::lead::message::{Ask, Follow, Follower};
 use crate::limits;
@@ -54,6 +55,9 @@ impl StepLoop {
                 false
             }
         };
+        if attached {
+            life::attached(&follow.name, self.ledger.sequence(&follow.name));
+        }
         let (name, now) = (follow.name, self.now);
         let following = self.ledger.follow(&name, &follow.terms, now);
         let following = following.ok_or_else(|| {
@@ -172,6 +176,7 @@ impl StepLoop {
         let rewritten = self.engine.rewrite(sequence, keep, tokens);
         let finish = rewritten.map_err(|refused| refusal(&refused))?;
         let now = self.now;
+        life::forced(name, sequence, keep, tokens.len());
         self.ledger.rewrite(name, keep, tokens, now);
         if let Some(finish) = finish {
             self.ledger.stop(name, end_of(finish), now);
