@@ -104,9 +104,11 @@ impl Generation {
             return groups.of(&group.name);
         }
         if self.request.is_named && groups.all().len() > 1 {
-            // It may be a repeated call, made when other groups were there or had less to do.
+            // It may be a repeated call, made when other groups were there or had less to do. A lead
+            // that cannot know yet may never serve: the others' requests do not wait for it, and its
+            // own go to it, for the choice is the same each time.
             match groups.find(&self.request.id).await {
-                Err(Error::Lead(status)) if status.code() == Code::NotFound => {}
+                Err(error) if error.is_unknown() => {}
                 found => return found,
             }
         }

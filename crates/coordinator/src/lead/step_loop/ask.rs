@@ -37,6 +37,10 @@ impl StepLoop {
     }
 
     /// Attaches to a generation, or begins it.
+    ///
+    /// Before anything was collected, too: what comes again by itself is not collected then, so that
+    /// nothing is generated twice. Who only wants to attach is told that it is unknown, and submits it
+    /// with all that it has.
     fn follow(&mut self, follow: Follow) -> Result<Follower, Status> {
         if follow.terms.deadline == Some(Duration::ZERO) {
             return Err(deadline_passed());
@@ -138,7 +142,7 @@ impl StepLoop {
     fn stop(&mut self, name: &Name, end: End) -> Result<wire::SequenceStanding, Status> {
         let now = self.now;
         let stopped = self.ledger.stop(name, end, now);
-        if let Some(sequence) = stopped.ok_or_else(|| unknown(name))? {
+        if let Some(sequence) = stopped.ok_or_else(|| self.unknown(name))? {
             self.engine.cancel(sequence);
         }
         self.standing(name)
@@ -148,7 +152,16 @@ impl StepLoop {
         let standing = self.ledger.standing(name);
         standing
             .map(|standing| convert::standing(&standing))
-            .ok_or_else(|| unknown(name))
+            .ok_or_else(|| self.unknown(name))
+    }
+
+    /// Says that there is no such generation, or that it cannot be known yet: the lead before this one
+    /// may have left it at its home rank, which tells of it before the first epoch serves.
+    fn unknown(&self, name: &Name) -> Status {
+        match self.has_served {
+            true => unknown(name),
+            false => too_new(name),
+        }
     }
 
     /// Puts tokens in the place of those after the first `keep`.
@@ -196,6 +209,15 @@ fn unknown(name: &Name) -> Status {
     let id = &name.request_id;
     let why = format!("generation {id:?} is not live and did not end lately");
     status(Code::NotFound, reason::GENERATION_UNKNOWN, why, None)
+}
+
+fn too_new(name: &Name) -> Status {
+    let id = &name.request_id;
+    let why = format!(
+        "generation {id:?} is not known yet: the lead is new, and its group has not served since"
+    );
+    let retry = Some(limits::RETRY_AFTER);
+    status(Code::Unavailable, reason::LEAD_NEW, why, retry)
 }
 
 fn reused(name: &Name) -> Status {
