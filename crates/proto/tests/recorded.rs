@@ -41,6 +41,7 @@ fn registration() -> wire::Registration {
         term: 300,
         group: "b".into(),
         draining: false,
+        admin: String::new(),
     }
 }
 
