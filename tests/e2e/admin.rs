@@ -85,6 +85,7 @@ fn an_operator_sees_a_cluster_and_changes_it_while_it_serves() {
             "stream": stream,
         })
     };
+    reached_where_it_says(&store, &http);
     let expected = post(&url, &body(false)).json["choices"][0]["text"].clone();
     let (mut text, mut looked) = (String::new(), false);
     post_stream(&url, &body(true), |chunk| {
@@ -98,6 +99,29 @@ fn an_operator_sees_a_cluster_and_changes_it_while_it_serves() {
     assert_eq!(spare.ended(), Some(0));
     let groups = document(&store, &["groups"]);
     assert_eq!(groups["groups"][0]["lead"], "c1", "{groups}");
+}
+
+/// Another front, and everybody's probes, are where the members' records say.
+fn reached_where_it_says(store: &str, http: &str) {
+    let members = document(store, &["members"]);
+    let text = |its: &Value, key: &str| its[key].as_str().unwrap().to_owned();
+    let coordinators = members["coordinators"].as_array().unwrap();
+    let c0 = coordinators.iter().find(|its| its["name"] == "c0").unwrap();
+    assert_eq!(text(c0, "http"), format!("http://{http}"), "{members}");
+    for coordinator in coordinators {
+        let ready = get(&format!("{}/livez", text(coordinator, "http")));
+        assert_eq!(ready.status, 200, "{members}");
+        let grpc = text(coordinator, "grpc");
+        let grpc = grpc.strip_prefix("http://").unwrap();
+        assert!(std::net::TcpStream::connect(grpc).is_ok(), "{members}");
+    }
+    for process in coordinators
+        .iter()
+        .chain(members["workers"].as_array().unwrap())
+    {
+        let metrics = get(&format!("{}/metrics", text(process, "admin")));
+        assert!(metrics.text.contains("conclave_build_info"), "{members}");
+    }
 }
 
 /// Looks at everything, ends the spare, and moves the lead.
@@ -114,7 +138,7 @@ fn look_and_change(store: &str) {
         (&json!(true), &json!(1))
     );
     for (command, words) in [
-        ("members", ["WORKER", "seated", "COORDINATOR"]),
+        ("members", ["WORKER", "ADMIN", "COORDINATOR"]),
         ("groups", ["GROUP", "serving", "2/2"]),
         ("placement", ["EXPERTS", "0-3", "4-7"]),
         ("experts", ["MOST ROWS", "MAX/MEAN", "counted over"]),

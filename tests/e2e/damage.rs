@@ -63,4 +63,13 @@ fn a_sequence_that_meets_a_damaged_weight_ends_alone() {
         refuse();
         assert_eq!(beside.join().unwrap(), alone);
     });
+    // Worker and lead name the request.
+    for said in ["step failed", "generation failed"] {
+        let log = cluster.log();
+        let mut lines = log.lines().filter(|line| line.contains(said));
+        assert!(
+            lines.any(|line| line.contains(" request_id=\"cmpl-")),
+            "{log}"
+        );
+    }
 }

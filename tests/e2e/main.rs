@@ -14,6 +14,7 @@ mod failures;
 mod faults;
 mod generations;
 mod kills;
+mod logs;
 mod operators;
 mod order;
 mod python;

@@ -29,6 +29,8 @@ pub struct Setup {
     pub kv_memory: &'static str,
     /// Further arguments.
     pub arguments: Vec<String>,
+    /// `CONCLAVE_LOG`, where it is set.
+    pub log: Option<&'static str>,
 }
 
 impl Setup {
@@ -42,6 +44,7 @@ impl Setup {
             ranks_per_worker: 1,
             kv_memory: "16MiB",
             arguments: Vec::new(),
+            log: None,
         }
     }
 }
@@ -95,6 +98,7 @@ impl Cluster {
             .args(&setup.arguments)
             .env("HOME", log.path())
             .env_remove("XDG_CACHE_HOME");
+        command.envs(setup.log.map(|filter| ("CONCLAVE_LOG", filter)));
         let up = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

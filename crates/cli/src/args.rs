@@ -1,11 +1,11 @@
 //! The command line.
 
-use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use crate::listen::ListenAt;
 use crate::size::parse_bytes;
 use crate::telemetry::LogFormat;
 
@@ -91,10 +91,10 @@ pub(crate) enum Command {
 pub(crate) struct ServeArgs {
     /// Where the gRPC API listens.
     #[arg(long, default_value = "127.0.0.1:7100", value_name = "ADDRESS")]
-    pub(crate) grpc: SocketAddr,
+    pub(crate) grpc: ListenAt,
     /// Where the HTTP API listens.
     #[arg(long, default_value = "127.0.0.1:8000", value_name = "ADDRESS")]
-    pub(crate) http: SocketAddr,
+    pub(crate) http: ListenAt,
     /// KV memory of each rank, for instance 512MiB or 4GiB.
     #[arg(long, default_value = "512MiB", value_parser = parse_bytes, value_name = "SIZE")]
     pub(crate) kv_memory: u64,
@@ -151,7 +151,7 @@ pub(crate) struct UpArgs {
     /// Where the coordinator shows its state and metrics. Default: a port that is free; its log says
     /// which, as those of the workers do.
     #[arg(long, value_name = "ADDRESS")]
-    pub(crate) admin: Option<SocketAddr>,
+    pub(crate) admin: Option<ListenAt>,
     /// Shows one generation as it streams, once everything is ready.
     #[arg(long)]
     pub(crate) demo: bool,
@@ -191,15 +191,24 @@ pub(crate) struct CoordinatorArgs {
     pub(crate) name: Option<String>,
     /// Where workers register. Reachable by whoever is trusted with the cluster, and nobody else.
     #[arg(long, default_value = "127.0.0.1:7101", value_name = "ADDRESS")]
-    pub(crate) internal: SocketAddr,
+    pub(crate) internal: ListenAt,
     /// The URI of `internal` as others see it, where that differs.
     #[arg(long, value_name = "URI")]
     pub(crate) advertise: Option<String>,
     #[command(flatten)]
     pub(crate) serve: ServeArgs,
+    /// The URI of `grpc` as clients see it, where that differs; `conclave admin members` shows it.
+    #[arg(long, value_name = "URI")]
+    pub(crate) advertise_grpc: Option<String>,
+    /// The URI of `http` as clients see it, likewise.
+    #[arg(long, value_name = "URI")]
+    pub(crate) advertise_http: Option<String>,
     /// Where `/startupz`, `/livez`, `/readyz` and `/metrics` are, for those who run the cluster.
     #[arg(long, default_value = "127.0.0.1:9100", value_name = "ADDRESS")]
-    pub(crate) admin: SocketAddr,
+    pub(crate) admin: ListenAt,
+    /// The URI of `admin` as operators see it, where that differs; `conclave admin members` shows it.
+    #[arg(long, value_name = "URI")]
+    pub(crate) advertise_admin: Option<String>,
     /// End when the standard input does; `conclave up` sets this for its children.
     #[arg(long, hide = true)]
     pub(crate) with_parent: bool,
@@ -231,13 +240,16 @@ pub(crate) struct WorkerArgs {
     pub(crate) name: Option<String>,
     /// Where the coordinator and other workers reach this one.
     #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS")]
-    pub(crate) listen: SocketAddr,
+    pub(crate) listen: ListenAt,
     /// The URI of `listen` as others see it, where that differs.
     #[arg(long, value_name = "URI")]
     pub(crate) advertise: Option<String>,
     /// Where `/startupz`, `/livez`, `/readyz` and `/metrics` are, for those who run the cluster.
     #[arg(long, default_value = "127.0.0.1:9100", value_name = "ADDRESS")]
-    pub(crate) admin: SocketAddr,
+    pub(crate) admin: ListenAt,
+    /// The URI of `admin` as operators see it, where that differs; `conclave admin members` shows it.
+    #[arg(long, value_name = "URI")]
+    pub(crate) advertise_admin: Option<String>,
     /// Ranks of this worker.
     #[arg(long, default_value = "1", value_name = "N")]
     pub(crate) ranks: NonZeroUsize,

@@ -9,6 +9,7 @@ mod args;
 mod client;
 mod commands;
 mod config;
+mod listen;
 mod memory;
 mod model;
 mod signals;

@@ -192,12 +192,22 @@ fn settings_that_do_not_go_together_are_found_without_a_start() {
         ),
         (
             &coordinator[..],
+            "--advertise-grpc=https://here:1",
+            "--advertise-grpc: \"https://here:1\" is not http://HOST:PORT",
+        ),
+        (
+            &coordinator[..],
             "--steps-in-flight=5",
             "--steps-in-flight 5: 1 to 4",
         ),
         (&worker[..], "--ranks=65", "65 is more than 64"),
         (&worker[..], "--group=a/b", "is no name"),
         (&worker[..], "--advertise=here", "is not http://HOST:PORT"),
+        (
+            &worker[..],
+            "--advertise-admin=here",
+            "is not http://HOST:PORT",
+        ),
         (&up[..], "--http=127.0.0.1:0", "choose a port"),
         (
             &up[..],

@@ -17,6 +17,7 @@ mod generate;
 mod generation;
 mod groups;
 mod health;
+mod held;
 mod http;
 mod intake;
 mod limits;
@@ -76,6 +77,8 @@ pub struct FrontConfig {
     pub body_time: Duration,
     /// How long a generation is looked for when the lead is gone, before its stream ends.
     pub hold: Duration,
+    /// How long a call that names a generation is held while no lead can tell of it.
+    pub ask_hold: Duration,
 }
 
 impl FrontConfig {
@@ -87,6 +90,7 @@ impl FrontConfig {
             client_stall: limits::CLIENT_STALL,
             body_time: limits::BODY_TIME,
             hold,
+            ask_hold: limits::ASK_HOLD,
         }
     }
 }

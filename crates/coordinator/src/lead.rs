@@ -3,7 +3,7 @@
 //! [`attend`] takes workers in, [`service`] takes sequences in, both as messages to the one task
 //! ([`run`]) that holds all state ([`step_loop`], pure); [`ranks`] carries parts to the [`workers`] and
 //! their answers back. What is known of a generation is in the [`ledger`], its events in a [`log`] that followers read
-//! ([`follow`]). Which groups are led here is in [`leads`];
+//! ([`follow`]), what operators read of it comes from [`life`]. Which groups are led here is in [`leads`];
 //! operators look at them, and move them, by [`admin`].
 
 mod admin;
@@ -16,6 +16,7 @@ mod kept;
 mod kv;
 mod leads;
 mod ledger;
+mod life;
 mod log;
 mod message;
 mod progress;

@@ -15,4 +15,4 @@ mod tenure;
 mod wire;
 
 pub use lead::LeadConfig;
-pub use serve::{Config, Error, Listeners, Running, Served, StoreAt, start};
+pub use serve::{Advertised, Config, Error, Listeners, Running, Served, StoreAt, start};

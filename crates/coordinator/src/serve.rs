@@ -28,8 +28,8 @@ pub use self::running::Running;
 pub struct Config {
     /// Its name among the cluster's coordinators.
     pub name: String,
-    /// Where others reach its internal listener: `http://HOST:PORT`.
-    pub advertise: String,
+    /// Where others reach its listeners.
+    pub advertise: Advertised,
     /// The membership store.
     pub store: StoreAt,
     /// The cluster: whose keys in the store are meant.
@@ -42,6 +42,19 @@ pub struct Config {
     pub served: Served,
     /// What shows operators the coordinator; absent, nobody looks.
     pub telemetry: Option<CoordinatorTelemetry>,
+}
+
+/// Where others reach a coordinator's listeners, each `http://HOST:PORT`.
+#[derive(Clone, Debug)]
+pub struct Advertised {
+    /// Workers and fronts, the internal services.
+    pub internal: String,
+    /// Clients, the gRPC API.
+    pub grpc: String,
+    /// Clients, the HTTP API.
+    pub http: String,
+    /// Operators, probes and metrics; absent where there are none.
+    pub admin: Option<String>,
 }
 
 /// Where the membership store is.
@@ -176,11 +189,29 @@ fn check(config: &Config) -> Result<(), Error> {
     if let Some(why) = groups.find_map(|group| records::name_fault(group)) {
         return fault("--groups", why);
     }
-    if !spec::is_address(&config.advertise) {
-        let why = format!("{:?} is not http://HOST:PORT", config.advertise);
-        return fault("--advertise", why);
+    config.advertise.check().map_err(Error::Config)
+}
+
+impl Advertised {
+    /// Checks every address.
+    ///
+    /// # Errors
+    ///
+    /// In words, naming the first that is none.
+    fn check(&self) -> Result<(), String> {
+        let all = [
+            ("--advertise", Some(&self.internal)),
+            ("--advertise-grpc", Some(&self.grpc)),
+            ("--advertise-http", Some(&self.http)),
+            ("--advertise-admin", self.admin.as_ref()),
+        ];
+        for (flag, address) in all {
+            if let Some(address) = address.filter(|address| !spec::is_address(address)) {
+                return Err(format!("{flag}: {address:?} is not http://HOST:PORT"));
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Returns what shows operators the coordinator.
@@ -197,7 +228,10 @@ fn record(config: &Config, incarnation: u64) -> CoordinatorRecord {
     CoordinatorRecord {
         name: config.name.clone(),
         incarnation,
-        address: config.advertise.clone(),
+        address: config.advertise.internal.clone(),
+        grpc: config.advertise.grpc.clone(),
+        http: config.advertise.http.clone(),
+        admin: config.advertise.admin.clone().unwrap_or_default(),
         build: env!("CARGO_PKG_VERSION").to_owned(),
         weights_fingerprint: config.lead.weights_fingerprint.clone(),
         tokenizer_fingerprint: config.lead.tokenizer_fingerprint.clone(),

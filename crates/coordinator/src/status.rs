@@ -27,6 +27,8 @@ pub(crate) mod reason {
     pub(crate) const GROUP_INCOMPLETE: &str = "GROUP_INCOMPLETE";
     /// Another coordinator leads the group.
     pub(crate) const NOT_LEADER: &str = "NOT_LEADER";
+    /// The lead is new, and has not yet heard what the one before it has left.
+    pub(crate) const LEAD_NEW: &str = "LEAD_NEW";
     /// The lead ends; another may go on.
     pub(crate) const LEAD_ENDING: &str = "LEAD_ENDING";
     /// A damaged weight stands in its way.

@@ -14,6 +14,7 @@ use spec::{
 };
 
 /// Scrambles 64 bits (the finalizer of splitmix64).
+#[must_use]
 pub fn mix(value: u64) -> u64 {
     let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -22,6 +23,7 @@ pub fn mix(value: u64) -> u64 {
 }
 
 /// Tag of a history that is one token longer.
+#[must_use]
 pub fn extend(history: u64, token: TokenId) -> u64 {
     mix(history ^ mix(u64::from(token.0)))
 }
@@ -39,11 +41,13 @@ pub struct Model {
 
 impl Model {
     /// The token after a history. Sequences of different seeds draw differently.
+    #[must_use]
     pub fn sample(self, history: u64, seed: u64) -> TokenId {
         TokenId((mix(history ^ mix(seed)) % u64::from(self.vocab)) as u32)
     }
 
     /// The logprob that a row reports for the prompt token after it.
+    #[must_use]
     pub fn logprob(history: u64) -> f32 {
         -((mix(history) % 1000) as f32)
     }
@@ -97,6 +101,10 @@ pub struct StubRank {
 
 impl StubRank {
     /// Executes a part, or its first `lines` lines.
+    ///
+    /// # Panics
+    ///
+    /// If the part breaks the contract: that is what it is for.
     pub fn run(
         &mut self,
         model: Model,

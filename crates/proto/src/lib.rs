@@ -6,6 +6,10 @@ pub mod v1 {
 }
 
 /// What coordinators and workers say to each other.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a registration beside a heartbeat, which is sent once a stream"
+)]
 pub mod internal {
     tonic::include_proto!("conclave.internal.v1");
 }

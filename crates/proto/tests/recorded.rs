@@ -41,6 +41,7 @@ fn registration() -> wire::Registration {
         term: 300,
         group: "b".into(),
         draining: false,
+        admin: String::new(),
     }
 }
 
@@ -126,6 +127,7 @@ fn a_step_of_version_1_is_read_for_ever() {
             prompt_len: 2,
             sampling: Some(sampling()),
             record: vec![0, 1, 0xff],
+            request_id: String::new(),
         }],
         lines: vec![
             wire::Line {

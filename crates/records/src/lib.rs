@@ -103,6 +103,7 @@ pub fn read_member(key: &str, bytes: &[u8]) -> Result<MemberRecord, Corrupt> {
         return Err(corrupt(key, &why));
     }
     check_address(key, &registration.address)?;
+    check_shown(key, &registration.admin)?;
     Ok(record)
 }
 
@@ -118,6 +119,9 @@ pub fn read_coordinator(key: &str, bytes: &[u8]) -> Result<CoordinatorRecord, Co
         return Err(corrupt(key, &format!("is the record of {:?}", record.name)));
     }
     check_address(key, &record.address)?;
+    for shown in [&record.grpc, &record.http, &record.admin] {
+        check_shown(key, shown)?;
+    }
     Ok(record)
 }
 
@@ -146,6 +150,14 @@ fn check_address(key: &str, address: &str) -> Result<(), Corrupt> {
         return Ok(());
     }
     Err(corrupt(key, "has an address that is not http://HOST:PORT"))
+}
+
+/// An address that is only shown may be missing.
+fn check_shown(key: &str, address: &str) -> Result<(), Corrupt> {
+    match address.is_empty() {
+        true => Ok(()),
+        false => check_address(key, address),
+    }
 }
 
 fn corrupt(key: &str, why: &str) -> Corrupt {
@@ -211,5 +223,34 @@ mod tests {
         let error = read_member("members/w1", &bytes).unwrap_err();
         assert!(error.to_string().contains("\"w0\""), "{error}");
         assert!(read_member("members/w0", &[]).is_err());
+    }
+
+    #[test]
+    fn a_coordinator_says_where_it_is_reached_or_is_of_an_earlier_build() {
+        let record = CoordinatorRecord {
+            name: "c0".into(),
+            address: "http://c0:7101".into(),
+            ..Default::default()
+        };
+        let read = |record: &CoordinatorRecord| {
+            read_coordinator("coordinators/c0", &record.encode_to_vec())
+        };
+        assert_eq!(read(&record), Ok(record.clone()));
+        let whole = CoordinatorRecord {
+            grpc: "http://c0:7100".into(),
+            http: "http://c0:8000".into(),
+            admin: "http://[::1]:9100".into(),
+            ..record
+        };
+        assert_eq!(read(&whole), Ok(whole.clone()));
+        for spoil in [
+            |its: &mut CoordinatorRecord| its.grpc = "c0".into(),
+            |its: &mut CoordinatorRecord| its.http = "http://c0".into(),
+            |its: &mut CoordinatorRecord| its.admin = "x".repeat(2000),
+        ] {
+            let mut spoilt = whole.clone();
+            spoil(&mut spoilt);
+            assert!(read(&spoilt).is_err(), "{spoilt:?}");
+        }
     }
 }

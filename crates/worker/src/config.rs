@@ -39,6 +39,8 @@ pub struct Config {
     /// Where other members reach this worker, `http://HOST:PORT`; absent, the listener's own
     /// address or, where that is on all interfaces, the name of the machine.
     pub advertise: Option<String>,
+    /// Where operators reach its probes and metrics, `http://HOST:PORT`; absent where there are none.
+    pub admin: Option<String>,
     /// Bytes that the KV of all its ranks together may take.
     pub max_kv_bytes: NonZeroU64,
     /// What shows operators the worker; absent, nobody looks.
@@ -80,6 +82,9 @@ impl Config {
         if let Some(why) = self.advertise.as_deref().and_then(address_fault) {
             return refuse("advertise", why);
         }
+        if let Some(why) = self.admin.as_deref().and_then(address_fault) {
+            return refuse("advertise_admin", why);
+        }
         Ok(())
     }
 }
@@ -104,6 +109,7 @@ mod tests {
             .unwrap(),
             group: "0".into(),
             advertise: None,
+            admin: None,
             max_kv_bytes: NonZeroU64::new(1 << 30).unwrap(),
             telemetry: None,
         }
@@ -136,6 +142,10 @@ mod tests {
         assert_eq!(
             refused(|config| config.advertise = Some("x".into())),
             "advertise"
+        );
+        assert_eq!(
+            refused(|config| config.admin = Some("x".into())),
+            "advertise_admin"
         );
     }
 }

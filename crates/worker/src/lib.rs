@@ -20,6 +20,7 @@ mod crew;
 mod left;
 mod load;
 mod meter;
+mod names;
 mod prepare;
 mod run;
 mod service;

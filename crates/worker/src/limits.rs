@@ -85,3 +85,6 @@ pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 /// How long the rows of each expert are counted before a new window begins; what is told is of one
 /// window to two.
 pub const CHOSEN_WINDOW: Duration = Duration::from_secs(60);
+
+/// Length of a request's name in bytes, as a lead gives it for the log; leads take names as long.
+pub const MAX_REQUEST_ID: usize = 256;

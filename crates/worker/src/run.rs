@@ -19,6 +19,7 @@ use crate::error::chain;
 use crate::left::Left;
 use crate::limits::{MAX_STEPS_IN_FLIGHT, PROGRESS_INTERVAL};
 use crate::meter::StepMeter;
+use crate::names::{Changes, Names};
 
 /// What a prepared epoch needs to run.
 pub(crate) struct Prepared {
@@ -55,6 +56,8 @@ pub(crate) struct Run {
     outcomes: mpsc::UnboundedSender<Outcome>,
     /// What another lead would collect.
     left: Arc<Mutex<Left>>,
+    /// What the log calls the sequences that are open.
+    names: Names,
     /// Steps in flight, one place for each rank.
     pending: BTreeMap<StepNumber, Vec<Place>>,
     /// The step sent last.
@@ -82,6 +85,7 @@ impl Run {
             answers: answers.clone(),
             outcomes: sender,
             left,
+            names: Names::default(),
             pending: BTreeMap::new(),
             newest: StepNumber(0),
             failed: false,
@@ -126,6 +130,7 @@ impl Run {
         // A request that is refused below ends the run, and what it has opened is collected or not.
         let number = StepNumber(request.step);
         self.left().begin(fence.term, number, &request.parts);
+        let changes = Changes::of(&request.parts);
         let step = convert::step_parts(request, &self.prepared.plan, &self.geometry)?;
         if step.step <= self.newest {
             let why = format!(
@@ -142,6 +147,7 @@ impl Run {
             return Err(Status::invalid_argument(why));
         }
         self.newest = step.step;
+        self.names.apply(changes);
         self.prepared.meter.begin(step.step, &step.parts);
         let places = step.parts.iter().map(|part| Place {
             slots: part.lines.iter().map(|line| line.slot).collect(),
@@ -175,11 +181,13 @@ impl Run {
                 self.failed = true;
                 self.pending.clear();
                 let reason = chain(&error);
-                tracing::warn!(%rank, %step, reason, "step failed");
                 let sequence = match error {
                     ModelError::NotFinite { sequence, .. } => Some(sequence),
                     _ => None,
                 };
+                let request_id = sequence.and_then(|sequence| self.names.of(sequence));
+                let number = sequence.map(|sequence| sequence.0);
+                tracing::warn!(%rank, %step, request_id, sequence = number, reason, "step failed");
                 convert::failed(step, rank, reason, blamed(&error, rank), sequence)
             }
             Ok(result) => match self.place(rank, step, result) {

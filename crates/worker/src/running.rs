@@ -282,6 +282,7 @@ fn registration(
         group: config.group.clone(),
         // Filled in at every try, too.
         draining: false,
+        admin: config.admin.clone().unwrap_or_default(),
     }
 }
 

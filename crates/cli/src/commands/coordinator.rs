@@ -1,15 +1,14 @@
 //! `conclave coordinator`: the API, and the lead that plans every step.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use ::telemetry::{CoordinatorTelemetry, Telemetry, admin};
-use coordinator::{Config, LeadConfig, Listeners, Served, StoreAt};
+use coordinator::{Advertised, Config, LeadConfig, Listeners, Served, StoreAt};
 use store::Store;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::CoordinatorArgs;
+use crate::listen::{address, advertised};
 use crate::{Outcome, about, model, signals};
 use crate::{host_and_port, in_words};
 
@@ -23,15 +22,12 @@ const MAX_STEPS_IN_FLIGHT: usize = 4;
 pub(crate) async fn run(args: CoordinatorArgs) -> Outcome {
     let shutdown = signals::shutdown(args.with_parent)?;
     let listeners = Listeners {
-        grpc: listen(args.serve.grpc, "--grpc").await?,
-        http: listen(args.serve.http, "--http").await?,
-        internal: listen(args.internal, "--internal").await?,
+        grpc: args.serve.grpc.bind("--grpc").await?,
+        http: args.serve.http.bind("--http").await?,
+        internal: args.internal.bind("--internal").await?,
     };
     let telemetry = telemetry(&args)?;
-    let (admin, ended) = (
-        listen(args.admin, "--admin").await?,
-        CancellationToken::new(),
-    );
+    let (admin, ended) = (args.admin.bind("--admin").await?, CancellationToken::new());
     let (admin_at, _ended) = (address(&admin)?, ended.clone().drop_guard());
     tokio::spawn(admin::serve(admin, telemetry.clone(), ended));
     let model_name = args.model.clone();
@@ -43,9 +39,15 @@ pub(crate) async fn run(args: CoordinatorArgs) -> Outcome {
     };
     let (grpc, http) = (address(&listeners.grpc)?, address(&listeners.http)?);
     let internal = address(&listeners.internal)?;
+    let advertise = Advertised {
+        internal: advertised(args.advertise.as_ref(), internal),
+        grpc: advertised(args.advertise_grpc.as_ref(), grpc),
+        http: advertised(args.advertise_http.as_ref(), http),
+        admin: Some(advertised(args.advertise_admin.as_ref(), admin_at)),
+    };
     let config = Config {
         telemetry: Some(telemetry),
-        ..config(&args, &opened, internal)?
+        ..config(&args, &opened, (internal.port(), advertise))?
     };
     let running = coordinator::start(config, listeners, shutdown).map_err(in_words)?;
     println!("listening grpc={grpc} http={http} internal={internal} admin={admin_at}");
@@ -84,12 +86,18 @@ pub(crate) fn check(args: &CoordinatorArgs) -> Outcome {
             return Err(format!("{flag}: {why}"));
         }
     }
-    match &args.advertise {
-        Some(uri) if !spec::is_address(uri) => {
-            Err(format!("--advertise: {uri:?} is not http://HOST:PORT"))
+    let advertised = [
+        ("--advertise", &args.advertise),
+        ("--advertise-grpc", &args.advertise_grpc),
+        ("--advertise-http", &args.advertise_http),
+        ("--advertise-admin", &args.advertise_admin),
+    ];
+    for (flag, uri) in advertised {
+        if let Some(uri) = uri.as_ref().filter(|uri| !spec::is_address(uri)) {
+            return Err(format!("{flag}: {uri:?} is not http://HOST:PORT"));
         }
-        _ => Ok(()),
     }
+    Ok(())
 }
 
 /// Makes what operators see of the process.
@@ -104,7 +112,7 @@ fn telemetry(args: &CoordinatorArgs) -> Result<CoordinatorTelemetry, String> {
 fn config(
     args: &CoordinatorArgs,
     model: &model::Model,
-    internal: SocketAddr,
+    (internal, advertise): (u16, Advertised),
 ) -> Result<Config, String> {
     let fingerprint = model.checkpoint.fingerprint().map_err(in_words)?;
     let serve = &args.serve;
@@ -140,10 +148,9 @@ fn config(
         tokenizer: model.tokenizer.clone(),
     };
     let name = args.name.clone();
-    let advertise = args.advertise.clone();
     Ok(Config {
-        name: name.unwrap_or_else(|| host_and_port(internal.port())),
-        advertise: advertise.unwrap_or_else(|| advertised(internal)),
+        name: name.unwrap_or_else(|| host_and_port(internal)),
+        advertise,
         store: store(&args.store)?,
         cluster: args.cluster.cluster.clone(),
         groups: args.groups.clone(),
@@ -161,24 +168,4 @@ fn store(endpoints: &[String]) -> Result<StoreAt, String> {
         }
         list => Ok(StoreAt::Endpoints(list.to_vec())),
     }
-}
-
-/// Returns where others reach a listener; one on all interfaces by the name of the machine.
-fn advertised(local: SocketAddr) -> String {
-    match local.ip().is_unspecified() {
-        true => format!("http://{}", host_and_port(local.port())),
-        false => format!("http://{local}"),
-    }
-}
-
-pub(super) async fn listen(address: SocketAddr, flag: &str) -> Result<TcpListener, String> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| format!("cannot listen on {address}: {error}; choose another {flag}"))
-}
-
-pub(super) fn address(listener: &TcpListener) -> Result<SocketAddr, String> {
-    listener
-        .local_addr()
-        .map_err(|error| format!("a listener without an address: {error}"))
 }

@@ -9,7 +9,6 @@
 
 mod keeper;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use clap::Parser as _;
@@ -25,6 +24,7 @@ use self::keeper::{Child, keep};
 use super::generate;
 use super::{coordinator, worker};
 use crate::args::{Args, Command, GenerateArgs, SamplingArgs, ServeArgs, ServerArgs, UpArgs};
+use crate::listen::ListenAt;
 use crate::telemetry::LogFormat;
 use crate::{Outcome, in_words, model, signals};
 
@@ -32,7 +32,7 @@ use crate::{Outcome, in_words, model, signals};
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// A port of this machine that is free.
-const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+const ANY_PORT: &str = "127.0.0.1:0";
 
 /// How long a coordinator may take to say where it listens.
 const START: Duration = Duration::from_secs(60);
@@ -44,8 +44,9 @@ pub(crate) async fn run(args: UpArgs, log_format: LogFormat) -> Outcome {
         Some(name) => name.clone(),
         None => model::default_model()?,
     };
-    check_free(args.serve.grpc, "--grpc")?;
-    check_free(args.serve.http, "--http")?;
+    // Free now, and soon taken by the coordinator.
+    drop(args.serve.grpc.bind("--grpc").await?);
+    drop(args.serve.http.bind("--http").await?);
 
     let (end_coordinator, end_workers) = (CancellationToken::new(), CancellationToken::new());
     let mut coordinators = JoinSet::new();
@@ -84,8 +85,8 @@ pub(crate) async fn run(args: UpArgs, log_format: LogFormat) -> Outcome {
 
 /// Says when the cluster is ready, shows the demo if asked to, and then waits for ever.
 async fn serve(args: &UpArgs, name: &str) {
-    until_serving(args.serve.grpc).await;
-    let (grpc, http) = (args.serve.grpc, args.serve.http);
+    until_serving(&args.serve.grpc).await;
+    let (grpc, http) = (&args.serve.grpc, &args.serve.http);
     let (workers, ranks) = (
         args.workers,
         args.workers.get() * args.ranks_per_worker.get(),
@@ -98,7 +99,7 @@ async fn serve(args: &UpArgs, name: &str) {
 }
 
 async fn demo(args: &UpArgs) {
-    let (grpc, http) = (args.serve.grpc, args.serve.http);
+    let (grpc, http) = (&args.serve.grpc, &args.serve.http);
     let prompt = "The quick brown fox";
     println!("\n$ conclave generate '{prompt}'");
     let sampling = SamplingArgs {
@@ -132,7 +133,7 @@ async fn demo(args: &UpArgs) {
 }
 
 /// Waits until the coordinator's health service says SERVING.
-async fn until_serving(grpc: SocketAddr) {
+async fn until_serving(grpc: &ListenAt) {
     let Ok(endpoint) = Endpoint::from_shared(format!("http://{grpc}")) else {
         return;
     };
@@ -153,8 +154,8 @@ async fn until_serving(grpc: SocketAddr) {
 
 /// Checks the settings as its children will get them.
 pub(crate) fn check(args: &UpArgs) -> Outcome {
-    check_port(args.serve.grpc, "--grpc")?;
-    check_port(args.serve.http, "--http")?;
+    check_port(&args.serve.grpc, "--grpc")?;
+    check_port(&args.serve.http, "--http")?;
     // The model that is served where none is named is made when it is needed.
     let name = args.model.as_deref().unwrap_or("synth:tiny");
     let format = LogFormat::Text;
@@ -173,21 +174,12 @@ pub(crate) fn check(args: &UpArgs) -> Outcome {
     Ok(())
 }
 
-fn check_port(address: SocketAddr, flag: &str) -> Outcome {
+fn check_port(address: &ListenAt, flag: &str) -> Outcome {
     match address.port() {
         0 => Err(format!(
             "{flag} {address}: choose a port, so that clients can be told of it"
         )),
         _ => Ok(()),
-    }
-}
-
-fn check_free(address: SocketAddr, flag: &str) -> Outcome {
-    match std::net::TcpListener::bind(address) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(format!(
-            "cannot listen on {address}: {error}; choose another {flag}"
-        )),
     }
 }
 
@@ -199,10 +191,11 @@ fn coordinator_child(args: &UpArgs, name: &str, format: LogFormat) -> Result<Chi
         ..
     } = &args.serve;
     let ranks = args.workers.get() * args.ranks_per_worker.get();
+    let admin = args.admin.as_ref().map(ToString::to_string);
     let arguments = [
         ("--model", name.to_owned()),
         ("--ranks", ranks.to_string()),
-        ("--internal", "127.0.0.1:0".into()),
+        ("--internal", ANY_PORT.to_owned()),
         ("--grpc", grpc.to_string()),
         ("--http", http.to_string()),
         ("--kv-memory", kv_memory.to_string()),
@@ -215,7 +208,7 @@ fn coordinator_child(args: &UpArgs, name: &str, format: LogFormat) -> Result<Chi
             args.serve.max_output_tokens.to_string(),
         ),
         ("--hold", args.serve.hold.to_string()),
-        ("--admin", args.admin.unwrap_or(ANY_PORT).to_string()),
+        ("--admin", admin.unwrap_or_else(|| ANY_PORT.to_owned())),
     ];
     Child::new("coordinator", "coordinator", format, &arguments)
 }

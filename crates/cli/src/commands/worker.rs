@@ -7,25 +7,23 @@ use store::Store;
 use tokio_util::sync::CancellationToken;
 use worker::{Config, Numerics};
 
-use super::coordinator::{address, listen as listen_at};
 use crate::args::WorkerArgs;
+use crate::listen::{address, advertised};
 use crate::{Outcome, about, memory, model, signals};
 use crate::{host_and_port, in_words};
 
 /// Registers with the coordinator and computes until told to end.
 pub(crate) async fn run(args: WorkerArgs) -> Outcome {
     let shutdown = signals::shutdown(args.with_parent)?;
-    let listener = listen_at(args.listen, "--listen").await?;
+    let listener = args.listen.bind("--listen").await?;
     let port = listener.local_addr().map_err(in_words)?.port();
     let telemetry = telemetry(&args)?;
-    let (admin, ended) = (
-        listen_at(args.admin, "--admin").await?,
-        CancellationToken::new(),
-    );
+    let (admin, ended) = (args.admin.bind("--admin").await?, CancellationToken::new());
     let (admin_at, _ended) = (address(&admin)?, ended.clone().drop_guard());
     tokio::spawn(admin::serve(admin, telemetry.clone(), ended));
+    let shown = advertised(args.advertise_admin.as_ref(), admin_at);
     tracing::info!(admin = %admin_at, "its state and metrics are shown");
-    let opening = tokio::task::spawn_blocking(move || config(args, port));
+    let opening = tokio::task::spawn_blocking(move || config(args, port, Some(shown)));
     let config = Config {
         telemetry: Some(telemetry),
         ..opening.await.map_err(in_words)??
@@ -47,11 +45,12 @@ fn telemetry(args: &WorkerArgs) -> Result<WorkerTelemetry, String> {
 
 /// Checks the settings as a start does, without the sockets.
 pub(crate) fn check(args: &WorkerArgs) -> Outcome {
-    let config = config(args.clone(), args.listen.port())?;
+    let shown = args.advertise_admin.clone();
+    let config = config(args.clone(), args.listen.port(), shown)?;
     config.check().map_err(in_words)
 }
 
-fn config(args: WorkerArgs, port: u16) -> Result<Config, String> {
+fn config(args: WorkerArgs, port: u16, admin: Option<String>) -> Result<Config, String> {
     let machine = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = args.threads.map_or(machine, usize::from);
     let store = store::Config {
@@ -69,6 +68,7 @@ fn config(args: WorkerArgs, port: u16) -> Result<Config, String> {
         store: Store::new(store).map_err(in_words)?,
         group: args.group,
         advertise: args.advertise,
+        admin,
         max_kv_bytes: memory::usable()?,
         telemetry: None,
     })

@@ -116,7 +116,11 @@ fn a_store_that_has_lost_everything_gives_no_term_again() {
     candidate.on(held("b", 3, 30), NOW);
     assert_eq!(candidate.on(empty(None), NOW), []);
     let due = NOW + PATIENCE;
-    assert_eq!(candidate.on(Heard::Tick, due), [bid(4, 0, 0)], "b has led in 3");
+    assert_eq!(
+        candidate.on(Heard::Tick, due),
+        [bid(4, 0, 0)],
+        "b has led in 3"
+    );
 }
 
 #[test]

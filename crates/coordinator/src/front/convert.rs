@@ -300,7 +300,7 @@ fn labels(given: HashMap<String, String>, id: &str) -> Result<BTreeMap<String, S
     }
     let labels = BTreeMap::from_iter(given);
     if !labels.is_empty() {
-        tracing::info!(request = id, ?labels, "request has labels");
+        tracing::info!(request_id = id, ?labels, "request has labels");
     }
     Ok(labels)
 }

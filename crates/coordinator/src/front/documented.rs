@@ -93,6 +93,7 @@ fn the_limits_on_the_page_are_those_of_the_code() {
         count(limits::MAX_CHUNK),
         bytes(limits::MAX_WHOLE_TEXT),
         time(config.heartbeat),
+        time(config.ask_hold),
         time(config.client_stall),
         count(limits::MAX_CHOICES),
         count(limits::MAX_ANSWER_LOGPROBS),
@@ -159,6 +160,7 @@ fn refusals() -> Vec<Error> {
         (Code::Unavailable, reason::GROUP_INCOMPLETE, later),
         (Code::Unavailable, reason::NOT_LEADER, soon),
         (Code::Unavailable, reason::LEAD_ENDING, soon),
+        (Code::Unavailable, reason::LEAD_NEW, soon),
         (Code::DataLoss, reason::CANNOT_BE_COMPUTED, None),
         (Code::InvalidArgument, reason::REFUSED_BY_LEAD, None),
     ];

@@ -136,9 +136,23 @@ impl Error {
         match self {
             Self::LeadGone { .. } => true,
             Self::Lead(status) => {
-                let passing = [reason::NOT_LEADER, reason::LEAD_ENDING, reason::REWRITTEN];
+                let passing = [
+                    reason::NOT_LEADER,
+                    reason::LEAD_ENDING,
+                    reason::LEAD_NEW,
+                    reason::REWRITTEN,
+                ];
                 reason_of(status).is_some_and(|reason| passing.contains(&reason.as_str()))
             }
+            _ => false,
+        }
+    }
+
+    /// Says whether a lead answered that it knows no such generation, or none yet.
+    pub(super) fn is_unknown(&self) -> bool {
+        match self {
+            Self::Lead(status) if status.code() == Code::NotFound => true,
+            Self::Lead(status) => reason_of(status).as_deref() == Some(reason::LEAD_NEW),
             _ => false,
         }
     }

@@ -254,6 +254,11 @@ impl Generation {
         expiry(&self.shared, &self.request, self.clock, self.last_sent.1).await
     }
 
+    /// Returns its request's name.
+    pub(super) fn id(&self) -> &str {
+        &self.request.id
+    }
+
     /// Says whether it began before this request came.
     pub(super) fn is_repeat(&self) -> bool {
         self.origin + limits::REPEAT_AGE < self.clock.arrived
@@ -283,11 +288,13 @@ impl Generation {
             request_id: self.request.id.clone(),
             group: group.name.to_string(),
         };
+        let request = Arc::clone(&self.request);
         self.shared.tasks.spawn(async move {
             let settled = lead.settle(settle).await;
             if let Err(error) = settled {
                 // The lead ends it then as its client's leaving would.
-                tracing::debug!(%error, "a generation could not be settled");
+                let request_id = request.id.as_str();
+                tracing::debug!(request_id, %error, "a generation could not be settled");
             }
             // Not before: to lose its last follower would be another end.
             drop(events);
@@ -325,6 +332,17 @@ impl Generation {
             error => error,
         };
         self.fail(error)
+    }
+}
+
+impl Drop for Generation {
+    fn drop(&mut self) {
+        tracing::debug!(
+            request_id = self.request.id,
+            tokens = self.tokens.len(),
+            resumed = self.resumed,
+            "generation followed no more"
+        );
     }
 }
 

@@ -88,7 +88,7 @@ impl Groups {
     ///
     /// # Errors
     ///
-    /// [`Error::Lead`] with NOT_FOUND if none does, or why one that may cannot be asked.
+    /// [`Error::Lead`] with NOT_FOUND if none does, or why one that may cannot be asked, or cannot know.
     pub(super) async fn find(&self, id: &str) -> Result<Group, Error> {
         let mut all = self.all();
         if all.len() == 1 {
@@ -113,6 +113,8 @@ impl Groups {
             {
                 Ok(_) => return Ok(group),
                 Err(Error::Lead(status)) if status.code() == Code::NotFound => {}
+                // One that cannot know yet counts for less than one that may well know.
+                Err(error) if error.is_unknown() => drop(unasked.get_or_insert(error)),
                 Err(error) => unasked = Some(error),
             }
         }

@@ -21,7 +21,8 @@ use axum::routing::{get, post};
 use self::error::HttpError;
 use super::{Shared, convert, limits, meter};
 
-/// Names a request towards its client, and in the log of this front; echoed, or made.
+/// Names a request towards its client; echoed, or made. The log of this front says what generations it
+/// became.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Returns the routes.
@@ -67,7 +68,7 @@ async fn wrong_method(method: Method, uri: Uri) -> HttpError {
 }
 
 /// Gives every answer its request's id.
-async fn echo_request_id(request: Request, next: Next) -> Response {
+async fn echo_request_id(mut request: Request, next: Next) -> Response {
     let given = request.headers().get(REQUEST_ID).filter(|id| {
         (1..=limits::MAX_ID_BYTES).contains(&id.len())
             && id.as_bytes().iter().all(u8::is_ascii_graphic)
@@ -75,7 +76,9 @@ async fn echo_request_id(request: Request, next: Next) -> Response {
     let id = given.cloned().unwrap_or_else(|| {
         HeaderValue::from_str(&convert::fresh_id()).expect("hexadecimal digits are a header value")
     });
-    tracing::debug!(id = ?id, method = %request.method(), path = request.uri().path(), "request");
+    let x_request_id = id.to_str().ok();
+    tracing::debug!(x_request_id, method = %request.method(), path = request.uri().path(), "request");
+    request.headers_mut().insert(REQUEST_ID, id.clone());
     let mut response = next.run(request).await;
     response.headers_mut().insert(REQUEST_ID, id);
     response

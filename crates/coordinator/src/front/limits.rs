@@ -142,6 +142,11 @@ pub(crate) const DEFAULT_KEEP: Duration = Duration::from_secs(30);
 /// processes and the way between them cost less.
 pub(crate) const REPEAT_AGE: Duration = Duration::from_millis(10);
 
+/// How long a call that names a generation is held while no lead can tell of it: longer than a dead
+/// lead's lease of ten seconds, and some time for the next one to hear what it has left. A client
+/// waits for the answer meanwhile.
+pub(crate) const ASK_HOLD: Duration = Duration::from_secs(15);
+
 /// First and longest pause between attempts to find a lost generation at a lead.
 pub(crate) const REGAIN_BACKOFF: (Duration, Duration) =
     (Duration::from_millis(50), Duration::from_secs(2));

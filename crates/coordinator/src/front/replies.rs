@@ -40,9 +40,6 @@ where
             () = client.closed() => Err(Error::ClientGone),
             outcome = work => outcome,
         };
-        if let Err(error) = &outcome {
-            tracing::debug!(%error, "stream ended early");
-        }
         // The client may be gone, and then nobody is left to be told.
         drop(end.send(outcome));
     });

@@ -11,7 +11,8 @@ use tonic::{Request, Response, Status};
 
 use super::error::Error;
 use super::generation::{Clock, PRINCIPAL};
-use super::{Shared, chat, convert, deadline, generate, standing};
+use super::groups::Group;
+use super::{Shared, chat, convert, deadline, generate, held, standing};
 
 /// GenerationService over the shared state of a front.
 #[derive(Clone, Debug)]
@@ -68,17 +69,19 @@ impl GenerationService for Generations {
         } = request.into_inner();
         convert::generation_id(&generation_id)?;
         convert::short_text(&reason, "reason")?;
-        let group = self.0.groups.find(&generation_id).await?;
-        let cancel = internal::CancelRequest {
-            principal: PRINCIPAL.to_owned(),
-            request_id: generation_id.clone(),
-            group: group.name.to_string(),
+        let cancel = |group: Group| {
+            let cancel = internal::CancelRequest {
+                principal: PRINCIPAL.to_owned(),
+                request_id: generation_id.clone(),
+                group: group.name.to_string(),
+            };
+            let mut lead = group.client;
+            async move { lead.cancel(cancel).await }
         };
-        let answer = group.client.clone().cancel(cancel).await;
-        let answer = answer.map_err(Error::from_lead)?.into_inner();
+        let answer = held::ask(&self.0, &generation_id, cancel).await?;
         let state = standing::derive(&self.0, answer.standing).await?.state;
         tracing::info!(
-            generation = generation_id,
+            request_id = generation_id,
             reason,
             ?state,
             "cancel was asked for"
@@ -94,14 +97,16 @@ impl GenerationService for Generations {
     ) -> Result<Response<v1::GetGenerationResponse>, Status> {
         let generation_id = request.into_inner().generation_id;
         convert::generation_id(&generation_id)?;
-        let group = self.0.groups.find(&generation_id).await?;
-        let get = internal::GetRequest {
-            principal: PRINCIPAL.to_owned(),
-            request_id: generation_id.clone(),
-            group: group.name.to_string(),
+        let get = |group: Group| {
+            let get = internal::GetRequest {
+                principal: PRINCIPAL.to_owned(),
+                request_id: generation_id.clone(),
+                group: group.name.to_string(),
+            };
+            let mut lead = group.client;
+            async move { lead.get(get).await }
         };
-        let answer = group.client.clone().get(get).await;
-        let answer = answer.map_err(Error::from_lead)?.into_inner();
+        let answer = held::ask(&self.0, &generation_id, get).await?;
         let standing = standing::derive(&self.0, answer.standing).await?;
         Ok(Response::new(v1::GetGenerationResponse {
             generation_id,

@@ -6,9 +6,9 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use proto::v1::{FinishReason, Heartbeat, Usage};
+use proto::v1::{FinishReason, GenerationState, Heartbeat, Usage};
 use spec::{SampledToken, TokenId};
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use super::Shared;
 use super::error::Error;
@@ -110,6 +110,10 @@ impl<O: Output> OutputStream<O> {
         message: impl Fn(u64, Said<O::Piece>) -> T,
     ) -> Result<(), Error> {
         let sent = self.send_each(client, message).await;
+        if let Err(error) = &sent {
+            let request_id = self.generation.id();
+            tracing::debug!(request_id, %error, "stream ended early");
+        }
         self.meter.watch(sent)
     }
 
@@ -262,14 +266,15 @@ impl<O: Output> OutputStream<O> {
 /// client has it, then each event as a message of its number.
 ///
 /// The lead's answer is awaited inside the stream: for a call whose deadline passes before the
-/// stream begins, tonic would answer with a code of its own.
+/// stream begins, tonic would answer with a code of its own. While it does not come, the client gets
+/// heartbeats, of the number that it has.
 pub(super) fn serve<O, T>(
     shared: &Arc<Shared>,
     request: Request,
     output: O,
     (clock, meter): (Clock, Meter),
     opening: T,
-    message: impl Fn(u64, Said<O::Piece>) -> T + Send + 'static,
+    message: impl Fn(u64, Said<O::Piece>) -> T + Send + Sync + 'static,
 ) -> Replies<T>
 where
     O: Output + Send + 'static,
@@ -277,13 +282,51 @@ where
     T: Send + 'static,
 {
     let front = Arc::clone(shared);
-    let is_known = request.delivery.resume_after > 0;
+    let (known, every) = (request.delivery.resume_after, shared.config.heartbeat);
     replies::serve(shared, |client| async move {
-        let metered = (clock, meter);
-        let mut stream = OutputStream::start(&front, request, output, metered).await?;
-        if !is_known {
+        let start = OutputStream::start(&front, request, output, (clock, meter));
+        let beat = || message(known, Said::Idle(unaccepted()));
+        let mut stream = accepted(start, &client, (clock.arrived, every), beat).await?;
+        if known == 0 {
             stream.send(&client, opening).await?;
         }
         stream.send_all(client, message).await
     })
+}
+
+/// Waits until something is accepted by its lead, or refused. A client that has heard nothing for so long,
+/// since this moment, gets such a beat.
+///
+/// # Errors
+///
+/// The refusal, and what keeps a beat from its client.
+pub(super) async fn accepted<A, E: From<Error>, T>(
+    start: impl Future<Output = Result<A, E>>,
+    client: &ReplySender<T>,
+    (since, every): (Instant, Duration),
+    beat: impl Fn() -> T,
+) -> Result<A, E> {
+    let beats = async {
+        let mut times = tokio::time::interval_at(since + every, every);
+        times.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            times.tick().await;
+            if let Err(error) = client.send(beat()).await {
+                return error;
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        started = start => started,
+        error = beats => Err(error.into()),
+    }
+}
+
+/// What is said of a request that no lead has accepted yet.
+fn unaccepted() -> Heartbeat {
+    Heartbeat {
+        state: GenerationState::Queued.into(),
+        queue_position: 0,
+    }
 }

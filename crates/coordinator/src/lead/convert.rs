@@ -71,13 +71,15 @@ pub(crate) fn part(part: &Part, kept: Kept<'_>) -> wire::Part {
 }
 
 fn open(open: &Open, kept: Kept<'_>) -> wire::Open {
+    let at_home = kept(open.sequence);
     wire::Open {
         slot: open.slot.0,
         sequence: open.sequence.0,
         tokens: open.tokens.iter().map(|token| token.0).collect(),
         prompt_len: open.prompt_len,
         sampling: Some(sampling_to_wire(&open.sampling)),
-        record: kept(open.sequence).into(),
+        record: at_home.record.into(),
+        request_id: at_home.request_id,
     }
 }
 

@@ -18,7 +18,9 @@ use spec::{Sampling, SequenceId, TokenId};
 use tokio::sync::watch;
 
 use self::entry::{Entry, Live, State};
+use super::life;
 use super::log::{Cursor, End, Failure, Log};
+use super::workers::AtHome;
 use crate::limits;
 
 /// A generation's name.
@@ -193,6 +195,7 @@ impl Ledger {
             kept_until: None,
             due: None,
         });
+        life::accepted(name, entering);
         self.live.insert(sequence, name.clone());
         if let Some(entry) = self.entries.get_mut(name) {
             if let State::Ended { number, bytes, .. } = entry.state {
@@ -220,11 +223,20 @@ impl Ledger {
         self.schedule(name);
     }
 
-    /// Returns what the home rank of a live sequence keeps of it.
-    pub(crate) fn kept(&self, sequence: SequenceId) -> Bytes {
+    /// Returns what the home rank of a live sequence is told of it.
+    pub(crate) fn kept(&self, sequence: SequenceId) -> AtHome {
         let name = self.live.get(&sequence);
-        let entry = name.and_then(|name| self.entries.get(name));
-        entry.map(|entry| entry.kept.clone()).unwrap_or_default()
+        let found = name.and_then(|name| Some((name, self.entries.get(name)?)));
+        let at_home = found.map(|(name, entry)| AtHome {
+            request_id: name.request_id.to_string(),
+            record: entry.kept.clone(),
+        });
+        at_home.unwrap_or_default()
+    }
+
+    /// Returns the name of a live sequence.
+    pub(crate) fn name(&self, sequence: SequenceId) -> Option<&Name> {
+        self.live.get(&sequence)
     }
 
     /// Takes in that a sequence left the queue.
@@ -239,6 +251,7 @@ impl Ledger {
                 live.is_running = true;
             }
         }
+        life::running(&name, sequence, cached);
         self.schedule(&name);
     }
 
@@ -396,6 +409,7 @@ impl Ledger {
             return None;
         };
         let sequence = live.sequence;
+        life::ended(name, sequence, &end, after);
         self.live.remove(&sequence);
         if let Some(due) = live.due {
             self.due.remove(&(due, name.clone()));

@@ -124,7 +124,6 @@ impl World {
         self.rules.counts
     }
 
-    #[expect(clippy::print_stderr, reason = "who replays a seed wants to see it")]
     fn tell(&self, event: &Event) {
         if !self.is_told {
             return;

@@ -4,8 +4,17 @@ use bytes::Bytes;
 use cluster::EpochPlan;
 use spec::{KvPlan, SequenceId, Step};
 
-/// Finds the record of a sequence that a step opens, for its home rank to keep.
-pub(crate) type Kept<'a> = &'a dyn Fn(SequenceId) -> Bytes;
+/// What a home rank is told of a sequence beside what it computes with.
+#[derive(Debug, Default)]
+pub(crate) struct AtHome {
+    /// The request's name, for its log.
+    pub(crate) request_id: String,
+    /// The record that it keeps for another lead.
+    pub(crate) record: Bytes,
+}
+
+/// Finds what the home rank of a sequence that a step opens is told.
+pub(crate) type Kept<'a> = &'a dyn Fn(SequenceId) -> AtHome;
 
 /// What the step loop wants of the workers. Their answers come to it as messages; nothing here waits.
 pub(crate) trait Workers: Send {

@@ -15,3 +15,4 @@ mod probes;
 mod refusals;
 mod repeats;
 mod stage;
+mod waits;

@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use coordinator::front::{Front, FrontConfig, Model};
+use coordinator::front::{Addresses, Front, FrontConfig, Model};
 use proto::internal::follow_response::Event;
 use proto::internal::lead_service_server::{LeadService, LeadServiceServer};
 use proto::internal::{self, FollowRequest, FollowResponse, SequenceRecord, SequenceState};
@@ -50,6 +50,9 @@ pub(crate) struct Stage {
     pub(crate) grpc: Channel,
     pub(crate) http: SocketAddr,
     pub(crate) state: watch::Sender<internal::WatchResponse>,
+    /// Where each group's lead is.
+    pub(crate) leads: watch::Sender<Addresses>,
+    hindrance: Hindrance,
     followed: mpsc::UnboundedReceiver<FollowRequest>,
     hung_up: mpsc::UnboundedReceiver<String>,
     settled: mpsc::UnboundedReceiver<String>,
@@ -67,7 +70,11 @@ struct ScriptedLead {
     hung_up: mpsc::UnboundedSender<String>,
     settled: mpsc::UnboundedSender<String>,
     known: Known,
+    hindrance: Hindrance,
 }
+
+/// What stands in the way of calls that name a generation.
+type Hindrance = Arc<Mutex<Option<Box<dyn Fn() -> Option<Status> + Send>>>>;
 
 type Known = Arc<Mutex<HashMap<String, Played>>>;
 
@@ -199,6 +206,13 @@ impl ScriptedLead {
         known.get(id).cloned().ok_or_else(unknown)
     }
 
+    /// Refuses a call that names a generation, where something is in its way.
+    fn hindered(&self) -> Result<(), Status> {
+        let hindrance = self.hindrance.lock().unwrap();
+        let status = hindrance.as_ref().and_then(|hinders| hinders());
+        status.map_or(Ok(()), Err)
+    }
+
     /// Returns the record that is followed, if it may be.
     fn record(&self, request: &FollowRequest) -> Result<SequenceRecord, Status> {
         let record = request.record.clone().unwrap();
@@ -300,6 +314,7 @@ impl LeadService for ScriptedLead {
         &self,
         request: Request<internal::CancelRequest>,
     ) -> Result<Response<internal::CancelResponse>, Status> {
+        self.hindered()?;
         let id = request.into_inner().request_id;
         self.played(&id)?.cancelled.cancel();
         let mut known = self.known.lock().unwrap();
@@ -316,6 +331,7 @@ impl LeadService for ScriptedLead {
         &self,
         request: Request<internal::GetRequest>,
     ) -> Result<Response<internal::GetResponse>, Status> {
+        self.hindered()?;
         let standing = Some(self.played(&request.into_inner().request_id)?.standing);
         Ok(Response::new(internal::GetResponse { standing }))
     }
@@ -336,6 +352,7 @@ pub(crate) fn patient() -> FrontConfig {
         client_stall: Duration::from_secs(60),
         body_time: Duration::from_secs(30),
         hold: Duration::from_millis(300),
+        ask_hold: Duration::from_millis(300),
     }
 }
 
@@ -356,7 +373,7 @@ impl Stage {
         let (followed, was_followed) = mpsc::unbounded_channel();
         let (hung_up, was_hung_up) = mpsc::unbounded_channel();
         let (settled, was_settled) = mpsc::unbounded_channel();
-        let known = Known::default();
+        let (known, hindrance) = (Known::default(), Hindrance::default());
         let script: Arc<Script> = Arc::new(script);
         let lead = ScriptedLead {
             script,
@@ -365,15 +382,17 @@ impl Stage {
             hung_up,
             settled,
             known: Arc::clone(&known),
+            hindrance: Arc::clone(&hindrance),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let lead_at = listener.local_addr().unwrap();
         let server = Server::builder().add_service(LeadServiceServer::new(lead));
         tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
         let leads = [("0".to_owned(), format!("http://{lead_at}"))].into();
-        let leads = watch::channel(leads).1;
+        let leads = watch::Sender::new(leads);
         let telemetry = Telemetry::coordinator(About::default(), vec!["0".into()], 1);
-        let front = Front::start(config, model(), tokenizer(), leads, telemetry.clone());
+        let known_leads = leads.subscribe();
+        let front = Front::start(config, model(), tokenizer(), known_leads, telemetry.clone());
 
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let grpc_at = listener.local_addr().unwrap();
@@ -390,12 +409,19 @@ impl Stage {
             grpc,
             http,
             state,
+            leads,
+            hindrance,
             followed: was_followed,
             hung_up: was_hung_up,
             settled: was_settled,
             known,
             telemetry,
         }
+    }
+
+    /// Puts something in the way of the calls from now on that name a generation.
+    pub(crate) fn hinder(&self, hinders: impl Fn() -> Option<Status> + Send + 'static) {
+        *self.hindrance.lock().unwrap() = Some(Box::new(hinders));
     }
 
     /// Makes the lead forget everything, as another one would know nothing.

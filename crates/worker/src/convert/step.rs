@@ -10,6 +10,7 @@ use spec::{
 
 use super::plan::EpochPlan;
 use super::{Fault, below};
+use crate::limits::MAX_REQUEST_ID;
 
 /// One step's parts for the ranks of this worker.
 #[derive(Clone, Debug, PartialEq)]
@@ -122,6 +123,11 @@ impl Edge<'_> {
         if open.prompt_len == 0 || open.prompt_len as usize > found {
             let why = format!("{} is not within 1 to the {found} tokens", open.prompt_len);
             return Err(Fault::new(format!("{path}.prompt_len"), why));
+        }
+        let (bytes, most) = (open.request_id.len(), MAX_REQUEST_ID);
+        if bytes > most {
+            let why = format!("has {bytes} bytes, not at most {most}");
+            return Err(Fault::new(format!("{path}.request_id"), why));
         }
         let sampling = format!("{path}.sampling");
         let Some(choice) = open.sampling else {

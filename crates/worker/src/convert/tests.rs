@@ -56,6 +56,7 @@ fn request() -> wire::PrepareRequest {
         }),
         name: "b".into(),
         max_step_rows: 32,
+        lead: 1,
     }
 }
 
@@ -198,6 +199,7 @@ fn run_request() -> wire::RunRequest {
         prompt_len: 3,
         sampling: Some(sampling()),
         record: Vec::new(),
+        request_id: "r".into(),
     };
     let line = wire::Line {
         slot: 3,
@@ -253,7 +255,7 @@ const SPOILT_STEPS: [Spoilt<wire::RunRequest>; 6] = [
 ];
 
 /// Within `parts[0].opens`.
-const SPOILT_OPENS: [Spoilt<Vec<wire::Open>>; 10] = [
+const SPOILT_OPENS: [Spoilt<Vec<wire::Open>>; 11] = [
     ("[0].slot", |r| r[0].slot = 4),
     ("[1].slot", |r| r.push(r[0].clone())),
     ("[0].tokens", |r| r[0].tokens.clear()),
@@ -261,6 +263,7 @@ const SPOILT_OPENS: [Spoilt<Vec<wire::Open>>; 10] = [
     ("[0].tokens[1]", |r| r[0].tokens[1] = 100),
     ("[0].prompt_len", |r| r[0].prompt_len = 0),
     ("[0].prompt_len", |r| r[0].prompt_len = 4),
+    ("[0].request_id", |r| r[0].request_id = "x".repeat(257)),
     ("[0].sampling", |r| r[0].sampling = None),
     ("[0].sampling.temperature", |r| {
         r[0].sampling.as_mut().unwrap().temperature = f32::NAN

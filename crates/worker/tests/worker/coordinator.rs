@@ -21,7 +21,7 @@ use wire::attend_request::Message;
 /// What a coordinator heard.
 #[derive(Debug)]
 pub(crate) enum Heard {
-    Registration(wire::Registration),
+    Registration(Box<wire::Registration>),
     Heartbeat,
 }
 
@@ -98,7 +98,7 @@ impl Coordinator {
     pub(crate) async fn registration(&mut self) -> wire::Registration {
         loop {
             if let Heard::Registration(registration) = self.heard.recv().await.unwrap() {
-                return registration;
+                return *registration;
             }
         }
     }
@@ -129,7 +129,9 @@ impl ClusterService for Service {
                 "the first message is the registration",
             ));
         };
-        self.heard.send(Heard::Registration(registration)).ok();
+        self.heard
+            .send(Heard::Registration(Box::new(registration)))
+            .ok();
         if let Some(refusal) = (self.verdict)() {
             return Err(refusal);
         }

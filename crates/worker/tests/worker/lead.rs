@@ -79,6 +79,7 @@ pub(crate) fn prepare_request(
         }),
         name: members[index].wire.name.clone(),
         max_step_rows: 128,
+        lead: 1,
     }
 }
 
@@ -284,6 +285,7 @@ impl Sequence {
             prompt_len: self.prompt.len() as u32,
             sampling: Some(sampling(u64::from(self.index))),
             record: Vec::new(),
+            request_id: format!("request-{}", self.index),
         };
         let blocks: Vec<u32> = (slot * BLOCKS..(slot + 1) * BLOCKS).collect();
         let run = Some(wire::BlockRun { first: 0, blocks });

@@ -39,6 +39,7 @@ pub(crate) fn config(name: &str, ranks: u32, coordinator: SocketAddr) -> Config 
         store: store_at(coordinator),
         group: "0".into(),
         advertise: None,
+        admin: None,
         max_kv_bytes: NonZeroU64::new(MAX_KV_BYTES).unwrap(),
         telemetry: None,
     }

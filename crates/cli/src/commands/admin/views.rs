@@ -49,7 +49,7 @@ fn standing(
 pub(super) async fn members(cluster: &Cluster, colour: bool) -> Result<Shown, String> {
     let groups = described(cluster).await;
     let columns = [
-        "WORKER", "GROUP", "RANKS", "STATE", "ADDRESS", "BUILD", "NUMERICS",
+        "WORKER", "GROUP", "RANKS", "STATE", "ADDRESS", "ADMIN", "BUILD", "NUMERICS",
     ];
     let (mut table, mut workers) = (Table::new(&columns), Vec::new());
     for record in &cluster.members {
@@ -60,7 +60,7 @@ pub(super) async fn members(cluster: &Cluster, colour: bool) -> Result<Shown, St
             .get(its.group.as_str())
             .and_then(|it| it.as_ref().ok());
         let (state, ranks) = standing(its, record.draining, group);
-        let texts = [&its.address, &its.build, &its.numerics].map(Clone::clone);
+        let texts = [&its.address, &its.admin, &its.build, &its.numerics].map(Clone::clone);
         let front = [
             its.name.clone(),
             its.group.clone(),
@@ -70,8 +70,8 @@ pub(super) async fn members(cluster: &Cluster, colour: bool) -> Result<Shown, St
         table.row(front.into_iter().chain(texts));
         workers.push(json!({
             "name": its.name, "group": its.group, "ranks": ranks, "num_ranks": its.num_ranks,
-            "state": state, "address": its.address, "build": its.build, "numerics": its.numerics,
-            "incarnation": its.incarnation, "weights": its.weights_fingerprint,
+            "state": state, "address": its.address, "admin": its.admin, "build": its.build,
+            "numerics": its.numerics, "incarnation": its.incarnation, "weights": its.weights_fingerprint,
         }));
     }
     let mut text = table.render(colour);
@@ -82,6 +82,9 @@ pub(super) async fn members(cluster: &Cluster, colour: bool) -> Result<Shown, St
             "MAY LEAD",
             "STATE",
             "ADDRESS",
+            "GRPC",
+            "HTTP",
+            "ADMIN",
             "BUILD",
         ]),
         Vec::new(),
@@ -94,11 +97,13 @@ pub(super) async fn members(cluster: &Cluster, colour: bool) -> Result<Shown, St
         let leads: Vec<&str> = leads.map(|(group, _)| group.as_str()).collect();
         let state = if its.draining { "draining" } else { "present" };
         let (led, groups) = (leads.join(" "), its.groups.join(" "));
-        let (name, address, build) = (its.name.clone(), its.address.clone(), its.build.clone());
-        table.row([name, led, groups, state.to_owned(), address, build]);
+        let texts = [&its.address, &its.grpc, &its.http, &its.admin, &its.build].map(Clone::clone);
+        let front = [its.name.clone(), led, groups, state.to_owned()];
+        table.row(front.into_iter().chain(texts));
         coordinators.push(json!({
             "name": its.name, "leads": leads, "groups": its.groups, "state": state,
-            "address": its.address, "build": its.build, "incarnation": its.incarnation,
+            "address": its.address, "grpc": its.grpc, "http": its.http, "admin": its.admin,
+            "build": its.build, "incarnation": its.incarnation,
         }));
     }
     text.push('\n');

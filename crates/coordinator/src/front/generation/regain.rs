@@ -66,8 +66,8 @@ impl Generation {
         let (id, now) = (&self.request.id, Instant::now());
         // Once for each trouble, not for every try.
         match &self.trouble {
-            None => tracing::info!(request = id, %error, "a generation has to be found again"),
-            Some(_) => tracing::debug!(request = id, %error, "a generation is not found yet"),
+            None => tracing::info!(request_id = id, %error, "a generation has to be found again"),
+            Some(_) => tracing::debug!(request_id = id, %error, "a generation is not found yet"),
         }
         // A stream that has lasted for a while is news.
         let (longest, last) = (limits::REGAIN_BACKOFF.1, self.regained);
@@ -104,9 +104,11 @@ impl Generation {
             return groups.of(&group.name);
         }
         if self.request.is_named && groups.all().len() > 1 {
-            // It may be a repeated call, made when other groups were there or had less to do.
+            // It may be a repeated call, made when other groups were there or had less to do. A lead
+            // that cannot know yet may never serve: the others' requests do not wait for it, and its
+            // own go to it, for the choice is the same each time.
             match groups.find(&self.request.id).await {
-                Err(Error::Lead(status)) if status.code() == Code::NotFound => {}
+                Err(error) if error.is_unknown() => {}
                 found => return found,
             }
         }
@@ -118,6 +120,13 @@ impl Generation {
         let (now, age) = (
             Instant::now(),
             Duration::from_micros(followed.accepted.age_us),
+        );
+        tracing::debug!(
+            request_id = self.request.id,
+            group = &*followed.group.name,
+            attached = followed.accepted.attached,
+            queue_position = followed.accepted.queue_position,
+            "generation followed"
         );
         self.origin = now.checked_sub(age).unwrap_or(now);
         self.queue_position = followed.accepted.queue_position;

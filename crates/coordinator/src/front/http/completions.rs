@@ -8,6 +8,8 @@ mod shape;
 mod size;
 mod text;
 
+use std::future::ready;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::Json;
@@ -19,14 +21,14 @@ use bytes::Bytes;
 use proto::v1::FinishReason;
 use serde::Serialize;
 use telemetry::labels::{Api, Stream};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_stream::{StreamExt as _, StreamMap};
 
 use self::ask::Ask;
 use self::shape::{Choice, Completion, Usage};
 use self::text::{ChoiceText, Echo};
-use super::body;
 use super::error::HttpError;
+use super::{REQUEST_ID, body};
 use crate::front::error::Error;
 use crate::front::generation::Clock;
 use crate::front::intake::Place;
@@ -34,8 +36,14 @@ use crate::front::meter::Meter;
 use crate::front::output::raw::Chunk;
 use crate::front::replies::{self, Replies};
 use crate::front::request::Request as CheckedRequest;
-use crate::front::stream::{OutputStream, Said};
+use crate::front::stream::{self, OutputStream, Said};
 use crate::front::{Shared, generate, limits};
+
+/// A comment among server-sent events: a sign of life.
+const WAITING: Bytes = Bytes::from_static(b": waiting\n\n");
+
+/// Choices that the lead has not accepted yet, or just has.
+type Starting = Pin<Box<dyn Future<Output = Result<Choices, HttpError>> + Send>>;
 
 /// All sequences of a request, by the index of their choice.
 struct Choices {
@@ -56,17 +64,36 @@ pub(super) async fn create(
         deadline: None,
     };
     let mut meter = Meter::new(&shared.telemetry, Api::Completions, Stream::No);
+    let called = request.headers().get(REQUEST_ID).cloned();
     let asked = asked(&shared, request).await;
     let (ask, envelope, requests, place) = asked.inspect_err(|error| match error {
         HttpError::Refused(error) => meter.failed(error),
         _ => meter.refused(),
     })?;
-    let choices = Choices::start(&shared, &ask, requests, (clock, meter)).await?;
-    drop(place);
-    if ask.stream {
-        return Ok(events(&shared, envelope, choices, ask.include_usage));
+    // Its generations have this id, with an index behind it where they are several.
+    let x_request_id = called.as_ref().and_then(|id| id.to_str().ok());
+    tracing::debug!(
+        request_id = envelope.id,
+        x_request_id,
+        "completion asked for"
+    );
+    let (is_stream, include_usage) = (ask.stream, ask.include_usage);
+    let front = Arc::clone(&shared);
+    let mut start = Box::pin(async move {
+        let choices = Choices::start(&front, &ask, requests, (clock, meter)).await;
+        drop(place);
+        choices
+    });
+    if is_stream {
+        // What is refused at once has the status that says so. Where no lead says anything, the answer
+        // begins all the same: a connection without a sign of life is closed by whoever is in between.
+        let begin = |choices| events(&shared, envelope, (choices, clock), include_usage);
+        return match timeout(shared.config.heartbeat, &mut start).await {
+            Ok(choices) => Ok(begin(Box::pin(ready(Ok(choices?))))),
+            Err(_) => Ok(begin(start)),
+        };
     }
-    let completion = choices.whole(&envelope).await?;
+    let completion = start.await?.whole(&envelope).await?;
     let bytes = completion.bytes();
     let response = move || Json(completion).into_response();
     Ok(shared.compute(bytes, response).await?)
@@ -173,17 +200,23 @@ impl Choices {
     }
 }
 
-/// Returns the response as server-sent events.
+/// Returns the response as server-sent events, with comments while the choices have not begun.
 ///
 /// An error of a choice is an event with OpenAI's error object, and no `[DONE]` follows. Where not
 /// even that can be sent, the connection breaks.
 fn events(
     shared: &Arc<Shared>,
     envelope: Completion,
-    mut choices: Choices,
+    (start, clock): (Starting, Clock),
     include_usage: bool,
 ) -> Response {
+    let beats = (clock.arrived, shared.config.heartbeat);
     let replies = replies::serve(shared, |client| async move {
+        let started = stream::accepted(start, &client, beats, || WAITING).await;
+        let mut choices = match started {
+            Ok(choices) => choices,
+            Err(error) => return client.send(event(&error.body())).await,
+        };
         let piece = |choice| envelope.with(vec![choice], None);
         for beginning in choices.beginnings() {
             client.send(event(&piece(beginning))).await?;
@@ -191,7 +224,7 @@ fn events(
         loop {
             let said = match choices.next().await {
                 Ok(Some(Some(choice))) => event(&piece(choice)),
-                Ok(Some(None)) => Bytes::from_static(b": waiting\n\n"),
+                Ok(Some(None)) => WAITING,
                 Ok(None) => break,
                 Err(error) => return client.send(event(&HttpError::from(error).body())).await,
             };

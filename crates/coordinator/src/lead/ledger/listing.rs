@@ -6,11 +6,21 @@ use std::time::Duration;
 use proto::internal::ListedSequence;
 use spec::SequenceId;
 
-use super::Ledger;
 use super::entry::State;
+use super::{Ledger, Name};
 use crate::lead::step_loop::millis;
 
 impl Ledger {
+    /// Returns the live ones that have left the queue.
+    pub(crate) fn running(&self) -> impl Iterator<Item = (SequenceId, &Name)> {
+        let is_running = |name: &Name| match self.entries.get(name).map(|entry| &entry.state) {
+            Some(State::Live(live)) => live.is_running,
+            _ => false,
+        };
+        let live = self.live.iter().filter(move |(_, name)| is_running(name));
+        live.map(|(sequence, name)| (*sequence, name))
+    }
+
     /// Lists the first `most` live sequences that came after this one.
     pub(crate) fn list(
         &self,

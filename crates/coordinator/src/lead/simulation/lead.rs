@@ -321,7 +321,7 @@ impl Lead {
             Order::Parts(name, parts) => {
                 let mut members = self.members.iter();
                 if let Some((port, _)) = members.find(|(_, member)| member.name == name) {
-                    net.send(*port, parts);
+                    net.send(*port, *parts);
                 }
             }
             Order::End => {

@@ -20,7 +20,7 @@ use crate::lead::workers::{Kept, Workers};
 pub(super) enum Order {
     Prepare(Arc<EpochPlan>),
     /// For the worker of this name.
-    Parts(String, Packet),
+    Parts(String, Box<Packet>),
     End,
 }
 
@@ -64,7 +64,8 @@ impl Workers for Far {
                 sent: parts().map(|part| convert::part(part, kept)).collect(),
                 read: parts().cloned().collect(),
             };
-            self.outbox.put(Order::Parts(member.name.clone(), packet));
+            self.outbox
+                .put(Order::Parts(member.name.clone(), Box::new(packet)));
         }
         Ok(())
     }

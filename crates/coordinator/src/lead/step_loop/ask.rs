@@ -11,6 +11,7 @@ use super::StepLoop;
 use crate::lead::convert;
 use crate::lead::follow::deadline_passed;
 use crate::lead::ledger::{Entering, Found, Name, Work};
+use crate::lead::life;
 use crate::lead::log::End;
 use crate::lead::message::{Ask, Follow, Follower};
 use crate::limits;
@@ -36,6 +37,10 @@ impl StepLoop {
     }
 
     /// Attaches to a generation, or begins it.
+    ///
+    /// Before anything was collected, too: what comes again by itself is not collected then, so that
+    /// nothing is generated twice. Who only wants to attach is told that it is unknown, and submits it
+    /// with all that it has.
     fn follow(&mut self, follow: Follow) -> Result<Follower, Status> {
         if follow.terms.deadline == Some(Duration::ZERO) {
             return Err(deadline_passed());
@@ -56,6 +61,9 @@ impl StepLoop {
                 false
             }
         };
+        if attached {
+            life::attached(&follow.name, self.ledger.sequence(&follow.name));
+        }
         let (name, now) = (follow.name, self.now);
         let following = self.ledger.follow(&name, &follow.terms, now);
         let following = following.ok_or_else(|| {
@@ -136,7 +144,7 @@ impl StepLoop {
     fn stop(&mut self, name: &Name, end: End) -> Result<wire::SequenceStanding, Status> {
         let now = self.now;
         let stopped = self.ledger.stop(name, end, now);
-        if let Some(sequence) = stopped.ok_or_else(|| unknown(name))? {
+        if let Some(sequence) = stopped.ok_or_else(|| self.unknown(name))? {
             self.engine.cancel(sequence);
         }
         self.standing(name)
@@ -146,7 +154,16 @@ impl StepLoop {
         let standing = self.ledger.standing(name);
         standing
             .map(|standing| convert::standing(&standing))
-            .ok_or_else(|| unknown(name))
+            .ok_or_else(|| self.unknown(name))
+    }
+
+    /// Says that there is no such generation, or that it cannot be known yet: the lead before this one
+    /// may have left it at its home rank, which tells of it before the first epoch serves.
+    fn unknown(&self, name: &Name) -> Status {
+        match self.has_served {
+            true => unknown(name),
+            false => too_new(name),
+        }
     }
 
     /// Puts tokens in the place of those after the first `keep`.
@@ -174,6 +191,7 @@ impl StepLoop {
         let rewritten = self.engine.rewrite(sequence, keep, tokens);
         let finish = rewritten.map_err(|refused| refusal(&refused))?;
         let now = self.now;
+        life::forced(name, sequence, keep, tokens.len());
         self.ledger.rewrite(name, keep, tokens, now);
         if let Some(finish) = finish {
             self.ledger.stop(name, end_of(finish), now);
@@ -193,6 +211,15 @@ fn unknown(name: &Name) -> Status {
     let id = &name.request_id;
     let why = format!("generation {id:?} is not live and did not end lately");
     status(Code::NotFound, reason::GENERATION_UNKNOWN, why, None)
+}
+
+fn too_new(name: &Name) -> Status {
+    let id = &name.request_id;
+    let why = format!(
+        "generation {id:?} is not known yet: the lead is new, and its group has not served since"
+    );
+    let retry = Some(limits::RETRY_AFTER);
+    status(Code::Unavailable, reason::LEAD_NEW, why, retry)
 }
 
 fn reused(name: &Name) -> Status {

@@ -6,6 +6,7 @@ use super::StepLoop;
 use crate::lead::convert::Vocabulary;
 use crate::lead::kept;
 use crate::lead::ledger::Found;
+use crate::lead::life;
 use crate::limits;
 
 impl StepLoop {
@@ -50,14 +51,14 @@ impl StepLoop {
         if self.ledger.find(&follow.name, None) != Found::Nothing {
             return false;
         }
-        let request_id = &follow.name.request_id;
         if let Err(status) = self.begin(&follow, &follow.generated) {
-            let why = status.message();
-            tracing::warn!(request_id = %request_id, why, "a sequence of the last lead is left out");
+            let (request_id, why) = (&*follow.name.request_id, status.message());
+            tracing::warn!(request_id, why, "a sequence of the last lead is left out");
             return false;
         }
         let (least, now) = (limits::COLLECTED_KEEP, self.now);
         self.ledger.await_follower(&follow.name, least, now);
+        life::collected(&follow.name, self.ledger.sequence(&follow.name));
         true
     }
 }

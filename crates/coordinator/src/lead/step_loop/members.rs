@@ -4,6 +4,7 @@ use cluster::{Action, Event};
 use spec::{Fence, Rank};
 
 use super::{Session, StepLoop};
+use crate::lead::life;
 use crate::lead::message::Register;
 use crate::lead::progress::ProgressWatch;
 use crate::limits;
@@ -111,6 +112,7 @@ impl StepLoop {
                 Action::Serve { fence, kept_kv } => self.serve(fence, &kept_kv),
                 Action::Stop { fence, why } => {
                     tracing::warn!(epoch = %fence, reason = %why, "epoch ended");
+                    life::void(&self.ledger);
                     self.engine.void();
                     self.flight.ground();
                     self.serving = false;

@@ -6,6 +6,7 @@ use spec::{Fence, Rank};
 use super::StepLoop;
 use super::answers::Broken;
 use crate::lead::blame::Failed;
+use crate::lead::life;
 
 impl StepLoop {
     /// Sends steps for as long as the engine plans any.
@@ -22,6 +23,7 @@ impl StepLoop {
             if self.flight.is_empty() {
                 self.progress.restart(self.now);
             }
+            life::opened(&step.parts, &self.ledger);
             self.flight.depart(&step);
             let (workers, ledger) = (&mut self.workers, &self.ledger);
             if let Err(name) = workers.send(&step, &|sequence| ledger.kept(sequence)) {

@@ -378,6 +378,7 @@ fn a_cancelled_generation_ends_for_all_who_follow_it() {
     let mut again = world.follow(follow("a", 100)).unwrap();
     assert_eq!(read(&mut again), heard);
     assert!(!world.step_loop.engine.has_work());
+    world.step_loop.has_served = true;
     let unknown = world.stop("b", End::Cancelled).unwrap_err();
     assert_eq!(unknown.code(), Code::NotFound);
 }
@@ -450,4 +451,35 @@ fn a_deadline_is_kept_in_the_queue() {
     let failed = End::Failed(Failure::Deadline);
     assert_eq!(read(&mut follower).1, Some(failed));
     assert!(!world.step_loop.engine.has_work());
+}
+
+#[test]
+fn a_new_lead_does_not_say_that_it_knows_nothing_before_it_can_know() {
+    use tonic_types::StatusExt as _;
+    let mut world = world(8, 4);
+    world.step_loop.has_served = false;
+    let get = |world: &mut World| {
+        let (reply, mut answer) = oneshot::channel();
+        world.step_loop.answer(Ask::Get(follow("a", 0).name, reply));
+        answer.try_recv().unwrap()
+    };
+    for asked in [get(&mut world), world.stop("a", End::Cancelled)] {
+        let status = asked.unwrap_err();
+        assert_eq!(status.code(), Code::Unavailable);
+        assert_eq!(reason_of(&status).as_deref(), Some("LEAD_NEW"));
+        assert!(status.get_details_retry_info().is_some());
+    }
+    // Who attaches only is told to submit it.
+    let attach = Follow {
+        record: None,
+        ..follow("a", 6)
+    };
+    let status = world.follow(attach).unwrap_err();
+    assert_eq!(status.code(), Code::NotFound);
+    // What was begun here is known at once.
+    let _follower = world.follow(follow("a", 6)).unwrap();
+    assert!(get(&mut world).is_ok());
+    world.step_loop.has_served = true;
+    let status = world.stop("b", End::Cancelled).unwrap_err();
+    assert_eq!(status.code(), Code::NotFound);
 }

@@ -1,0 +1,242 @@
+//! What clients see while no lead answers for their generation.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use coordinator::front::FrontConfig;
+use proto::internal::SequenceRecord;
+use proto::v1::generate_response::Event;
+use proto::v1::{self, GenerationState};
+use tokio_stream::StreamExt as _;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+use crate::generate::{request, run};
+use crate::stage::{Cue, Stage, always, ids, patient, play, refusal, soon, special};
+use crate::{chat, http};
+
+fn get(id: &str) -> v1::GetGenerationRequest {
+    v1::GetGenerationRequest {
+        generation_id: id.into(),
+    }
+}
+
+fn cancel(id: &str) -> v1::CancelGenerationRequest {
+    v1::CancelGenerationRequest {
+        generation_id: id.into(),
+        reason: String::new(),
+    }
+}
+
+fn named(id: &str) -> v1::GenerateRequest {
+    v1::GenerateRequest {
+        request_id: id.into(),
+        ..request("x")
+    }
+}
+
+/// What a lead says that has not served yet, or that leads no more.
+fn passing(reason: &str) -> Status {
+    refusal(Code::Unavailable, reason, "not yet")
+}
+
+/// Refuses so many calls.
+fn refusing(times: usize, reason: &'static str) -> impl Fn() -> Option<Status> {
+    let refused = Arc::new(AtomicUsize::new(0));
+    move || (refused.fetch_add(1, Ordering::SeqCst) < times).then(|| passing(reason))
+}
+
+#[tokio::test]
+async fn what_a_new_lead_cannot_know_is_asked_again_until_it_can() {
+    for reason in ["LEAD_NEW", "NOT_LEADER", "LEAD_ENDING"] {
+        let config = FrontConfig {
+            ask_hold: Duration::from_secs(20),
+            ..patient()
+        };
+        let stage = Stage::with_config(config, always(vec![special("<|return|>")])).await;
+        run(&stage, named("r")).await;
+        stage.hinder(refusing(2, reason));
+        let got = soon(stage.client().get_generation(get("r"))).await.unwrap();
+        assert_eq!(got.into_inner().state(), GenerationState::Succeeded);
+        stage.hinder(refusing(2, reason));
+        let cancelled = soon(stage.client().cancel_generation(cancel("r"))).await;
+        let state = cancelled.unwrap().into_inner().state();
+        assert_eq!(state, GenerationState::Succeeded, "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn what_no_lead_can_tell_for_too_long_is_unavailable_and_says_why() {
+    let config = FrontConfig {
+        ask_hold: Duration::from_millis(200),
+        ..patient()
+    };
+    let stage = Stage::with_config(config, always(Vec::new())).await;
+    stage.hinder(refusing(usize::MAX, "LEAD_NEW"));
+    let got = soon(stage.client().get_generation(get("r"))).await;
+    let cancelled = soon(stage.client().cancel_generation(cancel("r"))).await;
+    for status in [got.map(drop), cancelled.map(drop)] {
+        let status = status.unwrap_err();
+        assert_eq!(status.code(), Code::Unavailable, "{status}");
+        assert_eq!(status.get_details_error_info().unwrap().reason, "LEAD_NEW");
+    }
+}
+
+#[tokio::test]
+async fn a_cancel_waits_for_a_lead_that_is_away() {
+    let config = FrontConfig {
+        ask_hold: Duration::from_secs(20),
+        ..patient()
+    };
+    let stage = Stage::with_config(config, always(vec![special("<|return|>")])).await;
+    run(&stage, named("r")).await;
+    let leads = stage.leads.send_replace([].into());
+    let mut client = stage.client();
+    let cancelled = tokio::spawn(async move { client.cancel_generation(cancel("r")).await });
+    // Long enough for the first of its tries; more would only be waited for.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(!cancelled.is_finished());
+    stage.leads.send_replace(leads);
+    let state = soon(cancelled).await.unwrap().unwrap().into_inner().state();
+    assert_eq!(state, GenerationState::Succeeded);
+}
+
+#[tokio::test]
+async fn a_front_that_drains_holds_no_call() {
+    let config = FrontConfig {
+        ask_hold: Duration::from_secs(600),
+        ..patient()
+    };
+    let stage = Stage::with_config(config, always(Vec::new())).await;
+    stage.hinder(refusing(usize::MAX, "LEAD_NEW"));
+    let mut client = stage.client();
+    let asked = tokio::spawn(async move { client.get_generation(get("r")).await });
+    stage.front.drain(Duration::from_secs(1)).await;
+    let status = soon(asked).await.unwrap().unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+}
+
+#[tokio::test]
+async fn a_new_lead_of_one_group_does_not_hold_up_the_requests_of_others() {
+    let stage = Stage::new(always(vec![special("<|return|>")])).await;
+    let address = stage.leads.borrow()["0"].clone();
+    let both = ["0", "1"].map(|name| (name.to_owned(), address.clone()));
+    stage.leads.send_replace(both.into());
+    stage.hinder(refusing(usize::MAX, "LEAD_NEW"));
+    soon(run(&stage, named("r"))).await;
+}
+
+/// Looks for a lead for long, and beats often.
+fn beating() -> FrontConfig {
+    FrontConfig {
+        heartbeat: Duration::from_millis(20),
+        hold: Duration::from_secs(20),
+        ..patient()
+    }
+}
+
+/// Leads only after some tries, which take longer than several heartbeats.
+fn leads_late() -> impl Fn(&SequenceRecord) -> Result<Vec<Cue>, Status> + Send + Sync + 'static {
+    let refuse = refusing(3, "NOT_LEADER");
+    let output = [ids("one two"), vec![special("<|return|>")]].concat();
+    move |record| refuse().map_or_else(|| Ok(play(record, &output)), Err)
+}
+
+#[tokio::test]
+async fn a_stream_beats_before_any_lead_accepts_it() {
+    let stage = Stage::with_config(beating(), leads_late()).await;
+    let responses = soon(run(&stage, named("r"))).await;
+    let is_beat =
+        |response: &&v1::GenerateResponse| matches!(response.event, Some(Event::Heartbeat(_)));
+    let before: Vec<_> = responses.iter().take_while(is_beat).collect();
+    assert!(before.len() > 1, "{responses:?}");
+    for response in &before {
+        let Some(Event::Heartbeat(beat)) = &response.event else {
+            unreachable!()
+        };
+        assert_eq!(response.sequence, 0, "nothing was told yet");
+        assert_eq!(beat.state(), GenerationState::Queued);
+    }
+    // All else is numbered as ever.
+    let started = &responses[before.len()];
+    assert!(matches!(started.event, Some(Event::Started(_))));
+    assert_eq!(started.sequence, 1);
+    assert!(matches!(
+        responses.last().unwrap().event,
+        Some(Event::Finished(_))
+    ));
+}
+
+#[tokio::test]
+async fn a_resumed_stream_and_a_chat_beat_with_the_number_that_the_client_has() {
+    let stage = Stage::with_config(beating(), |_| Ok(vec![Cue::Hang])).await;
+    let stream = Some(v1::StreamParams {
+        resume_after: Some(50),
+        ..Default::default()
+    });
+    let resumed = v1::GenerateRequest {
+        stream,
+        ..named("r")
+    };
+    let mut heard = stage.client().generate(resumed).await.unwrap().into_inner();
+    let first = soon(heard.next()).await.unwrap().unwrap();
+    assert_eq!(first.sequence, 50);
+    assert!(matches!(first.event, Some(Event::Heartbeat(_))));
+    let asked = v1::ChatRequest {
+        request_id: "c".into(),
+        stream,
+        ..chat::request("Hi")
+    };
+    let mut heard = stage.client().chat(asked).await.unwrap().into_inner();
+    let first = soon(heard.next()).await.unwrap().unwrap();
+    assert_eq!(first.sequence, 50);
+}
+
+#[tokio::test]
+async fn a_refusal_after_heartbeats_is_the_status_of_the_call() {
+    let refuse = refusing(3, "NOT_LEADER");
+    let stage = Stage::with_config(beating(), move |_| {
+        let full = || refusal(Code::ResourceExhausted, "QUEUE_FULL", "full");
+        Err(refuse().unwrap_or_else(full))
+    })
+    .await;
+    let heard = stage.client().generate(named("r")).await.unwrap();
+    let heard: Vec<_> = soon(heard.into_inner().collect()).await;
+    assert!(heard.len() > 1);
+    let status = heard.last().unwrap().as_ref().unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+}
+
+#[tokio::test]
+async fn server_sent_events_begin_with_comments_while_no_lead_accepts() {
+    let stage = Stage::with_config(beating(), leads_late()).await;
+    let body = serde_json::json!({"prompt": "x", "stream": true});
+    let answer = http::complete(stage.http, body).await;
+    assert_eq!(answer.status, 200);
+    let before = answer.body.split("data: ").next().unwrap();
+    assert!(before.matches(": waiting\n\n").count() > 1, "{answer:?}");
+    assert!(answer.body.ends_with("data: [DONE]\n\n"), "{answer:?}");
+    // The whole answer at once has its status, however long it takes.
+    let stage = Stage::with_config(beating(), leads_late()).await;
+    let answer = http::complete(stage.http, serde_json::json!({"prompt": "x"})).await;
+    assert_eq!(answer.status, 200);
+}
+
+#[tokio::test]
+async fn what_is_refused_late_is_the_last_event() {
+    let refuse = refusing(3, "NOT_LEADER");
+    let stage = Stage::with_config(beating(), move |_| {
+        let full = || refusal(Code::ResourceExhausted, "QUEUE_FULL", "full");
+        Err(refuse().unwrap_or_else(full))
+    })
+    .await;
+    let body = serde_json::json!({"prompt": "x", "stream": true});
+    let answer = http::complete(stage.http, body).await;
+    assert_eq!(answer.status, 200);
+    let last = answer.body.split_terminator("\n\n").last().unwrap();
+    assert!(
+        last.starts_with("data: ") && last.contains("queue_full"),
+        "{last}"
+    );
+}
