@@ -42,6 +42,7 @@ fn registration() -> wire::Registration {
         group: "b".into(),
         draining: false,
         admin: String::new(),
+        lead: 0,
     }
 }
 
@@ -80,6 +81,7 @@ fn a_plan_of_version_1_is_read_for_ever() {
         }),
         name: "b".into(),
         max_step_rows: 32,
+        lead: 0,
     };
     check(include_bytes!("recorded/prepare.bin"), &request);
 }

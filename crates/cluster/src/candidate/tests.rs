@@ -88,7 +88,7 @@ fn follows_another_and_does_not_bid_without_a_lease() {
     assert_eq!(candidate.on(Heard::Lease(None), NOW), []);
     assert_eq!(candidate.on(empty(None), NOW), []);
     assert_eq!(candidate.on(Heard::Tick, LATER), []);
-    assert_eq!(candidate.on(Heard::Lease(Some(5)), LATER), [bid(1, 0, 0)]);
+    assert_eq!(candidate.on(Heard::Lease(Some(5)), LATER), [bid(3, 0, 0)]);
 }
 
 #[test]
