@@ -46,6 +46,7 @@ use proto::v1;
 use proto::v1::generation_service_server::GenerationServiceServer;
 use proto::v1::model_service_server::ModelServiceServer;
 use proto::v1::tokenizer_service_server::TokenizerServiceServer;
+use sockets::Dialer;
 use spec::TokenId;
 use telemetry::labels::TextWork;
 use telemetry::{CoordinatorTelemetry, Phase};
@@ -76,17 +77,20 @@ pub struct FrontConfig {
     pub body_time: Duration,
     /// How long a generation is looked for when the lead is gone, before its stream ends.
     pub hold: Duration,
+    /// Connects to leads.
+    pub dialer: Dialer,
 }
 
 impl FrontConfig {
-    /// Returns how a front behaves that looks for a lost generation for so long.
+    /// Returns how a front behaves that looks for a lost generation for so long, and connects so.
     #[must_use]
-    pub fn new(hold: Duration) -> Self {
+    pub fn new(hold: Duration, dialer: Dialer) -> Self {
         Self {
             heartbeat: limits::HEARTBEAT,
             client_stall: limits::CLIENT_STALL,
             body_time: limits::BODY_TIME,
             hold,
+            dialer,
         }
     }
 }

@@ -30,6 +30,7 @@ use std::time::Duration;
 use cluster::{Event, LeaderConfig};
 use engine::{Engine, EngineConfig};
 use proto::internal as wire;
+use sockets::Dialer;
 use spec::{Fence, Geometry, KvPlan, Term};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -87,6 +88,8 @@ pub(crate) struct Lead {
 pub(crate) struct Start {
     /// The term it was elected in.
     pub(crate) term: Term,
+    /// Connects to the workers.
+    pub(crate) dialer: Dialer,
     /// Told of the highest term that a worker has obeyed, where that is not below ours.
     pub(crate) outranked: watch::Sender<Term>,
     pub(crate) tasks: TaskTracker,
@@ -163,7 +166,11 @@ impl Lead {
             engine,
             max_step_rows: config.max_step_rows,
             vocab_size,
-            workers: Box::new(Ranks::new(messages.clone(), start.tasks.clone())),
+            workers: Box::new(Ranks::new(
+                messages.clone(),
+                start.dialer,
+                start.tasks.clone(),
+            )),
             gone: going,
             hold: config.hold,
             state,

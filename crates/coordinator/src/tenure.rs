@@ -1,6 +1,7 @@
 //! A group's lead in this process, for as long as this coordinator is elected.
 
 use proto::internal::LeadRecord;
+use sockets::Dialer;
 use spec::Term;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -12,6 +13,8 @@ use crate::lead::{Lead, LeadConfig, Leads, Start};
 pub(crate) struct Tenure {
     pub(crate) group: String,
     pub(crate) config: LeadConfig,
+    /// Connects to the workers.
+    pub(crate) dialer: Dialer,
     pub(crate) office: watch::Receiver<Option<Term>>,
     /// Told of the terms that workers have obeyed.
     pub(crate) outranked: watch::Sender<Term>,
@@ -50,6 +53,7 @@ impl Tenure {
         let _end = end.clone().drop_guard();
         let start = Start {
             term,
+            dialer: self.dialer.clone(),
             outranked: self.outranked.clone(),
             tasks: self.tasks.clone(),
             end: end.clone(),

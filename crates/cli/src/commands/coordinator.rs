@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use ::telemetry::{CoordinatorTelemetry, Telemetry, admin};
 use coordinator::{Config, LeadConfig, Listeners, Served, StoreAt};
+use sockets::{Dialer, Listener};
 use store::Store;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::CoordinatorArgs;
@@ -32,7 +32,7 @@ pub(crate) async fn run(args: CoordinatorArgs) -> Outcome {
         listen(args.admin, "--admin").await?,
         CancellationToken::new(),
     );
-    let (admin_at, _ended) = (address(&admin)?, ended.clone().drop_guard());
+    let (admin_at, _ended) = (admin.local_addr(), ended.clone().drop_guard());
     tokio::spawn(admin::serve(admin, telemetry.clone(), ended));
     let model_name = args.model.clone();
     let opening = tokio::task::spawn_blocking(move || model::open(&model_name));
@@ -41,8 +41,8 @@ pub(crate) async fn run(args: CoordinatorArgs) -> Outcome {
         // The thread that opens it is left behind; it changes nothing.
         () = shutdown.cancelled() => return Ok(()),
     };
-    let (grpc, http) = (address(&listeners.grpc)?, address(&listeners.http)?);
-    let internal = address(&listeners.internal)?;
+    let (grpc, http) = (listeners.grpc.local_addr(), listeners.http.local_addr());
+    let internal = listeners.internal.local_addr();
     let config = Config {
         telemetry: Some(telemetry),
         ..config(&args, &opened, internal)?
@@ -74,7 +74,7 @@ pub(crate) fn check(args: &CoordinatorArgs) -> Outcome {
     let store = store::Config {
         endpoints,
         cluster: args.cluster.cluster.clone(),
-        connect: None,
+        dialer: Dialer::default(),
     };
     Store::new(store).map_err(in_words)?;
     let groups = args.groups.iter().map(|name| ("--groups", name));
@@ -145,6 +145,7 @@ fn config(
         name: name.unwrap_or_else(|| host_and_port(internal.port())),
         advertise: advertise.unwrap_or_else(|| advertised(internal)),
         store: store(&args.store)?,
+        dialer: Dialer::default(),
         cluster: args.cluster.cluster.clone(),
         groups: args.groups.clone(),
         lead,
@@ -171,14 +172,8 @@ fn advertised(local: SocketAddr) -> String {
     }
 }
 
-pub(super) async fn listen(address: SocketAddr, flag: &str) -> Result<TcpListener, String> {
-    TcpListener::bind(address)
+pub(super) async fn listen(address: SocketAddr, flag: &str) -> Result<Listener, String> {
+    Listener::bind(address)
         .await
         .map_err(|error| format!("cannot listen on {address}: {error}; choose another {flag}"))
-}
-
-pub(super) fn address(listener: &TcpListener) -> Result<SocketAddr, String> {
-    listener
-        .local_addr()
-        .map_err(|error| format!("a listener without an address: {error}"))
 }

@@ -13,6 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use clap::Parser as _;
+use sockets::Dialer;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -136,7 +137,7 @@ async fn until_serving(grpc: SocketAddr) {
     let Ok(endpoint) = Endpoint::from_shared(format!("http://{grpc}")) else {
         return;
     };
-    let mut client = HealthClient::new(endpoint.connect_lazy());
+    let mut client = HealthClient::new(Dialer::default().connect_lazy(&endpoint));
     loop {
         let answer = client
             .check(HealthCheckRequest {

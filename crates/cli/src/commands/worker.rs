@@ -3,11 +3,12 @@
 use std::num::NonZeroU32;
 
 use ::telemetry::{Telemetry, WorkerTelemetry, admin};
+use sockets::Dialer;
 use store::Store;
 use tokio_util::sync::CancellationToken;
 use worker::{Config, Numerics};
 
-use super::coordinator::{address, listen as listen_at};
+use super::coordinator::listen as listen_at;
 use crate::args::WorkerArgs;
 use crate::{Outcome, about, memory, model, signals};
 use crate::{host_and_port, in_words};
@@ -16,13 +17,13 @@ use crate::{host_and_port, in_words};
 pub(crate) async fn run(args: WorkerArgs) -> Outcome {
     let shutdown = signals::shutdown(args.with_parent)?;
     let listener = listen_at(args.listen, "--listen").await?;
-    let port = listener.local_addr().map_err(in_words)?.port();
+    let port = listener.local_addr().port();
     let telemetry = telemetry(&args)?;
     let (admin, ended) = (
         listen_at(args.admin, "--admin").await?,
         CancellationToken::new(),
     );
-    let (admin_at, _ended) = (address(&admin)?, ended.clone().drop_guard());
+    let (admin_at, _ended) = (admin.local_addr(), ended.clone().drop_guard());
     tokio::spawn(admin::serve(admin, telemetry.clone(), ended));
     tracing::info!(admin = %admin_at, "its state and metrics are shown");
     let opening = tokio::task::spawn_blocking(move || config(args, port));
@@ -57,7 +58,7 @@ fn config(args: WorkerArgs, port: u16) -> Result<Config, String> {
     let store = store::Config {
         endpoints: args.store,
         cluster: args.cluster.cluster,
-        connect: None,
+        dialer: Dialer::default(),
     };
     Ok(Config {
         name: args.name.unwrap_or_else(|| host_and_port(port)),
@@ -67,6 +68,7 @@ fn config(args: WorkerArgs, port: u16) -> Result<Config, String> {
         threads_per_rank: small((threads / args.ranks.get()).max(1), "--threads")?,
         numerics: Numerics::Exact,
         store: Store::new(store).map_err(in_words)?,
+        dialer: Dialer::default(),
         group: args.group,
         advertise: args.advertise,
         max_kv_bytes: memory::usable()?,

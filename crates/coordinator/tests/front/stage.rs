@@ -336,6 +336,7 @@ pub(crate) fn patient() -> FrontConfig {
         client_stall: Duration::from_secs(60),
         body_time: Duration::from_secs(30),
         hold: Duration::from_millis(300),
+        dialer: sockets::Dialer::default(),
     }
 }
 
