@@ -21,7 +21,7 @@ impl Keys {
         let config = Config {
             endpoints: vec![address.to_owned()],
             cluster: "default".into(),
-            connect: None,
+            dialer: sockets::Dialer::default(),
         };
         Self {
             store: Store::new(config).unwrap(),

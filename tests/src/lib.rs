@@ -13,5 +13,5 @@ pub use fleet::{Fleet, Node};
 pub use http::{Answer, get, post, post_stream, post_within};
 pub use network::{Host, Network};
 pub use process::{Killed, binary, children_of, is_alive, signal, wait_until};
-pub use resuming::{Received, generate};
+pub use resuming::{Received, generate, generate_by};
 pub use tool::tool;

@@ -1,12 +1,14 @@
 //! A client as the API means it: one that names its request, repeats the call when its stream breaks,
 //! at whichever coordinator answers, and counts what it is sent.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use proto::v1::generate_request::Prompt;
 use proto::v1::generate_response::Event;
 use proto::v1::generation_service_client::GenerationServiceClient;
 use proto::v1::{DisconnectPolicy, GenerateRequest, SamplingParams, StopParams, StreamParams};
+use sockets::Dialer;
+use tokio::time::Instant;
 use tonic::transport::Endpoint;
 use tonic::{Code, Status};
 
@@ -21,6 +23,8 @@ const SILENCE: Duration = Duration::from_secs(25);
 pub struct Received {
     /// Its tokens, each once.
     pub tokens: Vec<u32>,
+    /// Their text.
+    pub text: Vec<u8>,
     /// Calls that it took.
     pub calls: usize,
 }
@@ -37,6 +41,22 @@ pub async fn generate(
     (name, prompt, max_tokens): (&str, &str, u32),
     progress: impl Fn(),
 ) -> Result<Received, String> {
+    let dialer = Dialer::default();
+    generate_by(&dialer, fronts, first, (name, prompt, max_tokens), progress).await
+}
+
+/// As [`generate`], connecting by `dialer`.
+///
+/// # Errors
+///
+/// As [`generate`].
+pub async fn generate_by(
+    dialer: &Dialer,
+    fronts: &[String],
+    first: usize,
+    (name, prompt, max_tokens): (&str, &str, u32),
+    progress: impl Fn(),
+) -> Result<Received, String> {
     let mut received = Received::default();
     let (mut sequence, mut news) = (0, Instant::now());
     loop {
@@ -45,9 +65,9 @@ pub async fn generate(
         let request = request(name, prompt, max_tokens, sequence);
         let before = received.tokens.len();
         let read = read(
-            front,
+            (dialer, front),
             request,
-            &mut received.tokens,
+            &mut received,
             &mut sequence,
             &progress,
         )
@@ -112,19 +132,17 @@ impl From<Status> for Broken {
 
 /// Reads one call's stream; `None` if it ended too early.
 async fn read(
-    front: &str,
+    (dialer, front): (&Dialer, &str),
     request: GenerateRequest,
-    tokens: &mut Vec<u32>,
+    received: &mut Received,
     sequence: &mut u64,
     progress: &impl Fn(),
 ) -> Result<Option<()>, Broken> {
     let silent = |_| Status::unavailable("silence");
     let endpoint = Endpoint::from_shared(front.to_owned());
     let endpoint = endpoint.map_err(|error| Broken::Wrong(error.to_string()))?;
-    let channel = endpoint
-        .connect_timeout(Duration::from_secs(2))
-        .connect()
-        .await;
+    let endpoint = endpoint.connect_timeout(Duration::from_secs(2));
+    let channel = dialer.connect(&endpoint).await;
     let channel = channel.map_err(|error| Status::unavailable(error.to_string()))?;
     let mut client = GenerationServiceClient::new(channel);
     let stream = tokio::time::timeout(SILENCE, client.generate(request)).await;
@@ -137,16 +155,25 @@ async fn read(
         if let Some(Event::Tokens(chunk)) = &message.event {
             // `started` is number 1, and each token counts one.
             let first = message.sequence - 1 - chunk.token_ids.len() as u64;
-            if first != tokens.len() as u64 {
-                let known = tokens.len();
+            let known = received.tokens.len();
+            if first != known as u64 {
                 let why = format!("token {first} came after {known} tokens");
                 return Err(Broken::Wrong(why));
             }
-            tokens.extend(&chunk.token_ids);
+            received.tokens.extend(&chunk.token_ids);
+            received.text.extend(&chunk.text);
             chunk.token_ids.iter().for_each(|_| progress());
         }
         *sequence = message.sequence;
         if matches!(message.event, Some(Event::Finished(_))) {
+            let events = received.tokens.len() as u64 + 2;
+            if message.sequence != events {
+                let why = format!(
+                    "the last of {events} events has number {}",
+                    message.sequence
+                );
+                return Err(Broken::Wrong(why));
+            }
             return Ok(Some(()));
         }
     }

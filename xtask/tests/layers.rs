@@ -4,26 +4,27 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Crate, its layer, and the crates of ours that it may use.
-const ALLOWED: [(&str, u32, &[&str]); 20] = [
+const ALLOWED: [(&str, u32, &[&str]); 21] = [
     ("spec", 0, &[]),
     ("kernels", 0, &["spec"]),
     ("proto", 0, &[]),
+    ("sockets", 0, &[]),
     ("checkpoint", 1, &["spec"]),
     ("exchange", 1, &["kernels", "spec"]),
     ("kernels-cpu", 1, &["kernels", "spec"]),
     ("settings", 1, &[]),
-    ("telemetry", 1, &[]),
+    ("telemetry", 1, &["sockets"]),
     ("engine", 2, &["spec"]),
     ("tokenizer", 2, &["spec"]),
     ("cluster", 2, &["spec"]),
     ("records", 1, &["proto", "spec"]),
-    ("store", 2, &[]),
-    ("presence", 3, &["proto", "records", "store"]),
+    ("store", 2, &["sockets"]),
+    ("presence", 3, &["proto", "records", "sockets", "store"]),
     ("model", 2, &["checkpoint", "exchange", "kernels", "spec"]),
     (
         "exchange-grpc",
         2,
-        &["exchange", "kernels", "proto", "spec"],
+        &["exchange", "kernels", "proto", "sockets", "spec"],
     ),
     (
         "worker",
@@ -38,6 +39,7 @@ const ALLOWED: [(&str, u32, &[&str]); 20] = [
             "presence",
             "proto",
             "records",
+            "sockets",
             "spec",
             "store",
             "telemetry",
@@ -53,6 +55,7 @@ const ALLOWED: [(&str, u32, &[&str]); 20] = [
             "presence",
             "proto",
             "records",
+            "sockets",
             "spec",
             "store",
             "telemetry",
@@ -68,6 +71,7 @@ const ALLOWED: [(&str, u32, &[&str]); 20] = [
             "proto",
             "records",
             "settings",
+            "sockets",
             "spec",
             "store",
             "telemetry",

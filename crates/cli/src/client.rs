@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use proto::v1::generation_service_client::GenerationServiceClient;
 use proto::v1::{SamplingParams, StopParams};
+use sockets::Dialer;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
@@ -27,7 +28,7 @@ pub(crate) async fn connect(args: &ServerArgs) -> Result<GenerationServiceClient
     let endpoint = endpoint
         .http2_keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT);
-    let channel = endpoint.connect().await.map_err(|_| {
+    let channel = Dialer::default().connect(&endpoint).await.map_err(|_| {
         format!("nothing answers at {server}; start a cluster with 'conclave up', or say --server")
     })?;
     Ok(GenerationServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE))

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
-use tokio::net::TcpListener;
+use sockets::Listener;
 
 use crate::host_and_port;
 
@@ -26,8 +26,8 @@ impl ListenAt {
     /// # Errors
     ///
     /// In words, naming the flag to change.
-    pub(crate) async fn bind(&self, flag: &str) -> Result<TcpListener, String> {
-        let bound = TcpListener::bind(self.to_string()).await;
+    pub(crate) async fn bind(&self, flag: &str) -> Result<Listener, String> {
+        let bound = Listener::bind(self.to_string()).await;
         bound.map_err(|error| format!("cannot listen on {self}: {error}; choose another {flag}"))
     }
 }
@@ -63,13 +63,6 @@ impl fmt::Display for ListenAt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.host, self.port)
     }
-}
-
-/// Returns where a listener listens.
-pub(crate) fn address(listener: &TcpListener) -> Result<SocketAddr, String> {
-    listener
-        .local_addr()
-        .map_err(|error| format!("a listener without an address: {error}"))
 }
 
 /// Returns where others reach a listener: as the operator says or else by its own address; one on all
@@ -116,8 +109,8 @@ mod tests {
     async fn listens_where_a_name_leads() {
         let at: ListenAt = "localhost:0".parse().unwrap();
         let listener = at.bind("--grpc").await.unwrap();
-        assert!(address(&listener).unwrap().ip().is_loopback());
-        let taken: ListenAt = address(&listener).unwrap().to_string().parse().unwrap();
+        assert!(listener.local_addr().ip().is_loopback());
+        let taken: ListenAt = listener.local_addr().to_string().parse().unwrap();
         let why = taken.bind("--grpc").await.unwrap_err();
         assert!(why.contains("choose another --grpc"), "{why}");
     }

@@ -47,6 +47,7 @@ use proto::v1;
 use proto::v1::generation_service_server::GenerationServiceServer;
 use proto::v1::model_service_server::ModelServiceServer;
 use proto::v1::tokenizer_service_server::TokenizerServiceServer;
+use sockets::Dialer;
 use spec::TokenId;
 use telemetry::labels::TextWork;
 use telemetry::{CoordinatorTelemetry, Phase};
@@ -79,18 +80,21 @@ pub struct FrontConfig {
     pub hold: Duration,
     /// How long a call that names a generation is held while no lead can tell of it.
     pub ask_hold: Duration,
+    /// Connects to leads.
+    pub dialer: Dialer,
 }
 
 impl FrontConfig {
-    /// Returns how a front behaves that looks for a lost generation for so long.
+    /// Returns how a front behaves that looks for a lost generation for so long, and connects so.
     #[must_use]
-    pub fn new(hold: Duration) -> Self {
+    pub fn new(hold: Duration, dialer: Dialer) -> Self {
         Self {
             heartbeat: limits::HEARTBEAT,
             client_stall: limits::CLIENT_STALL,
             body_time: limits::BODY_TIME,
             hold,
             ask_hold: limits::ASK_HOLD,
+            dialer,
         }
     }
 }

@@ -33,6 +33,7 @@ use std::time::Duration;
 use cluster::{Event, LeaderConfig};
 use engine::{Engine, EngineConfig};
 use proto::internal as wire;
+use sockets::Dialer;
 use spec::{Fence, Geometry, KvPlan, Term};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -92,6 +93,8 @@ pub(crate) struct Start {
     pub(crate) term: Term,
     /// This start of the coordinator.
     pub(crate) incarnation: u64,
+    /// Connects to the workers.
+    pub(crate) dialer: Dialer,
     /// Told of the highest term that a worker has obeyed, where that is not below ours.
     pub(crate) outranked: watch::Sender<Term>,
     pub(crate) tasks: TaskTracker,
@@ -171,6 +174,7 @@ impl Lead {
             vocab_size,
             workers: Box::new(Ranks::new(
                 messages.clone(),
+                start.dialer,
                 start.tasks.clone(),
                 start.incarnation,
             )),

@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use cluster::LeadRecord;
 use proto::internal::CoordinatorRecord;
+use sockets::{Dialer, Listener};
 use spec::{Sampling, Term, TokenId};
 use telemetry::{CoordinatorTelemetry, Telemetry};
 use tokenizer::Tokenizer;
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +32,8 @@ pub struct Config {
     pub advertise: Advertised,
     /// The membership store.
     pub store: StoreAt,
+    /// Connects to the store, workers and other coordinators.
+    pub dialer: Dialer,
     /// The cluster: whose keys in the store are meant.
     pub cluster: String,
     /// Groups that it may lead, at least one.
@@ -85,11 +87,11 @@ pub struct Served {
 #[derive(Debug)]
 pub struct Listeners {
     /// The public gRPC API.
-    pub grpc: TcpListener,
+    pub grpc: Listener,
     /// The public HTTP API.
-    pub http: TcpListener,
+    pub http: Listener,
     /// Workers and fronts.
-    pub internal: TcpListener,
+    pub internal: Listener,
 }
 
 /// Why a coordinator does not start, or ended before it was told to.
@@ -143,6 +145,7 @@ pub fn start(
     let lease = watch::Sender::new(None);
     let place = Place {
         store: &store,
+        dialer: &config.dialer,
         lease: &lease,
         lead: &config.lead,
         leads: &leads,
@@ -156,10 +159,10 @@ pub fn start(
     let groups = orders.from.into_iter();
     let groups = groups.map(|(group, orders)| builder.group(&group, orders, &place));
     let groups = groups.collect();
-    let present = builder.present(store, record, lease);
+    let present = builder.present((store, config.dialer.clone()), record, lease);
 
     let model = model(&config, max_context as u32);
-    let front = FrontConfig::new(config.lead.hold);
+    let front = FrontConfig::new(config.lead.hold, config.dialer);
     let front = Front::start(front, model, config.served.tokenizer, known, telemetry);
     let drained = builder.public(&front, listeners.grpc, listeners.http);
     Ok(Running {

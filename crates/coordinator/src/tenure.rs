@@ -1,6 +1,7 @@
 //! A group's lead in this process, for as long as this coordinator is elected.
 
 use proto::internal::LeadRecord;
+use sockets::Dialer;
 use spec::Term;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -14,6 +15,8 @@ pub(crate) struct Tenure {
     pub(crate) config: LeadConfig,
     /// This start of the coordinator.
     pub(crate) incarnation: u64,
+    /// Connects to the workers.
+    pub(crate) dialer: Dialer,
     pub(crate) office: watch::Receiver<Option<Term>>,
     /// Told of the terms that workers have obeyed.
     pub(crate) outranked: watch::Sender<Term>,
@@ -53,6 +56,7 @@ impl Tenure {
         let start = Start {
             term,
             incarnation: self.incarnation,
+            dialer: self.dialer.clone(),
             outranked: self.outranked.clone(),
             tasks: self.tasks.clone(),
             end: end.clone(),

@@ -6,10 +6,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use exchange::{Exchange, HostExchange, Moment, Transport, local_group};
-use exchange_grpc::{Hub, Peer, incoming, server};
+use exchange_grpc::{Hub, Peer, server};
 use kernels::Dispatch;
+use sockets::{Dialer, Listener};
 use spec::{Fence, Rank, StepNumber};
-use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 
 /// The allocator of the `conclave` binary.
@@ -50,20 +50,17 @@ fn process() -> (Runtime, Hub, String) {
         .build();
     let runtime = runtime.expect("a runtime starts");
     let listener = runtime
-        .block_on(TcpListener::bind("127.0.0.1:0"))
+        .block_on(Listener::bind("127.0.0.1:0"))
         .expect("a free port");
-    let address = listener
-        .local_addr()
-        .expect("a bound socket has an address")
-        .to_string();
+    let address = listener.local_addr().to_string();
     let hub = {
         let _inside = runtime.enter();
-        Hub::new()
+        Hub::new(Dialer::default())
     };
     runtime.spawn(
         server()
             .add_service(hub.service())
-            .serve_with_incoming(incoming(listener)),
+            .serve_with_incoming(listener),
     );
     (runtime, hub, address)
 }

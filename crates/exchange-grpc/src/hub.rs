@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use exchange::{HostExchange, Inbox};
 use proto::internal::exchange_service_server::ExchangeServiceServer;
+use sockets::Dialer;
 use spec::{Fence, Rank};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -16,12 +17,13 @@ use crate::limits::{ENTER_LIMIT, FRAMES_IN_FLIGHT, MAX_MESSAGE_BYTES};
 use crate::lobby::Lobby;
 use crate::outlet::{self, Outlet};
 use crate::service::Service;
-use crate::sockets;
+use crate::settings;
 
 /// The exchange of one worker process, shared by its ranks and its server. Clones are the same hub.
 #[derive(Clone, Debug)]
 pub struct Hub {
     runtime: Handle,
+    dialer: Dialer,
     epochs: Arc<Epochs>,
 }
 
@@ -57,7 +59,7 @@ pub enum EnterError {
 }
 
 impl Hub {
-    /// Returns a hub that has entered no epoch.
+    /// Returns a hub that has entered no epoch, and reaches its peers by `dialer`.
     ///
     /// Its ranks wait for a frame for as long as the epoch lasts, unless the peer is lost: who it is
     /// for has to watch their progress and call [`Hub::abort`].
@@ -66,13 +68,14 @@ impl Hub {
     ///
     /// Outside a tokio runtime: the streams' tasks run in the one this is called in.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(dialer: Dialer) -> Self {
         let epochs = Arc::new(Epochs {
             current: watch::Sender::new(None),
             lobby: Lobby::new(),
         });
         Self {
             runtime: Handle::current(),
+            dialer,
             epochs,
         }
     }
@@ -96,8 +99,9 @@ impl Hub {
         let epoch = Arc::new(epoch);
         self.epochs.enter(&epoch)?;
         for ((index, endpoint), frames) in endpoints.into_iter().enumerate().zip(queues) {
+            let peer = (self.dialer.clone(), endpoint);
             self.runtime
-                .spawn(outlet::run(Arc::clone(&epoch), index, endpoint, frames));
+                .spawn(outlet::run(Arc::clone(&epoch), index, peer, frames));
         }
         let num_ranks = epoch.routes.len();
         let inboxes = my_ranks.iter().filter_map(|rank| epoch.inbox(*rank));
@@ -169,16 +173,10 @@ impl Hub {
     }
 }
 
-impl Default for Hub {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 type Frames = tokio::sync::mpsc::Receiver<exchange::Frame>;
 
 fn endpoint(peer: &Peer) -> Result<Endpoint, EnterError> {
-    sockets::endpoint(&peer.address).map_err(|error| EnterError::Address {
+    settings::endpoint(&peer.address).map_err(|error| EnterError::Address {
         address: peer.address.clone(),
         why: crate::convert::reason(&Status::from_error(error.into())),
     })

@@ -21,7 +21,7 @@ mod limits;
 mod lobby;
 mod outlet;
 mod service;
-mod sockets;
+mod settings;
 
 pub use epoch::{Peer, Sent, Wire};
 pub use hub::{EnterError, Hub};
@@ -29,4 +29,4 @@ pub use limits::{
     CONNECT_LIMIT, ENTER_LIMIT, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_MESSAGE_BYTES,
 };
 pub use service::Service;
-pub use sockets::{incoming, server};
+pub use settings::server;

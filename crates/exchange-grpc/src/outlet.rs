@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use exchange::{Frame, SendError};
 use proto::internal::exchange_service_client::ExchangeServiceClient;
+use sockets::Dialer;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -81,7 +82,7 @@ impl Outlet {
 pub(crate) async fn run(
     epoch: Arc<Epoch>,
     index: usize,
-    endpoint: Endpoint,
+    peer: (Dialer, Endpoint),
     frames: mpsc::Receiver<Frame>,
 ) {
     let link = &epoch.links[index];
@@ -90,7 +91,7 @@ pub(crate) async fn run(
         sleep(CLOSE_LIMIT).await;
     };
     tokio::select! {
-        outcome = push(&endpoint, frames) => match outcome {
+        outcome = push(&peer, frames) => match outcome {
             // The peer has left the epoch: there is nothing wrong with it.
             Ok(()) => link.outlet.close(),
             Err(why) => epoch.lose(link, &why),
@@ -103,8 +104,8 @@ pub(crate) async fn run(
 ///
 /// The stream begins with the first frame, which says what epoch it belongs to; until then, perhaps
 /// for hours, there is only the connection.
-async fn push(endpoint: &Endpoint, mut frames: mpsc::Receiver<Frame>) -> Result<(), String> {
-    let channel = connect(endpoint).await?;
+async fn push(peer: &(Dialer, Endpoint), mut frames: mpsc::Receiver<Frame>) -> Result<(), String> {
+    let channel = connect(peer).await?;
     let Some(first) = frames.recv().await else {
         return Ok(());
     };
@@ -116,11 +117,11 @@ async fn push(endpoint: &Endpoint, mut frames: mpsc::Receiver<Frame>) -> Result<
     answer.map(|_| ()).map_err(|status| reason(&status))
 }
 
-async fn connect(endpoint: &Endpoint) -> Result<Channel, String> {
+async fn connect((dialer, endpoint): &(Dialer, Endpoint)) -> Result<Channel, String> {
     let deadline = Instant::now() + CONNECT_LIMIT;
     let mut last = "no answer".to_owned();
     loop {
-        match timeout_at(deadline, endpoint.connect()).await {
+        match timeout_at(deadline, dialer.connect(endpoint)).await {
             Ok(Ok(channel)) => return Ok(channel),
             Ok(Err(error)) => last = reason(&tonic::Status::from_error(error.into())),
             Err(_) => return Err(format!("no connection within {CONNECT_LIMIT:?} ({last})")),

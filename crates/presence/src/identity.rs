@@ -5,6 +5,7 @@ use std::time::Duration;
 use proto::internal::identity_service_client::IdentityServiceClient;
 use proto::internal::identity_service_server::{IdentityService, IdentityServiceServer};
 use proto::internal::{IdentifyRequest, IdentifyResponse};
+use sockets::Dialer;
 use tokio::time::timeout;
 use tonic::transport::Endpoint;
 use tonic::{Request, Response, Status};
@@ -36,11 +37,11 @@ impl IdentityService for Identity {
 }
 
 /// Asks a process which start it is; `None` if it does not answer in time.
-pub(crate) async fn ask(address: &str) -> Option<u64> {
+pub(crate) async fn ask(dialer: &Dialer, address: &str) -> Option<u64> {
     let endpoint = Endpoint::from_shared(address.to_owned()).ok()?;
     let endpoint = endpoint.connect_timeout(LIMIT);
     let ask = async {
-        let channel = endpoint.connect().await.ok()?;
+        let channel = dialer.connect(&endpoint).await.ok()?;
         let mut client = IdentityServiceClient::new(channel);
         let answer = client.identify(IdentifyRequest {}).await;
         Some(answer.ok()?.into_inner().incarnation)

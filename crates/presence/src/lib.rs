@@ -9,6 +9,7 @@ mod record;
 use std::time::Duration;
 
 use records::quarantine_key;
+use sockets::Dialer;
 use store::{Change, Entry, Lease, LeaseId, Store, Txn};
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -39,6 +40,8 @@ pub struct Taken {
 pub struct Presence {
     /// The store.
     pub store: Store,
+    /// Connects to other processes, to ask who they are.
+    pub dialer: Dialer,
     /// What the process says of itself.
     pub record: Record,
     /// Told of the lease under which the record lies; none while it does not.
@@ -166,7 +169,7 @@ impl Presence {
         if holder.incarnation == self.record.incarnation() {
             return Ok(None);
         }
-        let lives = identity::ask(&holder.address).await == Some(holder.incarnation);
+        let lives = identity::ask(&self.dialer, &holder.address).await == Some(holder.incarnation);
         Ok(lives.then_some(holder.address))
     }
 

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_client::{GetOptions, KeyValue, ResponseHeader};
+use sockets::Dialer;
 use tokio::sync::watch;
 
 use crate::error::Error;
 use crate::key::Prefix;
 use crate::lease::Lease;
-use crate::link::{Connect, Health, Link, Repeat};
+use crate::link::{Health, Link, Repeat};
 use crate::txn::{Outcome, Txn};
 use crate::watch::Watch;
 
@@ -28,8 +29,8 @@ pub struct Config {
     pub endpoints: Vec<String>,
     /// The cluster: letters, digits, `-`, `_` and `.`. All keys lie under `/conclave/<cluster>/`.
     pub cluster: String,
-    /// Makes the channel to an endpoint; it must not wait for the connection. Unset: TCP.
-    pub connect: Option<Connect>,
+    /// Connects to an endpoint.
+    pub dialer: Dialer,
 }
 
 /// A [`Config`] that cannot be meant.
@@ -96,8 +97,7 @@ impl Store {
     ///
     /// If an endpoint or the cluster's name cannot be meant.
     pub fn new(config: Config) -> Result<Self, ConfigError> {
-        let tcp: Connect = Arc::new(|endpoint| endpoint.connect_lazy());
-        let link = Link::new(&config.endpoints, config.connect.unwrap_or(tcp))?;
+        let link = Link::new(&config.endpoints, config.dialer)?;
         Ok(Self {
             link: Arc::new(link),
             prefix: Prefix::new(&config.cluster)?,

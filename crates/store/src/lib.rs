@@ -34,7 +34,7 @@ pub use limits::{
     MAX_CLUSTERS, MAX_KEY_BYTES, MAX_LEASE_TTL, MAX_TXN_BYTES, MAX_TXN_OPERATIONS, MAX_VALUE_BYTES,
     OPERATION_LIMIT,
 };
-pub use link::{Connect, Health};
+pub use link::Health;
 pub use memory::MemoryStore;
 pub use txn::{Outcome, Txn};
 pub use watch::{Change, Watch};

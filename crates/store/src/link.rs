@@ -5,11 +5,11 @@
 //! member that is dead, because it is done with each at once.
 
 use std::error::Error as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use etcd_client::{Client, ConnectOptions, KvClient, LeaseClient, WatchClient};
+use sockets::Dialer;
 use tokio::sync::{OnceCell, watch};
 use tokio::time::Instant;
 use tonic::Code;
@@ -23,9 +23,6 @@ use crate::limits::{
     ATTEMPT_LIMIT, CONNECT_LIMIT, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_ANSWER_BYTES,
     OPERATION_LIMIT,
 };
-
-/// How an endpoint becomes a channel, which connects when it is used and again when it has to.
-pub type Connect = Arc<dyn Fn(Endpoint) -> Channel + Send + Sync>;
 
 /// Whether the store is there, as its last use showed.
 #[derive(Clone, Debug)]
@@ -88,7 +85,7 @@ pub(crate) struct Link {
     addresses: Vec<Address>,
     /// Position of the endpoint in use.
     current: AtomicUsize,
-    connect: Connect,
+    dialer: Dialer,
     health: watch::Sender<Health>,
 }
 
@@ -102,7 +99,7 @@ impl std::fmt::Debug for Link {
 }
 
 impl Link {
-    pub(crate) fn new(endpoints: &[String], connect: Connect) -> Result<Self, ConfigError> {
+    pub(crate) fn new(endpoints: &[String], dialer: Dialer) -> Result<Self, ConfigError> {
         if endpoints.is_empty() {
             return Err(ConfigError::NoEndpoint);
         }
@@ -116,7 +113,7 @@ impl Link {
         Ok(Self {
             addresses: addresses?,
             current: AtomicUsize::new(0),
-            connect,
+            dialer,
             health: watch::Sender::new(health),
         })
     }
@@ -133,7 +130,7 @@ impl Link {
     pub(crate) async fn peer(&self) -> Result<Peer, Failure> {
         let index = self.current.load(Ordering::Relaxed);
         let address = &self.addresses[index];
-        let make = || services((self.connect)(address.endpoint.clone()));
+        let make = || services(self.dialer.connect_lazy(&address.endpoint));
         match address.services.get_or_try_init(make).await {
             Ok(services) => Ok(Peer {
                 index,

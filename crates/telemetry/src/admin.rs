@@ -4,7 +4,6 @@
 //! useful while all else fails: it depends on no lock that work is done under, and bounds what
 //! connections may cost.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,9 +15,9 @@ use axum::{Json, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use sockets::{Connection, Listener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -42,13 +41,10 @@ const END_LIMIT: Duration = Duration::from_secs(1);
 /// are some hundred kilobytes by then.
 const UPKEEP: Duration = Duration::from_secs(5);
 
-/// Pause after a connection could not be accepted: mostly too many files are open.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
 /// Serves a process's admin listener until `shutdown`, and does the upkeep of its metrics.
 #[expect(private_bounds, reason = "the two sets of metrics are all there are")]
 pub async fn serve<M: Set>(
-    listener: TcpListener,
+    mut listener: Listener,
     telemetry: Telemetry<M>,
     shutdown: CancellationToken,
 ) {
@@ -59,26 +55,19 @@ pub async fn serve<M: Set>(
     upkeep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let accepted = tokio::select! {
-            accepted = accept(&listener, &places) => accepted,
+            accepted = accept(&mut listener, &places) => accepted,
             _ = upkeep.tick() => {
                 telemetry.upkeep();
                 continue;
             }
             () = shutdown.cancelled() => break,
         };
-        match accepted {
-            Ok((stream, place)) => {
-                let (router, shutdown) = (router.clone(), shutdown.clone());
-                connections.spawn(async move {
-                    answer(stream, router, &shutdown).await;
-                    drop(place);
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the admin listener accepts nothing");
-                sleep(ACCEPT_PAUSE).await;
-            }
-        }
+        let (connection, place) = accepted;
+        let (router, shutdown) = (router.clone(), shutdown.clone());
+        connections.spawn(async move {
+            answer(connection, router, &shutdown).await;
+            drop(place);
+        });
     }
     drop(listener);
     connections.close();
@@ -87,21 +76,20 @@ pub async fn serve<M: Set>(
 }
 
 async fn accept(
-    listener: &TcpListener,
+    listener: &mut Listener,
     places: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+) -> (Connection, OwnedSemaphorePermit) {
     let place = Arc::clone(places).acquire_owned().await;
     let place = place.expect("the semaphore is never closed");
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, place))
+    (listener.accept().await, place)
 }
 
 /// Answers the requests of one connection.
-async fn answer(stream: TcpStream, router: Router, shutdown: &CancellationToken) {
+async fn answer(connection: Connection, router: Router, shutdown: &CancellationToken) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_LIMIT)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(connection), TowerToHyperService::new(router));
     let mut connection = std::pin::pin!(connection);
     let ended = async {
         tokio::select! {

@@ -3,6 +3,7 @@
 use std::num::{NonZeroU32, NonZeroU64};
 
 use checkpoint::ModelName;
+use sockets::Dialer;
 use store::Store;
 use telemetry::WorkerTelemetry;
 
@@ -34,6 +35,8 @@ pub struct Config {
     pub numerics: Numerics,
     /// The membership store.
     pub store: Store,
+    /// Connects to leads and other workers.
+    pub dialer: Dialer,
     /// The group it belongs to.
     pub group: String,
     /// Where other members reach this worker, `http://HOST:PORT`; absent, the listener's own
@@ -104,9 +107,10 @@ mod tests {
             store: Store::new(store::Config {
                 endpoints: vec!["127.0.0.1:2379".into()],
                 cluster: "test".into(),
-                connect: None,
+                dialer: Dialer::default(),
             })
             .unwrap(),
+            dialer: Dialer::default(),
             group: "0".into(),
             advertise: None,
             admin: None,

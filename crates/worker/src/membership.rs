@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proto::internal as wire;
+use sockets::Dialer;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout};
 use tokio_stream::wrappers::ReceiverStream;
@@ -28,6 +29,8 @@ use crate::standing::Standing;
 pub(crate) struct Membership {
     /// Who leads the group.
     pub(crate) leads: watch::Receiver<Option<LeadRecord>>,
+    /// Connects to them.
+    pub(crate) dialer: Dialer,
     /// What the worker says about itself; whom it obeys is filled in at every try.
     pub(crate) registration: wire::Registration,
     /// Returns the highest term the worker has obeyed, and which start of a coordinator in it.
@@ -110,7 +113,7 @@ impl Membership {
         lead: &LeadRecord,
         patience: &mut Patience,
     ) -> std::result::Result<(), Status> {
-        let mut client = connect(lead).await?;
+        let mut client = connect(&self.dialer, lead).await?;
         // One place for the registration and one for a heartbeat: a coordinator that reads
         // nothing is not sent more.
         let (sender, requests) = mpsc::channel(2);
@@ -171,6 +174,7 @@ impl Membership {
 }
 
 async fn connect(
+    dialer: &Dialer,
     lead: &LeadRecord,
 ) -> std::result::Result<ClusterServiceClient<tonic::transport::Channel>, Status> {
     let unreachable = |error: tonic::transport::Error| Status::unavailable(chain(&error));
@@ -180,7 +184,7 @@ async fn connect(
         .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
         .tcp_nodelay(true);
-    let channel = endpoint.connect().await.map_err(unreachable)?;
+    let channel = dialer.connect(&endpoint).await.map_err(unreachable)?;
     Ok(ClusterServiceClient::new(channel))
 }
 

@@ -10,9 +10,9 @@ use kernels::Backend;
 use kernels_cpu::Cpu;
 use presence::{Presence, Record};
 use proto::internal as wire;
+use sockets::Listener;
 use store::Store;
 use telemetry::Telemetry;
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -50,18 +50,14 @@ pub struct Running {
 /// here, see [`Running::wait`].
 pub async fn start(
     config: Config,
-    listener: TcpListener,
+    listener: Listener,
     shutdown: CancellationToken,
 ) -> Result<Running> {
     config.check()?;
     let standing = standing(&config);
-    let local = listener.local_addr().map_err(|source| Error::Io {
-        what: "asking the listener for its address".into(),
-        source,
-    })?;
     let address = match &config.advertise {
         Some(address) => address.clone(),
-        None => advertised(local)?,
+        None => advertised(listener.local_addr())?,
     };
     let (checkpoint, fingerprint) = open(&config).await?;
     // The worker's own token: a fatal error ends its tasks, but not what else the caller runs.
@@ -70,7 +66,7 @@ pub async fn start(
     let (fatal, fatalities) = mpsc::unbounded_channel();
     let backends = backends(&config);
     let numerics = backends[0].numerics().to_owned();
-    let hub = Hub::new();
+    let hub = Hub::new(config.dialer.clone());
     let load_threads = backends.len() * config.threads_per_rank.get() as usize;
     let bounds = Bounds {
         name: config.name.clone(),
@@ -100,12 +96,14 @@ pub async fn start(
     let (lead, leads) = watch::channel(None);
     let presence = Presence {
         store: config.store.clone(),
+        dialer: config.dialer.clone(),
         record: Record::Worker(registration.clone()),
         lease: watch::Sender::new(None),
         draining: shutdown.clone(),
     };
     let membership = Membership {
         leads,
+        dialer: config.dialer.clone(),
         registration,
         obeyed: Arc::new(move || obeying.obeyed()),
         standing: Arc::clone(&standing),
@@ -289,13 +287,12 @@ fn registration(
 /// Serves until `shutdown`, then ends the ranks and the open streams in order.
 async fn serve(
     router: Router,
-    listener: TcpListener,
+    listener: Listener,
     worker: Worker,
     shutdown: CancellationToken,
 ) -> Result<()> {
-    let incoming = exchange_grpc::incoming(listener);
     let ended = shutdown.clone().cancelled_owned();
-    let serving = router.serve_with_incoming_shutdown(incoming, ended);
+    let serving = router.serve_with_incoming_shutdown(listener, ended);
     tokio::pin!(serving);
     tokio::select! {
         served = &mut serving => return served.map_err(Error::Serve),

@@ -4,6 +4,7 @@
 mod code;
 mod dependencies;
 mod documents;
+mod sockets;
 
 use std::path::{Path, PathBuf};
 

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use ::telemetry::{CoordinatorTelemetry, Telemetry, admin};
 use coordinator::{Advertised, Config, LeadConfig, Listeners, Served, StoreAt};
+use sockets::Dialer;
 use store::Store;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::CoordinatorArgs;
-use crate::listen::{address, advertised};
+use crate::listen::advertised;
 use crate::{Outcome, about, model, signals};
 use crate::{host_and_port, in_words};
 
@@ -28,7 +29,7 @@ pub(crate) async fn run(args: CoordinatorArgs) -> Outcome {
     };
     let telemetry = telemetry(&args)?;
     let (admin, ended) = (args.admin.bind("--admin").await?, CancellationToken::new());
-    let (admin_at, _ended) = (address(&admin)?, ended.clone().drop_guard());
+    let (admin_at, _ended) = (admin.local_addr(), ended.clone().drop_guard());
     tokio::spawn(admin::serve(admin, telemetry.clone(), ended));
     let model_name = args.model.clone();
     let opening = tokio::task::spawn_blocking(move || model::open(&model_name));
@@ -37,8 +38,8 @@ pub(crate) async fn run(args: CoordinatorArgs) -> Outcome {
         // The thread that opens it is left behind; it changes nothing.
         () = shutdown.cancelled() => return Ok(()),
     };
-    let (grpc, http) = (address(&listeners.grpc)?, address(&listeners.http)?);
-    let internal = address(&listeners.internal)?;
+    let (grpc, http) = (listeners.grpc.local_addr(), listeners.http.local_addr());
+    let internal = listeners.internal.local_addr();
     let advertise = Advertised {
         internal: advertised(args.advertise.as_ref(), internal),
         grpc: advertised(args.advertise_grpc.as_ref(), grpc),
@@ -76,7 +77,7 @@ pub(crate) fn check(args: &CoordinatorArgs) -> Outcome {
     let store = store::Config {
         endpoints,
         cluster: args.cluster.cluster.clone(),
-        connect: None,
+        dialer: Dialer::default(),
     };
     Store::new(store).map_err(in_words)?;
     let groups = args.groups.iter().map(|name| ("--groups", name));
@@ -152,6 +153,7 @@ fn config(
         name: name.unwrap_or_else(|| host_and_port(internal)),
         advertise,
         store: store(&args.store)?,
+        dialer: Dialer::default(),
         cluster: args.cluster.cluster.clone(),
         groups: args.groups.clone(),
         lead,

@@ -12,6 +12,7 @@ mod keeper;
 use std::time::Duration;
 
 use clap::Parser as _;
+use sockets::Dialer;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -137,7 +138,7 @@ async fn until_serving(grpc: &ListenAt) {
     let Ok(endpoint) = Endpoint::from_shared(format!("http://{grpc}")) else {
         return;
     };
-    let mut client = HealthClient::new(endpoint.connect_lazy());
+    let mut client = HealthClient::new(Dialer::default().connect_lazy(&endpoint));
     loop {
         let answer = client
             .check(HealthCheckRequest {

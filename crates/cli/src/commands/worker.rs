@@ -3,12 +3,13 @@
 use std::num::NonZeroU32;
 
 use ::telemetry::{Telemetry, WorkerTelemetry, admin};
+use sockets::Dialer;
 use store::Store;
 use tokio_util::sync::CancellationToken;
 use worker::{Config, Numerics};
 
 use crate::args::WorkerArgs;
-use crate::listen::{address, advertised};
+use crate::listen::advertised;
 use crate::{Outcome, about, memory, model, signals};
 use crate::{host_and_port, in_words};
 
@@ -16,10 +17,10 @@ use crate::{host_and_port, in_words};
 pub(crate) async fn run(args: WorkerArgs) -> Outcome {
     let shutdown = signals::shutdown(args.with_parent)?;
     let listener = args.listen.bind("--listen").await?;
-    let port = listener.local_addr().map_err(in_words)?.port();
+    let port = listener.local_addr().port();
     let telemetry = telemetry(&args)?;
     let (admin, ended) = (args.admin.bind("--admin").await?, CancellationToken::new());
-    let (admin_at, _ended) = (address(&admin)?, ended.clone().drop_guard());
+    let (admin_at, _ended) = (admin.local_addr(), ended.clone().drop_guard());
     tokio::spawn(admin::serve(admin, telemetry.clone(), ended));
     let shown = advertised(args.advertise_admin.as_ref(), admin_at);
     tracing::info!(admin = %admin_at, "its state and metrics are shown");
@@ -56,7 +57,7 @@ fn config(args: WorkerArgs, port: u16, admin: Option<String>) -> Result<Config, 
     let store = store::Config {
         endpoints: args.store,
         cluster: args.cluster.cluster,
-        connect: None,
+        dialer: Dialer::default(),
     };
     Ok(Config {
         name: args.name.unwrap_or_else(|| host_and_port(port)),
@@ -66,6 +67,7 @@ fn config(args: WorkerArgs, port: u16, admin: Option<String>) -> Result<Config, 
         threads_per_rank: small((threads / args.ranks.get()).max(1), "--threads")?,
         numerics: Numerics::Exact,
         store: Store::new(store).map_err(in_words)?,
+        dialer: Dialer::default(),
         group: args.group,
         advertise: args.advertise,
         admin,

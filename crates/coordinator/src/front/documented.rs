@@ -59,7 +59,7 @@ fn time(time: Duration) -> String {
 
 #[test]
 fn the_limits_on_the_page_are_those_of_the_code() {
-    let config = FrontConfig::new(Duration::ZERO);
+    let config = FrontConfig::new(Duration::ZERO, sockets::Dialer::default());
     let expected = [
         bytes(limits::MAX_REQUEST),
         count(limits::MAX_LONG_REQUESTS),

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use proto::internal::lead_service_client::LeadServiceClient;
 use proto::internal::{GetRequest, WatchRequest, WatchResponse};
+use sockets::Dialer;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::transport::{Channel, Endpoint};
@@ -239,7 +240,7 @@ fn update(shared: &Arc<Shared>, addresses: &Addresses) {
         if matches!(&entry, Entry::Occupied(known) if known.get().address == *address) {
             continue;
         }
-        let client = match connect(address) {
+        let client = match connect(&shared.config.dialer, address) {
             Ok(client) => client,
             Err(error) => {
                 tracing::error!(group = name, address, %error, "this lead has no address");
@@ -264,19 +265,18 @@ fn update(shared: &Arc<Shared>, addresses: &Addresses) {
 }
 
 /// Returns the way to a lead; it is dialled when it is used.
-fn connect(address: &str) -> Result<Client, tonic::transport::Error> {
+fn connect(dialer: &Dialer, address: &str) -> Result<Client, tonic::transport::Error> {
     use crate::limits::{CONNECT, CONNECTION_WINDOW, FOLLOW_WINDOW, KEEPALIVE, KEEPALIVE_TIMEOUT};
     let endpoint = Endpoint::from_shared(address.to_owned())?;
-    let channel = endpoint
+    let endpoint = endpoint
         .connect_timeout(CONNECT)
         .tcp_nodelay(true)
         .initial_stream_window_size(FOLLOW_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT)
-        .keep_alive_while_idle(true)
-        .connect_lazy();
-    let client = LeadServiceClient::new(channel);
+        .keep_alive_while_idle(true);
+    let client = LeadServiceClient::new(dialer.connect_lazy(&endpoint));
     Ok(client.max_decoding_message_size(limits::MAX_LEAD_MESSAGE))
 }
 

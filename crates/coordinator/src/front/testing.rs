@@ -21,7 +21,7 @@ pub(super) fn tiny_tokenizer() -> Arc<Tokenizer> {
 
 /// Returns the shared state of a front whose lead is nowhere.
 pub(super) fn shared() -> Arc<Shared> {
-    let config = FrontConfig::new(Duration::from_millis(200));
+    let config = FrontConfig::new(Duration::from_millis(200), sockets::Dialer::default());
     let model = Model {
         name: "gpt-oss-tiny".into(),
         aliases: Vec::new(),

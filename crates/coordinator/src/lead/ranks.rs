@@ -8,6 +8,7 @@ use cluster::{EpochPlan, Event, Registration};
 use proto::internal as wire;
 use proto::internal::prepare_response::State;
 use proto::internal::step_service_client::StepServiceClient;
+use sockets::Dialer;
 use spec::{Fence, KvPlan, Rank, Step};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
@@ -26,6 +27,7 @@ use crate::limits;
 #[derive(Debug)]
 pub(crate) struct Ranks {
     messages: mpsc::Sender<Message>,
+    dialer: Dialer,
     tasks: TaskTracker,
     /// This start of the coordinator.
     lead: u64,
@@ -47,9 +49,15 @@ struct Worker {
 
 impl Ranks {
     /// Starts without an epoch; what workers say goes to `messages`.
-    pub(crate) fn new(messages: mpsc::Sender<Message>, tasks: TaskTracker, lead: u64) -> Self {
+    pub(crate) fn new(
+        messages: mpsc::Sender<Message>,
+        dialer: Dialer,
+        tasks: TaskTracker,
+        lead: u64,
+    ) -> Self {
         Self {
             messages,
+            dialer,
             tasks,
             lead,
             epoch: None,
@@ -72,6 +80,7 @@ impl Workers for Ranks {
                     ..request(plan, member, kv, max_step_rows)
                 },
                 messages: self.messages.clone(),
+                dialer: self.dialer.clone(),
             };
             let end = end.clone();
             self.tasks.spawn(async move {
@@ -182,6 +191,7 @@ struct WorkerTask {
     member: Registration,
     request: wire::PrepareRequest,
     messages: mpsc::Sender<Message>,
+    dialer: Dialer,
 }
 
 impl WorkerTask {
@@ -207,8 +217,8 @@ impl WorkerTask {
     /// Connects and waits until the worker is ready.
     async fn prepare(&self) -> Result<(StepServiceClient<Channel>, Vec<bool>), NotReady> {
         let address = &self.member.address;
-        let channel = endpoint(address).map_err(NotReady::later)?.connect().await;
-        let channel = channel.map_err(|error| {
+        let endpoint = endpoint(address).map_err(NotReady::later)?;
+        let channel = self.dialer.connect(&endpoint).await.map_err(|error| {
             NotReady::later(format!("cannot connect to {address}: {}", chain(&error)))
         })?;
         let mut client = StepServiceClient::new(channel)

@@ -1,9 +1,9 @@
 //! Tells the step loop what happens, and when, until it is told to end.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::ledger::Name;
@@ -51,7 +51,7 @@ impl Run {
 /// Waits until something happens by itself.
 async fn due(began: Instant, due: Option<Duration>) {
     match due {
-        Some(due) => sleep_until((began + due).into()).await,
+        Some(due) => sleep_until(began + due).await,
         None => std::future::pending().await,
     }
 }

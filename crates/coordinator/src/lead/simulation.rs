@@ -208,7 +208,8 @@ fn a_thousand_clusters_keep_the_rules_whatever_fails() {
         }
     });
     let (counts, broken) = all.into_inner().expect("nobody panics with it");
-    let replay = "CONCLAVE_SEED=SEED cargo test -p coordinator --lib simulation -- --nocapture";
+    let replay =
+        "CONCLAVE_TEST_SEED=SEED cargo test -p coordinator --lib simulation -- --nocapture";
     assert!(
         broken.is_empty(),
         "seeds {broken:?} broke a rule; replay one with {replay}"
@@ -218,16 +219,16 @@ fn a_thousand_clusters_keep_the_rules_whatever_fails() {
     }
 }
 
-/// Returns the first seed and the one after the last: CONCLAVE_SEED is one, or two with a dash.
+/// Returns the first seed and the one after the last: CONCLAVE_TEST_SEED is one, or two with a dash.
 #[expect(clippy::disallowed_methods, reason = "who replays a seed names it so")]
 fn seeds() -> (u64, u64) {
-    let Ok(given) = std::env::var("CONCLAVE_SEED") else {
+    let Ok(given) = std::env::var("CONCLAVE_TEST_SEED") else {
         return (0, SEEDS);
     };
     let (first, last) = given.split_once('-').unwrap_or((&given, &given));
     let seed = |text: &str| {
         text.parse::<u64>()
-            .expect("CONCLAVE_SEED: a seed is a number")
+            .expect("CONCLAVE_TEST_SEED: a seed is a number")
     };
     (seed(first), seed(last) + 1)
 }

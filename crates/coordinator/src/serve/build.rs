@@ -3,22 +3,20 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use axum::serve::ListenerExt as _;
 use cluster::{Candidate, LeadRecord};
 use presence::{Presence, Record};
 use proto::internal::CoordinatorRecord;
 use proto::internal::admin_service_server::AdminServiceServer;
 use proto::internal::cluster_service_server::ClusterServiceServer;
 use proto::internal::lead_service_server::LeadServiceServer;
+use sockets::{Connection, Dialer, Listener};
 use spec::Term;
 use store::{LeaseId, MemoryStore, Store};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 
 use super::running::{Present, Seat};
 use super::{Config, Error, StoreAt};
@@ -42,6 +40,7 @@ pub(super) struct Builder {
 /// What the groups that may be led here have in common.
 pub(super) struct Place<'a> {
     pub(super) store: &'a Store,
+    pub(super) dialer: &'a Dialer,
     pub(super) lease: &'a watch::Sender<Option<LeaseId>>,
     pub(super) lead: &'a LeadConfig,
     pub(super) leads: &'a Leads,
@@ -96,7 +95,7 @@ impl Builder {
         &self,
         config: &Config,
         incarnation: u64,
-        listener: TcpListener,
+        listener: Listener,
         leads: &Leads,
         orders: BTreeMap<String, mpsc::Sender<HandOver>>,
     ) -> Result<Store, Error> {
@@ -108,7 +107,6 @@ impl Builder {
             StoreAt::Endpoints(endpoints) => (endpoints.clone(), Routes::default()),
             StoreAt::Memory => {
                 let local = listener.local_addr();
-                let local = local.map_err(|error| Error::Config(error.to_string()))?;
                 let (memory, end) = (MemoryStore::new(), self.end.clone());
                 let routes = memory.routes();
                 self.tasks.spawn(async move { memory.run(end).await });
@@ -118,7 +116,7 @@ impl Builder {
         let store = Store::new(store::Config {
             endpoints,
             cluster: config.cluster.clone(),
-            connect: None,
+            dialer: config.dialer.clone(),
         });
         let store = store.map_err(|error| Error::Config(error.to_string()))?;
         let admin = Admin {
@@ -137,10 +135,8 @@ impl Builder {
             .http2_keepalive_interval(Some(limits::KEEPALIVE))
             .http2_keepalive_timeout(Some(limits::KEEPALIVE_TIMEOUT))
             .add_routes(routes);
-        let internal = server.serve_with_incoming_shutdown(
-            TcpIncoming::from(listener).with_nodelay(Some(true)),
-            self.end.clone().cancelled_owned(),
-        );
+        let internal =
+            server.serve_with_incoming_shutdown(listener, self.end.clone().cancelled_owned());
         self.watch("internal server", async {
             internal.await.map_err(|error| error.to_string())
         });
@@ -150,7 +146,7 @@ impl Builder {
     /// Keeps the coordinator's record in the membership store.
     pub(super) fn present(
         &self,
-        store: Store,
+        (store, dialer): (Store, Dialer),
         record: CoordinatorRecord,
         lease: watch::Sender<Option<LeaseId>>,
     ) -> Present {
@@ -161,6 +157,7 @@ impl Builder {
         };
         let presence = Presence {
             store,
+            dialer,
             record: Record::Coordinator(record),
             lease,
             draining: present.draining.clone(),
@@ -199,6 +196,7 @@ impl Builder {
             group: group.to_owned(),
             config: place.lead.clone(),
             incarnation: place.me.incarnation,
+            dialer: place.dialer.clone(),
             office: elected.clone(),
             outranked: outranking,
             leads: place.leads.clone(),
@@ -216,8 +214,8 @@ impl Builder {
     pub(super) fn public(
         &self,
         front: &Front,
-        grpc: TcpListener,
-        http: TcpListener,
+        grpc: Listener,
+        http: Listener,
     ) -> CancellationToken {
         let drained = CancellationToken::new();
         let grpc = Server::builder()
@@ -226,11 +224,8 @@ impl Builder {
             .http2_keepalive_timeout(Some(limits::CLIENT_KEEPALIVE_TIMEOUT))
             .max_concurrent_streams(MAX_CALLS)
             .add_routes(front.grpc())
-            .serve_with_incoming_shutdown(
-                TcpIncoming::from(grpc).with_nodelay(Some(true)),
-                drained.clone().cancelled_owned(),
-            );
-        let http = axum::serve(http.tap_io(send_at_once), front.http())
+            .serve_with_incoming_shutdown(grpc, drained.clone().cancelled_owned());
+        let http = axum::serve(Http(http), front.http())
             .with_graceful_shutdown(drained.clone().cancelled_owned());
         self.watch("gRPC server", async {
             grpc.await.map_err(|error| error.to_string())
@@ -250,9 +245,18 @@ fn reachable_here(local: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Small events must not wait until the client has acknowledged the ones before.
-fn send_at_once(connection: &mut TcpStream) {
-    if let Err(error) = connection.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY was refused");
+/// A listener as axum serves it.
+struct Http(Listener);
+
+impl axum::serve::Listener for Http {
+    type Io = Connection;
+    type Addr = ();
+
+    async fn accept(&mut self) -> (Connection, ()) {
+        (self.0.accept().await, ())
+    }
+
+    fn local_addr(&self) -> std::io::Result<()> {
+        Ok(())
     }
 }

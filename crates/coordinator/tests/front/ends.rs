@@ -93,6 +93,7 @@ async fn a_call_whose_request_does_not_come_is_not_waited_for() {
         body_time: Duration::from_millis(50),
         hold: Duration::from_secs(10),
         ask_hold: Duration::from_secs(10),
+        dialer: sockets::Dialer::default(),
     };
     let mut stage = Stage::with_config(config, stuck).await;
     let never = tokio_stream::pending::<Result<Vec<u8>, std::io::Error>>();

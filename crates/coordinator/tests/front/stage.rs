@@ -353,6 +353,7 @@ pub(crate) fn patient() -> FrontConfig {
         body_time: Duration::from_secs(30),
         hold: Duration::from_millis(300),
         ask_hold: Duration::from_millis(300),
+        dialer: sockets::Dialer::default(),
     }
 }
 

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use exchange::{Exchange, ExchangeError, HostExchange, Moment};
-use exchange_grpc::{Hub, Peer, Wire, incoming, server};
+use exchange_grpc::{Hub, Peer, Wire, server};
 use kernels::{Dispatch, Received};
+use sockets::{Dialer, Listener};
 use spec::{Epoch, Fence, Rank, StepNumber, Term};
-use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -41,13 +41,13 @@ impl Process {
     pub(crate) fn start() -> Self {
         let builder = &mut tokio::runtime::Builder::new_multi_thread();
         let runtime = builder.worker_threads(1).enable_all().build().unwrap();
-        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
-        let address = listener.local_addr().unwrap().to_string();
+        let listener = runtime.block_on(Listener::bind("127.0.0.1:0")).unwrap();
+        let address = listener.local_addr().to_string();
         let _inside = runtime.enter();
-        let hub = Hub::new();
+        let hub = Hub::new(Dialer::default());
         let connections = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&connections);
-        let incoming = incoming(listener).map(move |connection| {
+        let incoming = listener.map(move |connection| {
             counter.fetch_add(1, Ordering::Relaxed);
             connection
         });

@@ -6,9 +6,10 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
+use sockets::{Connection, Dialer, Listener};
 use store::{Config, MemoryStore, Store};
 use tempfile::TempDir;
-use tokio::net::TcpListener;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::process::{Child, Command};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -97,8 +98,8 @@ impl Server {
 
     /// A client of etcd's API itself, which goes around the proxy.
     pub(crate) async fn direct(&self) -> etcd_client::Client {
-        let connect = around(self.backend.address());
-        let channel = connect(tonic::transport::Endpoint::from_static("http://store"));
+        let endpoint = tonic::transport::Endpoint::from_static("http://store");
+        let channel = around(self.backend.address()).connect_lazy(&endpoint);
         let channel = etcd_client::Channel::Tonic(channel);
         etcd_client::Client::from_channel(channel, None)
             .await
@@ -110,7 +111,7 @@ impl Server {
         let config = Config {
             endpoints: vec!["around.the.proxy:1".into()],
             cluster: cluster.into(),
-            connect: Some(around(self.backend.address())),
+            dialer: around(self.backend.address()),
         };
         Store::new(config).unwrap()
     }
@@ -161,24 +162,21 @@ pub(crate) fn client(endpoints: &[&str], cluster: &str) -> Store {
     let config = Config {
         endpoints: endpoints.iter().map(|&endpoint| endpoint.into()).collect(),
         cluster: cluster.into(),
-        connect: None,
+        dialer: Dialer::default(),
     };
     Store::new(config).unwrap()
 }
 
-/// How to connect to a store wherever it listens.
-fn around(address: Address) -> store::Connect {
-    std::sync::Arc::new(move |endpoint| match address.clone() {
-        Address::Tcp(address) => {
-            let uri = format!("http://{address}").parse().unwrap();
-            tonic::transport::Channel::builder(uri).connect_lazy()
-        }
-        Address::Unix(path) => {
-            _ = endpoint;
-            let uri = format!("unix://{}", path.display());
-            tonic::transport::Endpoint::from_shared(uri)
-                .unwrap()
-                .connect_lazy()
+/// How to connect to a store wherever it listens, whatever it is called.
+fn around(address: Address) -> Dialer {
+    Dialer::new(move |_| {
+        let address = address.clone();
+        async move {
+            let none = (None, None);
+            Ok(match address {
+                Address::Tcp(at) => Connection::new(TcpStream::connect(at).await?, none),
+                Address::Unix(at) => Connection::new(UnixStream::connect(at).await?, none),
+            })
         }
     })
 }
@@ -193,13 +191,12 @@ impl Backend {
 }
 
 async fn memory() -> Backend {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = Address::Tcp(listener.local_addr().unwrap());
+    let listener = Listener::bind("127.0.0.1:0").await.unwrap();
+    let address = Address::Tcp(listener.local_addr());
     let (store, stop) = (MemoryStore::new(), CancellationToken::new());
-    let incoming = tonic::transport::server::TcpIncoming::from(listener);
     let server = tonic::transport::Server::builder().add_routes(store.routes());
     let ended = stop.clone().cancelled_owned();
-    tokio::spawn(server.serve_with_incoming_shutdown(incoming, ended));
+    tokio::spawn(server.serve_with_incoming_shutdown(listener, ended));
     let running = stop.clone();
     tokio::spawn(async move { store.run(running).await });
     Backend::Memory {

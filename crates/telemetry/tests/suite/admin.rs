@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use sockets::Listener;
 use telemetry::{Phase, WorkerTelemetry, admin};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -23,8 +24,8 @@ struct Served {
 
 async fn serve() -> Served {
     let telemetry = worker(2);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (address, end) = (listener.local_addr().unwrap(), CancellationToken::new());
+    let listener = Listener::bind("127.0.0.1:0").await.unwrap();
+    let (address, end) = (listener.local_addr(), CancellationToken::new());
     let ended = tokio::spawn(admin::serve(listener, telemetry.clone(), end.clone()));
     Served {
         telemetry,

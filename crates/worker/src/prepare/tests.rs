@@ -15,7 +15,13 @@ type States = mpsc::Receiver<Result<wire::PrepareResponse, Status>>;
 
 fn workshop(crew: Crew) -> Workshop {
     let standing = Standing::new(Telemetry::unseen_worker(4));
-    Workshop::new(checkpoint(), crew, Hub::new(), 1, Arc::new(standing))
+    Workshop::new(
+        checkpoint(),
+        crew,
+        Hub::new(sockets::Dialer::default()),
+        1,
+        Arc::new(standing),
+    )
 }
 
 fn preparation(plan: EpochPlan) -> Preparation {

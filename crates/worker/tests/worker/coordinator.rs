@@ -40,7 +40,7 @@ pub(crate) fn store_at(address: SocketAddr) -> Store {
     let config = store::Config {
         endpoints: vec![address.to_string()],
         cluster: "test".into(),
-        connect: None,
+        dialer: sockets::Dialer::default(),
     };
     Store::new(config).unwrap()
 }

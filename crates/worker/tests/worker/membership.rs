@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use proto::internal::Registration;
 use store::Txn;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use worker::Error;
@@ -28,8 +27,8 @@ fn anyone() -> Verdict {
 #[tokio::test]
 async fn registers_with_a_coordinator_that_starts_later_and_starts_again() {
     // A port that nobody listens on, until the coordinator does.
-    let reserved = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = reserved.local_addr().unwrap();
+    let reserved = sockets::Listener::bind("127.0.0.1:0").await.unwrap();
+    let address = reserved.local_addr();
     drop(reserved);
     let worker = Process::start(config("a", 2, address)).await;
 
@@ -182,7 +181,7 @@ async fn goes_over_to_the_next_lead() {
 
 #[tokio::test]
 async fn a_model_that_cannot_be_served_is_refused_before_anyone_is_asked() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = sockets::Listener::bind("127.0.0.1:0").await.unwrap();
     let mut config = config("a", 1, nowhere());
     config.model = checkpoint::ModelName::parse("/no/such/folder").unwrap();
     let refused = worker::start(config, listener, CancellationToken::new()).await;

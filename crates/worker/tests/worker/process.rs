@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroU64};
 
 use checkpoint::ModelName;
-use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -37,6 +36,7 @@ pub(crate) fn config(name: &str, ranks: u32, coordinator: SocketAddr) -> Config 
         threads_per_rank: NonZeroU32::MIN,
         numerics: Numerics::Exact,
         store: store_at(coordinator),
+        dialer: sockets::Dialer::default(),
         group: "0".into(),
         advertise: None,
         admin: None,
@@ -68,7 +68,7 @@ impl Process {
         let (ended_sender, ended) = oneshot::channel();
         let token = shutdown.clone();
         runtime.spawn(async move {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let listener = sockets::Listener::bind("127.0.0.1:0").await.unwrap();
             let running = worker::start(config, listener, token).await.unwrap();
             address_sender.send(running.address().to_owned()).unwrap();
             ended_sender.send(running.wait().await).ok();

@@ -9,6 +9,7 @@ use proto::internal::{
     CoordinatorRecord, CountRowsRequest, CountRowsResponse, DescribeRequest, DescribeResponse,
     LeadRecord, MemberRecord,
 };
+use sockets::Dialer;
 use store::Store;
 use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
@@ -43,7 +44,7 @@ impl Cluster {
         let store = Store::new(store::Config {
             endpoints,
             cluster: cluster.clone(),
-            connect: None,
+            dialer: Dialer::default(),
         });
         let store = store.map_err(in_words)?;
         let no_store = |error| {
@@ -205,6 +206,7 @@ pub(super) fn unknown<'a>(
 async fn channel(address: &str) -> Result<Channel, String> {
     let endpoint = Endpoint::from_shared(address.to_owned());
     let endpoint = endpoint.map_err(|error| format!("has the address {address}: {error}"))?;
-    let channel = endpoint.connect_timeout(CONNECT).connect().await;
+    let endpoint = endpoint.connect_timeout(CONNECT);
+    let channel = Dialer::default().connect(&endpoint).await;
     channel.map_err(|error| format!("does not answer at {address}: {}", in_words(error)))
 }

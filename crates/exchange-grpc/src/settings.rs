@@ -1,7 +1,5 @@
-//! The one place where this crate's sockets get their settings.
+//! The settings of this crate's sockets.
 
-use tokio::net::TcpListener;
-use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Endpoint, Server};
 
 use crate::limits::{
@@ -20,12 +18,6 @@ pub fn server() -> Server {
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(2 * WINDOW_BYTES)
         .max_frame_size(HTTP2_FRAME_BYTES)
-}
-
-/// Returns the listener's connections, without Nagle's delay.
-#[must_use]
-pub fn incoming(listener: TcpListener) -> TcpIncoming {
-    TcpIncoming::from(listener).with_nodelay(Some(true))
 }
 
 /// Returns where a peer is reached; `address` is `host:port`, or a URI.

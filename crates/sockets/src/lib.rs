@@ -1,0 +1,13 @@
+//! The one place where sockets are made.
+//!
+//! Whoever calls another process has a [`Dialer`], whoever is called a [`Listener`]; both are TCP unless
+//! somebody says otherwise. Another way to connect (TLS, Unix sockets, the network of a simulation) is
+//! another dialer and another listener, and changes nobody who uses them.
+
+mod connection;
+mod dialer;
+mod listener;
+
+pub use connection::Connection;
+pub use dialer::Dialer;
+pub use listener::Listener;
