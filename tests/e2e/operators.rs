@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use e2e::{Cluster, Killed, Setup, free_address, get, post_stream, wait_until};
+use e2e::{Cluster, Killed, Setup, free_address, get, post_stream, signal, wait_until};
+use rustix::process::Signal;
 use serde_json::json;
+
+use crate::streams::{greedy, stream};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -108,6 +111,41 @@ fn a_generation_shows_in_the_metrics_of_every_process_while_it_runs() {
         assert!(after.sum("conclave_ep_all_to_all_bytes_total", &sent) > 0.0);
         assert!(after.sum("conclave_log_events_total", &["level=\"info\""]) > 0.0);
     }
+}
+
+#[test]
+fn what_a_lead_does_shows_in_its_metrics_through_the_loss_of_a_worker() {
+    let cluster = Cluster::start(&Setup::tiny(2));
+    let victim = cluster.workers()[0];
+    stream(&cluster, &greedy(), 20, || signal(victim, Signal::KILL));
+    stream(&cluster, &greedy(), 20, || {});
+    let shows = |name: &str, labels: &[&str]| {
+        let group = ["group=\"0\""];
+        Scrape::of(cluster.admin()).sum(name, &[&group, labels].concat())
+    };
+    // Gauges are shown as they were at the last tick.
+    wait_until("all ranks are shown as ready", LIMIT, || {
+        shows("conclave_ep_ranks_ready", &[]) == 2.0 && shows("conclave_epoch", &[]) >= 2.0
+    });
+    assert_eq!(shows("conclave_leader", &[]), 1.0);
+    assert!(shows("conclave_term", &[]) >= 1.0);
+    assert_eq!(shows("conclave_ep_size", &[]), 2.0);
+    assert!(shows("conclave_kv_blocks", &["pool=\"full\"", "rank=\"1\""]) > 0.0);
+    let won = ["outcome=\"won\""];
+    assert_eq!(shows("conclave_leader_elections_total", &won), 1.0);
+    for counter in [
+        "conclave_epoch_changes_total",
+        "conclave_epoch_change_seconds_count",
+        "conclave_requests_replayed_total",
+        "conclave_step_duration_seconds_count",
+        "conclave_batch_sequences_count",
+        "conclave_batch_tokens_count",
+        "conclave_prefix_cache_tokens_total",
+    ] {
+        assert!(shows(counter, &[]) >= 1.0, "{counter} is not counted");
+    }
+    let by_epoch = ["cause=\"epoch\""];
+    assert!(shows("conclave_preemptions_total", &by_epoch) >= 1.0);
 }
 
 /// Waits until a process says that it waits for the membership store, and whom it asks.

@@ -9,6 +9,8 @@ use cluster::{Ask, Candidate, Heard, Revision, Seat};
 use prost::Message as _;
 use spec::Term;
 use store::{Change, Entry, LeaseId, Store, Txn};
+use telemetry::CoordinatorTelemetry;
+use telemetry::labels::{Election as Outcome, Group};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -22,6 +24,8 @@ use crate::tenure::{from_record, to_record};
 pub(crate) struct Election {
     pub(crate) store: Store,
     pub(crate) group: String,
+    /// What shows operators the election, and the group's place in it.
+    pub(crate) shown: (CoordinatorTelemetry, usize),
     pub(crate) candidate: Candidate,
     /// The coordinator's lease.
     pub(crate) lease: watch::Receiver<Option<LeaseId>>,
@@ -69,7 +73,10 @@ impl Election {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut view, mut bids) = (View::default(), JoinSet::new());
         let mut drains = false;
+        let vitals = self.shown.0.vitals();
+        let pulse = vitals.pulse("election", limits::LIVENESS);
         loop {
+            pulse.beat();
             let heard = tokio::select! {
                 () = stop.cancelled() => return,
                 change = changes.next() => match change {
@@ -92,7 +99,13 @@ impl Election {
                     drains = true;
                     Some(Heard::Draining)
                 }
-                Some(_) = bids.join_next() => Some(Heard::Decided),
+                Some(decided) = bids.join_next() => {
+                    // A bid without an answer may have been won; the seat will show.
+                    if decided.is_ok_and(|won: bool| !won) {
+                        self.count(Outcome::Lost);
+                    }
+                    Some(Heard::Decided)
+                }
                 _ = tick.tick() => Some(Heard::Tick),
             };
             if let Some(heard) = heard {
@@ -100,7 +113,7 @@ impl Election {
                 for ask in asks {
                     self.obey(ask, &view, &mut bids);
                 }
-                self.publish();
+                self.publish(&view.seat);
             }
         }
     }
@@ -122,7 +135,7 @@ impl Election {
         Some(Heard::Seat(view.seat.clone()))
     }
 
-    fn obey(&self, ask: Ask, view: &View, bids: &mut JoinSet<()>) {
+    fn obey(&self, ask: Ask, view: &View, bids: &mut JoinSet<bool>) {
         let (lead_key, last_key) = (
             records::lead_key(&self.group),
             records::last_key(&self.group),
@@ -143,23 +156,48 @@ impl Election {
             }
             Ask::Leave { lead } => unchanged(Txn::new(), &lead_key, lead).delete(&lead_key),
             Ask::Lead(term) => {
+                if self.office.borrow().is_none() {
+                    self.count(Outcome::Won);
+                }
                 return tracing::info!(group = self.group, %term, "this coordinator leads");
             }
             Ask::StepDown { why } => {
+                self.count(Outcome::Resigned);
                 return tracing::info!(group = self.group, why, "this coordinator leads no more");
             }
         };
         let (store, group) = (self.store.clone(), self.group.clone());
         bids.spawn(async move {
             match store.txn(txn).await {
-                Ok(outcome) => tracing::debug!(group, won = outcome.succeeded, "a bid is decided"),
-                Err(error) => tracing::warn!(group, %error, "a bid has no answer"),
+                Ok(outcome) => {
+                    tracing::debug!(group, won = outcome.succeeded, "a bid is decided");
+                    outcome.succeeded
+                }
+                Err(error) => {
+                    tracing::warn!(group, %error, "a bid has no answer");
+                    true
+                }
             }
         });
     }
 
-    fn publish(&self) {
+    fn count(&self, outcome: Outcome) {
+        let (telemetry, group) = &self.shown;
+        let elections = &telemetry.metrics().elections;
+        elections.add((Group(*group), outcome), 1);
+    }
+
+    fn publish(&self, seat: &Seat) {
         let term = self.candidate.leading();
+        let (telemetry, group) = (&self.shown.0, Group(self.shown.1));
+        let metrics = telemetry.metrics();
+        metrics
+            .leader
+            .set(group, f64::from(u8::from(term.is_some())));
+        let led = seat.lead.as_ref().or(seat.last.as_ref());
+        if let Some(known) = term.or(led.map(|(lead, _)| lead.term)) {
+            metrics.term.set(group, known.0 as f64);
+        }
         self.office
             .send_if_modified(|known| std::mem::replace(known, term) != term);
     }

@@ -19,6 +19,7 @@ mod ledger;
 mod life;
 mod log;
 mod message;
+mod meter;
 mod progress;
 mod ranks;
 mod run;
@@ -35,12 +36,14 @@ use engine::{Engine, EngineConfig};
 use proto::internal as wire;
 use sockets::Dialer;
 use spec::{Fence, Geometry, KvPlan, Term};
+use telemetry::CoordinatorTelemetry;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::message::Message;
+use self::meter::LeadMeter;
 use self::ranks::Ranks;
 use self::run::Run;
 use self::step_loop::{Setup, StepLoop};
@@ -95,6 +98,8 @@ pub(crate) struct Start {
     pub(crate) incarnation: u64,
     /// Connects to the workers.
     pub(crate) dialer: Dialer,
+    /// What shows operators the lead, and the group's place in it.
+    pub(crate) shown: (CoordinatorTelemetry, usize),
     /// Told of the highest term that a worker has obeyed, where that is not below ours.
     pub(crate) outranked: watch::Sender<Term>,
     pub(crate) tasks: TaskTracker,
@@ -160,6 +165,7 @@ impl Lead {
             tokenizer: config.tokenizer_fingerprint.clone(),
             wire: proto::WIRE_VERSION,
         };
+        let (telemetry, group) = start.shown;
         let (messages, inbox) = mpsc::channel(limits::LOOP_QUEUE);
         // Not bounded by itself: at most one for each follower.
         let (going, gone) = mpsc::unbounded_channel();
@@ -180,6 +186,7 @@ impl Lead {
             )),
             gone: going,
             hold: config.hold,
+            meter: LeadMeter::new(telemetry.clone(), group, config.num_ranks),
             state,
         });
         let run = Run {
@@ -187,6 +194,7 @@ impl Lead {
             gone,
             end: start.end,
             done: done.clone(),
+            pulse: telemetry.vitals().pulse("step loop", limits::LIVENESS),
         };
         let ended = start.tasks.spawn(run.drive(step_loop));
         let lead = Self {

@@ -15,6 +15,10 @@ pub(crate) const PROGRESS_LIMIT: Duration = Duration::from_secs(5);
 /// How often the lead looks for steps without progress and for epochs to prepare.
 pub(crate) const TICK: Duration = Duration::from_millis(250);
 
+/// A loop that looks around every [`TICK`] and has not for this long hangs: `/livez` says so, and whoever
+/// watches starts the process again. Longer than any machine stands still that is only busy.
+pub(crate) const LIVENESS: Duration = Duration::from_secs(30);
+
 /// How long a connection to a worker may take; it is on the same network.
 pub(crate) const CONNECT: Duration = Duration::from_secs(2);
 

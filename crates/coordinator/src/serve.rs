@@ -155,6 +155,8 @@ pub fn start(
             address: record.address.clone(),
             term: Term(0),
         },
+        groups: &config.groups,
+        telemetry: &telemetry,
     };
     let groups = orders.from.into_iter();
     let groups = groups.map(|(group, orders)| builder.group(&group, orders, &place));

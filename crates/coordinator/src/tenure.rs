@@ -3,6 +3,7 @@
 use proto::internal::LeadRecord;
 use sockets::Dialer;
 use spec::Term;
+use telemetry::CoordinatorTelemetry;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -15,6 +16,8 @@ pub(crate) struct Tenure {
     pub(crate) config: LeadConfig,
     /// This start of the coordinator.
     pub(crate) incarnation: u64,
+    /// What shows operators the lead, and the group's place in it.
+    pub(crate) shown: (CoordinatorTelemetry, usize),
     /// Connects to the workers.
     pub(crate) dialer: Dialer,
     pub(crate) office: watch::Receiver<Option<Term>>,
@@ -57,6 +60,7 @@ impl Tenure {
             term,
             incarnation: self.incarnation,
             dialer: self.dialer.clone(),
+            shown: self.shown.clone(),
             outranked: self.outranked.clone(),
             tasks: self.tasks.clone(),
             end: end.clone(),

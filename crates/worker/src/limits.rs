@@ -56,6 +56,10 @@ pub const HEARTBEAT_INTERVAL: Duration = Duration::from_millis(500);
 /// How long a coordinator may leave heartbeats without an answer before the worker dials again.
 pub const ATTEND_SILENCE: Duration = Duration::from_secs(5);
 
+/// A loop that beats with every heartbeat and has not for this long hangs: `/livez` says so, and whoever
+/// watches starts the process again. Longer than any machine stands still that is only busy.
+pub const LIVENESS: Duration = Duration::from_secs(30);
+
 /// First pause before the coordinator is dialled again.
 pub const BACKOFF_MIN: Duration = Duration::from_millis(100);
 

@@ -21,7 +21,7 @@ use wire::cluster_service_client::ClusterServiceClient;
 use crate::error::{Error, Result, chain};
 use crate::limits::{
     ATTEND_SILENCE, BACKOFF_MAX, BACKOFF_MIN, CONNECT_TIMEOUT, HEARTBEAT_INTERVAL,
-    KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT,
+    KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, LIVENESS,
 };
 use crate::standing::Standing;
 
@@ -137,7 +137,10 @@ impl Membership {
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut deadline = Instant::now() + ATTEND_SILENCE;
         let mut drains = registration_drains;
+        let vitals = self.standing.telemetry().vitals();
+        let pulse = vitals.pulse("attendance", LIVENESS);
         loop {
+            pulse.beat();
             tokio::select! {
                 // Told at once, and not with the next heartbeat only.
                 () = self.draining.cancelled(), if !drains => {

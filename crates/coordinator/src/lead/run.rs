@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use telemetry::Pulse;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -20,6 +21,8 @@ pub(crate) struct Run {
     pub(crate) end: CancellationToken,
     /// Cancelled when it has ended.
     pub(crate) done: CancellationToken,
+    /// Shows that it goes on.
+    pub(crate) pulse: Pulse,
 }
 
 impl Run {
@@ -43,6 +46,7 @@ impl Run {
                 () = self.end.cancelled() => break,
             };
             step_loop.on(heard, began.elapsed());
+            self.pulse.beat();
         }
         step_loop.end(began.elapsed())
     }

@@ -45,6 +45,9 @@ const MODEL: Model = Model {
     vocab: VOCABULARY,
 };
 
+/// Most ranks of a group.
+const MAX_RANKS: usize = 4;
+
 const COORDINATORS: usize = 3;
 const CLIENTS: usize = 6;
 

@@ -18,6 +18,7 @@ use cluster::{EpochPlan, Event, Leader, LeaderConfig};
 use engine::Engine;
 use proto::internal as wire;
 use spec::{Rank, SequenceId, Term};
+use telemetry::labels::EpochEnd;
 use tokio::sync::{mpsc, watch};
 
 use self::answers::Broken;
@@ -28,6 +29,7 @@ use super::flight::Flight;
 use super::ledger::{Ledger, Memory, Name};
 use super::log::Failure;
 use super::message::{Message, Orders};
+use super::meter::LeadMeter;
 use super::progress::ProgressWatch;
 use super::workers::Workers;
 use crate::limits;
@@ -50,6 +52,7 @@ pub(crate) struct Setup {
     pub(crate) gone: mpsc::UnboundedSender<(Name, u64)>,
     /// How long a generation waits for the group to serve.
     pub(crate) hold: Duration,
+    pub(crate) meter: LeadMeter,
     pub(crate) state: watch::Sender<wire::WatchResponse>,
 }
 
@@ -114,6 +117,7 @@ pub(crate) struct StepLoop {
     unserved_since: Option<Duration>,
     principals: BTreeMap<String, u32>,
     last_sequence: u64,
+    meter: LeadMeter,
 }
 
 impl StepLoop {
@@ -154,6 +158,7 @@ impl StepLoop {
             unserved_since: Some(Duration::ZERO),
             principals: BTreeMap::new(),
             last_sequence: 0,
+            meter: setup.meter,
         };
         begun.publish();
         begun
@@ -193,6 +198,9 @@ impl StepLoop {
     ///
     /// As [`StepLoop::hopeless`].
     pub(crate) fn end(mut self, now: Duration) -> Result<(), String> {
+        if self.epoch.is_some() {
+            self.meter.end_epoch(EpochEnd::LeaderChange, 0, now);
+        }
         for sequence in self.ledger.sequences() {
             self.ledger.fail(sequence, Failure::Ending, now);
         }
@@ -244,6 +252,7 @@ impl StepLoop {
             }
         }
         self.tell_leader(Event::Tick);
+        self.meter.show(&self.leader.status(), &self.engine.load());
         if let Some(since) = self.unserved_since {
             let late = self.ledger.waiting_since(since, self.hold, now);
             for sequence in &late {

@@ -12,6 +12,7 @@ use proto::internal::lead_service_server::LeadServiceServer;
 use sockets::{Connection, Dialer, Listener};
 use spec::Term;
 use store::{LeaseId, MemoryStore, Store};
+use telemetry::CoordinatorTelemetry;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -45,6 +46,16 @@ pub(super) struct Place<'a> {
     pub(super) lead: &'a LeadConfig,
     pub(super) leads: &'a Leads,
     pub(super) me: LeadRecord,
+    pub(super) groups: &'a [String],
+    pub(super) telemetry: &'a CoordinatorTelemetry,
+}
+
+impl Place<'_> {
+    /// Returns a group's place in the configuration.
+    fn number(&self, group: &str) -> usize {
+        let mut groups = self.groups.iter();
+        groups.position(|its| its == group).unwrap_or_default()
+    }
 }
 
 /// Where operators' orders to the groups' elections go, and come from.
@@ -181,7 +192,9 @@ impl Builder {
         let (office, elected) = watch::channel(None);
         let (outranking, outranked) = watch::channel(Term(0));
         let leave = CancellationToken::new();
+        let shown = (place.telemetry.clone(), place.number(group));
         let election = Election {
+            shown: shown.clone(),
             store: place.store.clone(),
             group: group.to_owned(),
             candidate: Candidate::new(place.me.clone(), patience(&place.me.name, group)),
@@ -197,6 +210,7 @@ impl Builder {
             config: place.lead.clone(),
             incarnation: place.me.incarnation,
             dialer: place.dialer.clone(),
+            shown: shown.clone(),
             office: elected.clone(),
             outranked: outranking,
             leads: place.leads.clone(),

@@ -1,20 +1,26 @@
 //! The workers as a step loop reaches them, and what such a loop is made of.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use cluster::{EpochPlan, LeaderConfig};
 use engine::{Engine, EngineConfig};
 use proto::internal as wire;
 use spec::{Fence, KvPlan, Step, Term};
+use telemetry::{CoordinatorTelemetry, Telemetry};
 use tokio::sync::{mpsc, watch};
 
 use super::packet::Packet;
 use crate::lead::convert;
 use crate::lead::ledger::Name;
+use crate::lead::meter::LeadMeter;
 use crate::lead::step_loop::{Setup, StepLoop};
 use crate::lead::workers::{Kept, Workers};
+
+/// Nobody looks at what the leads count.
+static UNSEEN: LazyLock<CoordinatorTelemetry> =
+    LazyLock::new(|| Telemetry::unseen_coordinator(vec!["0".into()], super::MAX_RANKS));
 
 /// What a step loop wants.
 pub(super) enum Order {
@@ -124,6 +130,7 @@ pub(super) fn begin(outbox: &Outbox, num_ranks: usize, (term, lead): (Term, u64)
         }),
         gone: going,
         hold: Duration::from_secs(120),
+        meter: LeadMeter::new(UNSEEN.clone(), 0, num_ranks),
         state: watch::channel(wire::WatchResponse::default()).0,
     });
     (step_loop, outranked, gone)

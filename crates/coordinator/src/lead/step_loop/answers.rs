@@ -115,6 +115,7 @@ impl StepLoop {
             let completed = completed.map_err(|error| error.to_string())?;
             self.blame.clear();
             let now = self.now;
+            self.meter.complete(number, &completed.report, now);
             for event in completed.events {
                 self.ledger.tell(event, now);
             }

@@ -58,6 +58,8 @@ impl StepLoop {
             }
             Found::Nothing => {
                 self.begin(&follow, &follow.generated)?;
+                self.meter
+                    .take_over(usize::from(!follow.generated.is_empty()));
                 false
             }
         };

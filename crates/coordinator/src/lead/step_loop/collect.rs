@@ -30,6 +30,7 @@ impl StepLoop {
             .into_iter()
             .filter(|left| self.begin_collected(left.clone()))
             .count();
+        self.meter.take_over(begun);
         if found > 0 {
             tracing::info!(found, begun, "sequences of the last lead go on");
         }

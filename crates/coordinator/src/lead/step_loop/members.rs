@@ -2,6 +2,7 @@
 
 use cluster::{Action, Event};
 use spec::{Fence, Rank};
+use telemetry::labels::EpochEnd;
 
 use super::{Session, StepLoop};
 use crate::lead::life;
@@ -19,6 +20,10 @@ impl StepLoop {
         } = register;
         let (name, incarnation) = (registration.name.clone(), registration.incarnation);
         let (address, build) = (registration.address.clone(), registration.build.clone());
+        let cause = match registration.draining {
+            true => EpochEnd::Drain,
+            false => EpochEnd::Leave,
+        };
         let actions = match self.leader.register(registration, self.now) {
             Ok(actions) => actions,
             Err(refused) => {
@@ -40,7 +45,7 @@ impl StepLoop {
         let term = self.leader.status().fence.term;
         // If the worker is gone already, the end of its stream says so.
         drop(reply.send(Ok(term)));
-        self.act(actions);
+        self.act(actions, cause);
     }
 
     pub(super) fn left(&mut self, name: String, session: u64) {
@@ -96,11 +101,13 @@ impl StepLoop {
         if let Event::PrepareFailed { name, why, .. } = &event {
             tracing::warn!(worker = %name, reason = %why, "worker could not get ready");
         }
+        let cause = cause(&event);
         let actions = self.leader.on(event, self.now);
-        self.act(actions);
+        self.act(actions, cause);
     }
 
-    fn act(&mut self, actions: Vec<Action>) {
+    /// Does what the leader says; where that ends the epoch, for this cause.
+    fn act(&mut self, actions: Vec<Action>, cause: EpochEnd) {
         for action in actions {
             match action {
                 Action::Prepare(plan) => {
@@ -113,6 +120,8 @@ impl StepLoop {
                 Action::Stop { fence, why } => {
                     tracing::warn!(epoch = %fence, reason = %why, "epoch ended");
                     life::void(&self.ledger);
+                    let running = self.engine.num_running();
+                    self.meter.end_epoch(cause, running, self.now);
                     self.engine.void();
                     self.flight.ground();
                     self.serving = false;
@@ -147,6 +156,19 @@ impl StepLoop {
         self.serving = true;
         self.unserved_since = None;
         self.has_served = true;
+        self.meter.serve(self.ledger.running().count(), self.now);
         self.go_on();
+    }
+}
+
+/// Returns what an epoch has ended for that ends with this event.
+fn cause(event: &Event) -> EpochEnd {
+    match event {
+        Event::Draining { .. } => EpochEnd::Drain,
+        Event::PrepareFailed { .. } | Event::Overtaken { .. } => EpochEnd::PrepareFailed,
+        Event::StepFailed { .. } => EpochEnd::StepFailed,
+        Event::Left { .. } | Event::Prepared { .. } | Event::Raised(_) | Event::Tick => {
+            EpochEnd::Leave
+        }
     }
 }

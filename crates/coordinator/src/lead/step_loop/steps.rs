@@ -25,6 +25,7 @@ impl StepLoop {
             }
             life::opened(&step.parts, &self.ledger);
             self.flight.depart(&step);
+            self.meter.send(&step, self.now);
             let (workers, ledger) = (&mut self.workers, &self.ledger);
             if let Err(name) = workers.send(&step, &|sequence| ledger.kept(sequence)) {
                 let broken = Broken {

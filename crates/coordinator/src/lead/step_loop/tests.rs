@@ -72,6 +72,11 @@ pub(super) fn world(max_waiting: usize, num_slots: usize) -> World {
         workers: Box::new(Nobody),
         gone: going,
         hold: Duration::from_secs(120),
+        meter: LeadMeter::new(
+            telemetry::Telemetry::unseen_coordinator(vec!["0".into()], 1),
+            0,
+            1,
+        ),
         state: watch::channel(wire::WatchResponse::default()).0,
     });
     World { step_loop, gone }
