@@ -3,6 +3,7 @@
 //! `Gathering → Preparing → Serving`, and from anywhere back to `Gathering` when a member goes or a
 //! step fails. An epoch's number is never used twice in a term.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -49,6 +50,8 @@ pub struct Leader {
     served: Vec<Option<(String, u64)>>,
     /// How often in a row a live member could not get ready.
     failures: BTreeMap<String, u32>,
+    /// Starts of workers that do not say whom they obey and were part of an epoch of ours, by name.
+    planned: BTreeMap<String, u64>,
     /// The highest term of a worker that did not get it from us: no epoch before ours is above it.
     outranked: Option<Term>,
     state: State,
@@ -72,6 +75,7 @@ impl Leader {
             seats,
             served,
             failures: BTreeMap::new(),
+            planned: BTreeMap::new(),
             outranked: None,
             state,
         }
@@ -96,7 +100,11 @@ impl Leader {
         }
         // A worker that obeyed a higher term would refuse ours, and so would one that obeyed another lead
         // in this very term: one fence would name two epochs.
-        let obeyed_us = registration.lead == self.config.lead;
+        let obeyed_us = match registration.lead {
+            // One of an earlier build does not say; it has if it was part of an epoch of ours.
+            0 => self.planned.get(&registration.name) == Some(&registration.incarnation),
+            lead => lead == self.config.lead,
+        };
         let mut actions = Vec::new();
         if registration.term > self.term || (registration.term == self.term && !obeyed_us) {
             self.outranked = self.outranked.max(Some(registration.term));
@@ -400,6 +408,11 @@ impl Leader {
         } = self.config;
         let placement = Placement::even(num_layers, num_experts, num_ranks);
         let members = self.seated();
+        self.planned
+            .retain(|name, _| self.members.contains_key(name));
+        let silent = members.iter().filter(|(member, _)| member.lead == 0);
+        let silent = silent.map(|(member, _)| (member.name.clone(), member.incarnation));
+        self.planned.extend(silent);
         vec![Action::Prepare(EpochPlan {
             fence,
             members,
@@ -407,15 +420,21 @@ impl Leader {
         })]
     }
 
-    /// Lists the live members that stay: those that get ready before those that do not, those with
-    /// seats before those without.
+    /// Lists the live members that stay: those that get ready before those that do not; before our first
+    /// epoch, those that have obeyed the latest lead, as they know what it has left; those with seats
+    /// before those without.
     fn by_preference(&self) -> Vec<(String, usize)> {
         let members = self.members.values().filter(|member| !member.draining);
         let mut members: Vec<&Registration> = members.collect();
+        let is_first = self.served.iter().all(Option::is_none);
         members.sort_by_key(|member| {
             let failures = self.failures.get(&member.name).copied().unwrap_or(0);
             let stands = self.seats.of(&member.name).is_empty();
-            (failures / MAX_FAILURES, stands)
+            let obeyed = match is_first {
+                true => member.term,
+                false => Term(0),
+            };
+            (failures / MAX_FAILURES, Reverse(obeyed), stands)
         });
         let ranks = members.into_iter();
         ranks

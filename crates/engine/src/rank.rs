@@ -86,6 +86,11 @@ impl RankState {
         self.slots[slot.index()].opened = Some(step);
     }
 
+    /// Says whether the next step would close slots.
+    pub(crate) fn owes_closes(&self) -> bool {
+        !self.closes.is_empty()
+    }
+
     /// Ends a plan that became a step: returns the slots it closes.
     pub(crate) fn take_closes(&mut self) -> Vec<Slot> {
         std::mem::take(&mut self.closes).into_iter().collect()

@@ -135,7 +135,11 @@ impl<T> Epochs<T> {
         self.check(fence, lead)?;
         self.alive.cancel();
         self.alive = self.root.child_token();
-        (self.obeyed, self.lead) = (fence, lead);
+        // One that does not say who it is may be the one that is obeyed.
+        if lead != 0 || fence.term > self.obeyed.term {
+            self.lead = lead;
+        }
+        self.obeyed = fence;
         self.stage = Stage::Preparing;
         Ok(self.alive())
     }
@@ -225,6 +229,7 @@ mod tests {
         assert_eq!(epochs.lead(), 8);
         // One that does not say who it is, as leads of earlier builds.
         epochs.prepare(fence(3, 2), 0).unwrap();
+        assert_eq!(epochs.lead(), 8);
     }
 
     #[test]

@@ -22,6 +22,9 @@ pub struct Left {
 impl Left {
     /// Takes in what a step opens and closes.
     pub fn begin(&mut self, term: Term, step: StepNumber, parts: &[wire::Part]) {
+        if term < self.term {
+            return;
+        }
         if term > self.term {
             self.term = term;
             self.sequences.clear();
@@ -56,6 +59,12 @@ impl Left {
                 sequence.tokens.extend(sampled);
             }
         }
+    }
+
+    /// Returns the term of the last step that came; what other workers keep of earlier ones is over.
+    #[must_use]
+    pub fn term(&self) -> Term {
+        self.term
     }
 
     /// Lists what a lead of this term has to collect.

@@ -133,7 +133,7 @@ impl Worker {
                     self.show_ready().await;
                     let left = self.tell_left(plan.fence.term, states).await;
                     tracing::info!(epoch = %plan.fence, ?kept_kv, left, "ready");
-                    Ok(convert::ready(kept_kv))
+                    Ok(convert::ready(kept_kv, self.left_term()))
                 } else {
                     Err(superseded(plan))
                 }
@@ -145,6 +145,11 @@ impl Worker {
         };
         // An error means that the lead has left: it will come with another epoch.
         states.send(answer).await.ok();
+    }
+
+    fn left_term(&self) -> Term {
+        let left = self.left.lock();
+        left.unwrap_or_else(PoisonError::into_inner).term()
     }
 
     /// Tells a new lead what the last one has left here; returns how many sequences that are.

@@ -9,7 +9,7 @@ use proto::internal as wire;
 use proto::internal::prepare_response::State;
 use proto::internal::step_service_client::StepServiceClient;
 use sockets::Dialer;
-use spec::{Fence, KvPlan, Rank, Step};
+use spec::{Fence, KvPlan, Rank, Step, Term};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
@@ -237,7 +237,10 @@ impl WorkerTask {
                 .map_err(silent)?
                 .map_err(|status| NotReady::of(&status))?;
             match state.and_then(|response| response.state) {
-                Some(State::Ready(ready)) => return Ok((client, ready.kept_kv)),
+                Some(State::Ready(ready)) => {
+                    self.tell(Message::Stepped(Term(ready.left_term))).await;
+                    return Ok((client, ready.kept_kv));
+                }
                 // Only bytes count as progress: a disk that hangs is reported on, too.
                 Some(State::Loading(progress)) if progress.bytes_done > loaded => {
                     loaded = progress.bytes_done;

@@ -105,6 +105,8 @@ pub(crate) struct StepLoop {
     has_served: bool,
     /// What the last lead has left at the workers, until an epoch serves.
     collected: Vec<wire::LeftSequence>,
+    /// The latest term in which a worker of ours has taken part in a step of another lead.
+    left_term: Term,
     /// When the loop last looked for steps without progress.
     ticked: Duration,
     /// Why the loop cannot go on.
@@ -145,6 +147,7 @@ impl StepLoop {
             suspect: None,
             has_served: false,
             collected: Vec::new(),
+            left_term: Term(0),
             ticked: Duration::ZERO,
             hopeless: None,
             progress,
@@ -216,6 +219,7 @@ impl StepLoop {
             Message::Left { name, session } => self.left(name, session),
             Message::Draining { name, session } => self.drains(name, session),
             Message::Collected(left) => self.collect(left),
+            Message::Stepped(term) => self.left_term = self.left_term.max(term),
             Message::Group(event) => self.tell_leader(event),
             Message::Worker { fence, name, said } => {
                 if self.is_current(fence)

@@ -4,6 +4,7 @@ use spec::{BlockRun, Line, Part, Rank, Step, StepNumber};
 
 use super::{Engine, Flight, FlightLine, FlightPart};
 use crate::kv::Table;
+use crate::rank::RankState;
 use crate::sequence::{Place, Told, wire};
 use crate::sequences::Key;
 
@@ -31,7 +32,7 @@ impl Engine {
     /// Plans the next step; none if there is nothing to plan now or enough is in flight.
     ///
     /// A row may be planned whose input the step before has yet to sample. If nothing is in flight
-    /// and there is work, there is a step.
+    /// and there is work, there is a step; also a last one that only closes what has ended.
     pub fn next_step(&mut self) -> Option<Step> {
         if self.in_flight.len() >= self.config.max_in_flight {
             return None;
@@ -57,7 +58,7 @@ impl Engine {
         for (rank, draft) in drafts.iter_mut().enumerate() {
             self.plan_prompts(rank, number, draft);
         }
-        if drafts.iter().all(Draft::is_empty) {
+        if drafts.iter().all(Draft::is_empty) && !self.owes_closes() {
             return None;
         }
         self.planned = number;
@@ -80,6 +81,12 @@ impl Engine {
             number,
             parts,
         })
+    }
+
+    /// Says whether ranks hold what is gone and no step will come that would tell them: what a rank keeps
+    /// of a sequence must not outlive it, or another lead would go on with it.
+    fn owes_closes(&self) -> bool {
+        self.in_flight.is_empty() && self.ranks.iter().any(RankState::owes_closes)
     }
 
     /// Plans a row for each sequence of a rank that decodes, the oldest first, and sets aside half

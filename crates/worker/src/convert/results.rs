@@ -1,7 +1,9 @@
 //! What a worker answers, as wire messages.
 
 use proto::internal as wire;
-use spec::{LineResult, PartResult, Rank, SampledToken, SequenceId, StepNumber, TokenLogprob};
+use spec::{
+    LineResult, PartResult, Rank, SampledToken, SequenceId, StepNumber, Term, TokenLogprob,
+};
 use wire::prepare_response::State;
 use wire::run_response::Message;
 
@@ -23,10 +25,14 @@ pub(crate) fn left(sequence: wire::LeftSequence) -> wire::PrepareResponse {
     }
 }
 
-/// The end of a preparation.
-pub(crate) fn ready(kept_kv: Vec<bool>) -> wire::PrepareResponse {
+/// The end of a preparation, by a worker whose last step was of this term.
+pub(crate) fn ready(kept_kv: Vec<bool>, stepped: Term) -> wire::PrepareResponse {
+    let ready = wire::Ready {
+        kept_kv,
+        left_term: stepped.0,
+    };
     wire::PrepareResponse {
-        state: Some(State::Ready(wire::Ready { kept_kv })),
+        state: Some(State::Ready(ready)),
     }
 }
 

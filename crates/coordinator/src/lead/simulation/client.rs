@@ -55,8 +55,8 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(net: &mut Net, index: usize) -> Self {
-        let dice = &mut net.dice;
+    pub(super) fn new(net: &mut Net, index: usize, within: (u64, u64)) -> Self {
+        let (now, dice) = (net.now, &mut net.dice);
         let shared = dice.below(SHARED);
         let own = 1 + dice.below(12);
         let token = |seed: usize| TokenId((seed * 7 % super::VOCABULARY as usize) as u32);
@@ -71,10 +71,10 @@ impl Client {
             ..Sampling::default()
         };
         let keep = dice.chance(500).then_some(Duration::from_secs(30));
-        let begins = dice.millis(0, 30_000);
+        let begins = now + dice.millis(within.0, within.1);
         let expected = oracle(&prompt, sampling.seed, &stop);
         net.start(Node::Client(index), 1);
-        net.after(begins, Event::Tick(Node::Client(index)));
+        net.at(begins, Event::Tick(Node::Client(index)));
         Self {
             index,
             prompt,

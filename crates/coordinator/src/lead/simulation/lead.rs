@@ -201,8 +201,9 @@ impl Lead {
                 rules.counts.collected += 1;
                 Message::Collected(left)
             }
-            Packet::Ready(kept_kv) => {
+            Packet::Ready(kept_kv, term) => {
                 member.is_ready = true;
+                self.tell(net, rules, Heard::Message(Message::Stepped(term)));
                 Message::Group(Group::Prepared {
                     fence,
                     name,

@@ -46,6 +46,8 @@ pub(super) struct Rules {
     pub(super) is_lost: bool,
     /// Who is obeyed in a term.
     obeyed: BTreeMap<(Term, (usize, u64)), u64>,
+    /// Who leads each epoch that has run a step.
+    run: BTreeMap<Fence, u64>,
     /// What workers have obeyed, by worker and start.
     fences: BTreeMap<(usize, u64), Fence>,
     /// The plan of each epoch.
@@ -92,8 +94,16 @@ impl Rules {
     }
 
     /// A worker has had the rows of these ranks for a step, its own included: all owners took part.
-    pub(super) fn stepped(&mut self, plan: &EpochPlan, step: StepNumber, ranks: &BTreeSet<Rank>) {
+    pub(super) fn stepped(
+        &mut self,
+        (plan, lead): (&EpochPlan, u64),
+        step: StepNumber,
+        ranks: &BTreeSet<Rank>,
+    ) {
         let (fence, placement) = (plan.fence, &plan.placement);
+        let before = *self.run.entry(fence).or_insert(lead);
+        let is_one = before == lead || self.is_lost;
+        assert!(is_one, "two epochs {fence} have run");
         for layer in 0..placement.num_layers() {
             let mut owners = placement.owners(layer).iter();
             let all = owners.all(|owner| ranks.contains(owner));

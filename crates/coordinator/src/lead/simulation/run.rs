@@ -99,6 +99,7 @@ pub(super) struct Run {
     own: usize,
     pub(super) port: Port,
     pub(super) plan: Arc<EpochPlan>,
+    lead: u64,
     pub(super) alive: CancellationToken,
     newest: StepNumber,
     queue: VecDeque<(StepNumber, Vec<Part>)>,
@@ -113,13 +114,15 @@ pub(super) type Given = (StepNumber, Vec<PartResult>, Vec<Vec<Slot>>);
 impl Run {
     pub(super) fn new(
         port: Port,
-        (own, plan): (usize, Arc<EpochPlan>),
+        own: usize,
+        (plan, lead): (Arc<EpochPlan>, u64),
         alive: CancellationToken,
     ) -> Self {
         Self {
             own,
             port,
             plan,
+            lead,
             alive,
             newest: StepNumber(0),
             queue: VecDeque::new(),
@@ -199,7 +202,11 @@ impl Run {
         }
         let current = self.current.take()?;
         let of_step = peers.rows.iter().filter(|(of, _)| *of == step);
-        rules.stepped(&self.plan, step, &of_step.map(|(_, rank)| *rank).collect());
+        rules.stepped(
+            (&self.plan, self.lead),
+            step,
+            &of_step.map(|(_, rank)| *rank).collect(),
+        );
         peers.rows.retain(|(of, _)| *of > step);
         let slots = |part: &Part| part.lines.iter().map(|line| line.slot).collect();
         let slots = current.parts.iter().map(slots).collect();

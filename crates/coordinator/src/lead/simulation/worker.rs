@@ -301,7 +301,7 @@ impl Worker {
         for left in self.left.before(plan.fence.term) {
             net.send(port, Packet::Left(left));
         }
-        net.send(port, Packet::Ready(kept));
+        net.send(port, Packet::Ready(kept, self.left.term()));
     }
 
     /// Says whether steps of this epoch are run for whoever is at this port; the first one begins that.
@@ -319,7 +319,8 @@ impl Worker {
         let Ok(((), alive)) = self.epochs.run(fence) else {
             return false;
         };
-        self.run = Some(Run::new(port, (self.index, prepared.plan.clone()), alive));
+        let epoch = (prepared.plan.clone(), self.epochs.lead());
+        self.run = Some(Run::new(port, self.index, epoch, alive));
         true
     }
 

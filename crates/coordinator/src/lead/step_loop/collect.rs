@@ -20,9 +20,10 @@ impl StepLoop {
     /// Begins what was collected, except what clients have already begun again.
     pub(super) fn go_on(&mut self) {
         let mut collected = std::mem::take(&mut self.collected);
-        // A worker without a seat may have kept what was of a lead before the last one.
-        let newest = collected.iter().map(|left| left.term).max();
-        collected.retain(|left| Some(left.term) == newest);
+        // A worker without a seat may have kept what was of a lead before the last one, and has ended since.
+        let terms = collected.iter().map(|left| left.term);
+        let newest = terms.fold(self.left_term.0, u64::max);
+        collected.retain(|left| left.term == newest);
         // One that has moved its home is told of twice: the longest is the latest.
         collected.sort_by_key(|left| std::cmp::Reverse(left.tokens.len()));
         let found = collected.len();
@@ -131,6 +132,17 @@ mod tests {
         let mut found = world.follow(follow("a", 6)).unwrap();
         assert_eq!(read(&mut found).0, expected(4));
         assert!(!world.follow(follow("old", 6)).unwrap().attached);
+    }
+
+    #[test]
+    fn what_ended_under_a_later_lead_does_not_come_back() {
+        let mut world = world(8, 4);
+        world.step_loop.collect(left("a", 1, 2));
+        let stepped = crate::lead::message::Message::Stepped(spec::Term(2));
+        let now = std::time::Duration::ZERO;
+        world.step_loop.on(Heard::Message(stepped), now);
+        world.step_loop.go_on();
+        assert!(!world.step_loop.engine.has_work());
     }
 
     #[test]
