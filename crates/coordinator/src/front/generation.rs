@@ -249,9 +249,14 @@ impl Generation {
         }
     }
 
-    /// Waits for the deadline or the front's end, and says which.
+    /// Waits for the deadline or the front's end, and says which. What no lead has accepted yet ends as
+    /// soon as the front drains: another front has more time for it.
     pub(super) async fn expiry(&self) -> Error {
-        expiry(&self.shared, &self.request, self.clock, self.last_sent.1).await
+        tokio::select! {
+            biased;
+            () = self.shared.draining.cancelled(), if self.group.is_none() => Error::Draining,
+            error = expiry(&self.shared, &self.request, self.clock, self.last_sent.1) => error,
+        }
     }
 
     /// Returns its request's name.

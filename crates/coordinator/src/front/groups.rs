@@ -214,22 +214,21 @@ fn hash(from: u64, bytes: &[u8]) -> u64 {
     hashed ^ (hashed >> 33)
 }
 
-/// Follows who leads, and what each lead says, until the front drains.
+/// Follows who leads, and what each lead says, until the front ends: one that drains still has to find
+/// whoever leads next, for its streams go on there.
 pub(super) async fn keep(shared: Arc<Shared>, mut addresses: watch::Receiver<Addresses>) {
-    let draining = shared.draining.clone();
+    let stopping = shared.stopping.clone();
     loop {
         let now = addresses.borrow_and_update().clone();
         update(&shared, &now);
         shared.health.set(shared.groups.readiness());
         tokio::select! {
-            () = draining.cancelled() => break,
+            () = stopping.cancelled() => return,
             changed = addresses.changed() => if changed.is_err() {
-                draining.cancelled().await;
-                break;
+                return stopping.cancelled().await;
             },
         }
     }
-    shared.health.drain();
 }
 
 fn update(shared: &Arc<Shared>, addresses: &Addresses) {
@@ -254,7 +253,7 @@ fn update(shared: &Arc<Shared>, addresses: &Addresses) {
             client.clone(),
             stop.clone(),
         );
-        shared.tasks.spawn(watching);
+        shared.watching.spawn(watching);
         entry.insert_entry(Seen {
             address: address.clone(),
             client,
@@ -284,7 +283,7 @@ fn connect(dialer: &Dialer, address: &str) -> Result<Client, tonic::transport::E
 async fn watch_group(shared: Arc<Shared>, name: String, client: Client, stop: CancellationToken) {
     tokio::select! {
         () = stop.cancelled() => {}
-        () = shared.draining.cancelled() => {}
+        () = shared.stopping.cancelled() => {}
         () = watch_for_ever(&shared, &name, client) => {}
     }
 }

@@ -118,6 +118,18 @@ async fn a_front_that_drains_holds_no_call() {
 }
 
 #[tokio::test]
+async fn a_front_that_drains_refuses_what_no_lead_has_accepted() {
+    let mut stage = Stage::with_config(beating(), |_| Ok(vec![Cue::Hang])).await;
+    let stream = stage.client().generate(named("r")).await.unwrap();
+    stage.followed().await;
+    soon(stage.front.drain(Duration::from_secs(600))).await;
+    let status = soon(stream.into_inner().filter_map(Result::err).next()).await;
+    let status = status.unwrap();
+    assert_eq!(status.code(), Code::Unavailable, "{status}");
+    assert_eq!(status.get_details_error_info().unwrap().reason, "DRAINING");
+}
+
+#[tokio::test]
 async fn a_new_lead_of_one_group_does_not_hold_up_the_requests_of_others() {
     let stage = Stage::new(always(vec![special("<|return|>")])).await;
     let address = stage.leads.borrow()["0"].clone();
