@@ -408,7 +408,7 @@ mod tests {
         let request = v1::GenerateRequest { prompt, ..request };
         tokio::select! {
             biased;
-            checked = generate::check(&shared, request, 1) => checked.unwrap_err(),
+            checked = generate::check(&shared, request, generate::Origin::Grpc) => checked.unwrap_err(),
             () = tokio::task::yield_now() => panic!("the text was encoded"),
         }
     }

@@ -394,7 +394,9 @@ mod tests {
             prompt: Some(Prompt::Text("x".into())),
             ..Default::default()
         };
-        let request = generate::check(&shared, request, 1).await.unwrap();
+        let request = generate::check(&shared, request, generate::Origin::Grpc)
+            .await
+            .unwrap();
         let clock = Clock {
             arrived: Instant::now(),
             deadline: None,
