@@ -29,7 +29,7 @@ where
     loop {
         let answer = match shared.groups.find(id).await {
             Ok(group) => call(group).await.map_err(Error::from_lead),
-            Err(error) => Err(error),
+            Err(missing) => Err(missing.into_error(id)),
         };
         let error = match answer {
             Ok(answer) => return Ok(answer.into_inner()),

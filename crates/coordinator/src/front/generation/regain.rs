@@ -103,16 +103,26 @@ impl Generation {
         if let Some(group) = &self.group {
             return groups.of(&group.name);
         }
-        if self.request.is_named && groups.all().len() > 1 {
-            // It may be a repeated call, made when other groups were there or had less to do. A lead
-            // that cannot know yet may never serve: the others' requests do not wait for it, and its
-            // own go to it, for the choice is the same each time.
-            match groups.find(&self.request.id).await {
-                Err(error) if error.is_unknown() => {}
-                found => return found,
-            }
+        let chosen = groups.choose(&self.request)?;
+        if !self.request.is_named || groups.all().len() == 1 {
+            return Ok(chosen);
         }
-        groups.choose(&self.request)
+        // It may be a repeated call, made when other groups were there or had less to do. A lead that
+        // cannot know yet may never serve: the others' requests do not wait for it, and its own go to
+        // it, for the choice is the same each time.
+        let missing = match groups.find(&self.request.id).await {
+            Ok(found) => return Ok(found),
+            Err(missing) => missing,
+        };
+        let (chosen_lost, other_lost) = missing.unreachable(&chosen.name);
+        // Nor do they wait for long for one that nobody leads.
+        let is_early = self.clock.arrived.elapsed() < limits::OTHERS_HOLD;
+        let awaited = match (chosen_lost, other_lost) {
+            (Some(error), _) if is_early || self.request.delivery.resume_after > 0 => Some(error),
+            (_, Some(error)) if is_early => Some(error),
+            _ => None,
+        };
+        awaited.map_or(Ok(chosen), |error| Err(error.clone()))
     }
 
     /// Takes a stream that was accepted.
