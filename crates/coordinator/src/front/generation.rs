@@ -274,6 +274,11 @@ impl Generation {
         self.last_sent = (Instant::now(), sequence);
     }
 
+    /// Returns when something was last sent to the client.
+    pub(super) fn quiet_since(&self) -> Instant {
+        self.last_sent.0
+    }
+
     /// Returns what it is doing, and the sequences that were before it when it was queued.
     pub(super) fn standing(&self) -> (GenerationState, u32) {
         match self.state {

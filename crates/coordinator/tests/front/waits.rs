@@ -84,6 +84,30 @@ async fn what_no_lead_can_tell_for_too_long_is_unavailable_and_says_why() {
 }
 
 #[tokio::test]
+async fn a_stream_beats_while_its_answer_cannot_be_opened() {
+    let long = format!(
+        "<|channel|>analysis<|message|>{}<|end|>",
+        "think ".repeat(50)
+    );
+    let stage = Stage::with_config(beating(), always(ids(&long))).await;
+    stage.hinder(refusing(3, "NOT_LEADER"));
+    let request = v1::ChatRequest {
+        request_id: "t".into(),
+        stop: Some(v1::StopParams {
+            max_reasoning_tokens: Some(4),
+            ..Default::default()
+        }),
+        ..chat::request("Hi")
+    };
+    let heard = soon(chat::run(&stage, request)).await;
+    let is_beat = |said: &&v1::ChatResponse| {
+        matches!(said.event, Some(v1::chat_response::Event::Heartbeat(_)))
+    };
+    assert!(heard.iter().filter(is_beat).count() > 2, "{heard:?}");
+    assert_eq!(chat::messages(&heard)[1].text, "ok");
+}
+
+#[tokio::test]
 async fn a_cancel_waits_for_a_lead_that_is_away() {
     let config = FrontConfig {
         ask_hold: Duration::from_secs(20),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proto::internal::{self, follow_response};
 use spec::TokenId;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tonic::{Code, Streaming};
 
 use super::{Generation, PRINCIPAL};
@@ -223,22 +223,13 @@ impl Generation {
         // Kept until it is followed again: it might be its only follower.
         let mut old = self.events.take();
         loop {
-            let group = self.group().await?;
-            let force = internal::ForceRequest {
-                principal: PRINCIPAL.to_owned(),
-                request_id: self.request.id.clone(),
-                keep: keep as u32,
-                tokens: tokens.iter().map(|token| token.0).collect(),
-                group: group.name.to_string(),
-            };
-            let mut lead = group.client.clone();
             let forced = tokio::select! {
                 biased;
                 error = self.expiry() => return Err(self.fail(error)),
-                forced = lead.force(force) => forced,
+                forced = self.call_force(keep, tokens) => forced,
             };
-            let is_forced = match forced.map_err(Error::from_lead) {
-                Ok(_) => true,
+            let is_forced = match forced {
+                Ok(()) => true,
                 Err(Error::Lead(status)) if status.code() == Code::FailedPrecondition => false,
                 Err(Error::Lead(status)) if status.code() == Code::NotFound => {
                     // It is submitted again, with what it has so far.
@@ -257,6 +248,25 @@ impl Generation {
             self.regain().await?;
             drop(old);
             return Ok(is_forced);
+        }
+    }
+
+    /// Calls LeadService.Force, which is not waited for without end.
+    async fn call_force(&self, keep: usize, tokens: &[TokenId]) -> Result<(), Error> {
+        let group = self.group().await?;
+        let force = internal::ForceRequest {
+            principal: PRINCIPAL.to_owned(),
+            request_id: self.request.id.clone(),
+            keep: keep as u32,
+            tokens: tokens.iter().map(|token| token.0).collect(),
+            group: group.name.to_string(),
+        };
+        let mut lead = group.client;
+        match timeout(limits::FORCE_TIME, lead.force(force)).await {
+            Ok(forced) => forced.map(drop).map_err(Error::from_lead),
+            Err(_) => Err(Error::LeadGone {
+                why: format!("it did not answer within {:?}", limits::FORCE_TIME),
+            }),
         }
     }
 }
