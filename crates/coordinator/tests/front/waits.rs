@@ -84,6 +84,19 @@ async fn what_no_lead_can_tell_for_too_long_is_unavailable_and_says_why() {
 }
 
 #[tokio::test]
+async fn a_call_is_held_no_longer_than_its_time_for_a_lead_that_does_not_answer() {
+    let stage = Stage::new(always(Vec::new())).await;
+    // It takes the connection, and says nothing.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", silent.local_addr().unwrap());
+    stage.leads.send_replace([("0".to_owned(), address)].into());
+    let got = soon(stage.client().get_generation(get("r"))).await;
+    let status = got.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable, "{status}");
+    assert!(status.message().contains("within 300ms"), "{status}");
+}
+
+#[tokio::test]
 async fn a_stream_beats_while_its_answer_cannot_be_opened() {
     let long = format!(
         "<|channel|>analysis<|message|>{}<|end|>",
