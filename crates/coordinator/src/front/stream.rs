@@ -353,7 +353,7 @@ pub(super) async fn accepted<A, E: From<Error>, T>(
 /// What is said of a request that no lead has accepted yet.
 fn unaccepted() -> Heartbeat {
     Heartbeat {
-        state: GenerationState::Queued.into(),
+        state: GenerationState::Unspecified.into(),
         queue_position: 0,
     }
 }

@@ -205,7 +205,11 @@ async fn a_stream_beats_before_any_lead_accepts_it() {
             unreachable!()
         };
         assert_eq!(response.sequence, 0, "nothing was told yet");
-        assert_eq!(beat.state(), GenerationState::Queued);
+        assert_eq!(
+            beat.state(),
+            GenerationState::Unspecified,
+            "nothing is queued"
+        );
     }
     // All else is numbered as ever.
     let started = &responses[before.len()];
