@@ -59,7 +59,7 @@ impl Common {
         }
         let delivery = delivery::delivery(self.stream.unwrap_or_default(), self.is_named)?;
         let id = identity::request_id(self.request_id)?;
-        let labels = labels(self.labels, &id)?;
+        let labels = labels(self.labels)?;
         let mut sampling = sampling(self.sampling.unwrap_or_default(), &id, model)?;
         logprobs(self.logprobs.unwrap_or_default(), &mut sampling)?;
         let given = self.stop.unwrap_or_default();
@@ -286,8 +286,8 @@ fn ends(given: v1::StopParams, model: &Model) -> Result<Ends, Error> {
     })
 }
 
-/// Checks the client's labels and logs them beside the generation's id.
-fn labels(given: HashMap<String, String>, id: &str) -> Result<BTreeMap<String, String>, Error> {
+/// Checks the client's labels.
+fn labels(given: HashMap<String, String>) -> Result<BTreeMap<String, String>, Error> {
     if given.len() > limits::MAX_LABELS {
         return Err(Error::field(
             "labels",
@@ -304,11 +304,7 @@ fn labels(given: HashMap<String, String>, id: &str) -> Result<BTreeMap<String, S
             return Err(Error::field("labels", why));
         }
     }
-    let labels = BTreeMap::from_iter(given);
-    if !labels.is_empty() {
-        tracing::info!(request_id = id, ?labels, "request has labels");
-    }
-    Ok(labels)
+    Ok(BTreeMap::from_iter(given))
 }
 
 /// Checks the length of a name or another short text.

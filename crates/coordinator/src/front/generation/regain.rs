@@ -138,6 +138,10 @@ impl Generation {
             queue_position = followed.accepted.queue_position,
             "generation followed"
         );
+        if self.group.is_none() && !self.request.asked.labels.is_empty() {
+            let (request_id, labels) = (&self.request.id, self.request.labels());
+            tracing::debug!(request_id, labels, "request has labels");
+        }
         self.origin = now.checked_sub(age).unwrap_or(now);
         self.queue_position = followed.accepted.queue_position;
         self.resumed += u32::from(followed.is_resumed);
