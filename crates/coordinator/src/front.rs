@@ -122,8 +122,10 @@ struct Shared {
     telemetry: CoordinatorTelemetry,
     /// Seconds since 1970 when the front started.
     started_at: u64,
-    /// Every task of the front, and every live generation.
+    /// Every task that answers a client, and every live generation.
     tasks: TaskTracker,
+    /// Every task that follows the leads; needed by the others to their ends.
+    watching: TaskTracker,
     /// Nothing new is taken.
     draining: CancellationToken,
     /// Everything ends.
@@ -161,10 +163,12 @@ impl Front {
             telemetry,
             started_at: http::unix_time(),
             tasks: TaskTracker::new(),
+            watching: TaskTracker::new(),
             draining: CancellationToken::new(),
             stopping: CancellationToken::new(),
         });
-        shared.tasks.spawn(groups::keep(Arc::clone(&shared), leads));
+        let keep = groups::keep(Arc::clone(&shared), leads);
+        shared.watching.spawn(keep);
         Self { shared }
     }
 
@@ -197,10 +201,12 @@ impl Front {
 
     /// Takes nothing new, waits for what runs, and ends it after `limit`.
     ///
-    /// Requests that come meanwhile are refused as UNAVAILABLE with a delay. Returns when every
+    /// Requests that come meanwhile, and those that no lead has accepted yet, are refused as UNAVAILABLE
+    /// with a delay. What runs goes on, at another lead where its own hands it over. Returns when every
     /// generation and every task of the front has ended.
     pub async fn drain(&self, limit: Duration) {
         self.shared.telemetry.vitals().enter(Phase::Draining, "");
+        self.shared.health.drain();
         self.shared.draining.cancel();
         self.shared.tasks.close();
         if tokio::time::timeout(limit, self.shared.tasks.wait())
@@ -211,6 +217,9 @@ impl Front {
             self.shared.stopping.cancel();
             self.shared.tasks.wait().await;
         }
+        self.shared.stopping.cancel();
+        self.shared.watching.close();
+        self.shared.watching.wait().await;
     }
 }
 
@@ -399,7 +408,7 @@ mod tests {
         let request = v1::GenerateRequest { prompt, ..request };
         tokio::select! {
             biased;
-            checked = generate::check(&shared, request, 1) => checked.unwrap_err(),
+            checked = generate::check(&shared, request, generate::Origin::Grpc) => checked.unwrap_err(),
             () = tokio::task::yield_now() => panic!("the text was encoded"),
         }
     }

@@ -18,6 +18,7 @@ use spec::{Sampling, TokenId};
 use tonic::Code;
 
 use super::error::Error;
+use super::generate::Origin;
 use super::limits;
 use super::model::Model;
 use super::request::{Asked, Ends, Request};
@@ -29,6 +30,8 @@ pub(super) use identity::{fresh_id, hash64};
 pub(super) struct Common {
     pub(super) model: String,
     pub(super) request_id: String,
+    /// Whether the client has named it, so that it may call again.
+    pub(super) is_named: bool,
     pub(super) sampling: Option<v1::SamplingParams>,
     pub(super) stop: Option<v1::StopParams>,
     pub(super) constraint: Option<v1::OutputConstraint>,
@@ -54,10 +57,9 @@ impl Common {
                 "output cannot be constrained yet",
             ));
         }
-        let is_named = !self.request_id.is_empty();
-        let delivery = delivery::delivery(self.stream.unwrap_or_default(), is_named)?;
+        let delivery = delivery::delivery(self.stream.unwrap_or_default(), self.is_named)?;
         let id = identity::request_id(self.request_id)?;
-        let labels = labels(self.labels, &id)?;
+        let labels = labels(self.labels)?;
         let mut sampling = sampling(self.sampling.unwrap_or_default(), &id, model)?;
         logprobs(self.logprobs.unwrap_or_default(), &mut sampling)?;
         let given = self.stop.unwrap_or_default();
@@ -82,7 +84,7 @@ impl Common {
         Ok(Parameters {
             request: Request {
                 id,
-                is_named,
+                is_named: self.is_named,
                 is_chat: self.is_chat,
                 prompt: Arc::from([]),
                 sampling,
@@ -147,12 +149,13 @@ pub(super) fn unknown_generation(id: &str) -> Error {
 /// Splits a raw request into what has to be tokenized and the rest.
 pub(super) fn generate(
     request: v1::GenerateRequest,
-    least_output: u32,
+    origin: Origin,
 ) -> Result<(v1::generate_request::Prompt, Common), Error> {
     let missing = || Error::field("prompt", "token_ids or text must be given");
     let prompt = request.prompt.ok_or_else(missing)?;
     let common = Common {
         model: request.model,
+        is_named: origin == Origin::Grpc && !request.request_id.is_empty(),
         request_id: request.request_id,
         sampling: request.sampling,
         stop: request.stop,
@@ -162,7 +165,10 @@ pub(super) fn generate(
         scheduling: request.scheduling,
         labels: request.labels,
         is_chat: false,
-        least_output,
+        least_output: match origin {
+            Origin::Grpc => 1,
+            Origin::Http => 0,
+        },
     };
     Ok((prompt, common))
 }
@@ -280,8 +286,8 @@ fn ends(given: v1::StopParams, model: &Model) -> Result<Ends, Error> {
     })
 }
 
-/// Checks the client's labels and logs them beside the generation's id.
-fn labels(given: HashMap<String, String>, id: &str) -> Result<BTreeMap<String, String>, Error> {
+/// Checks the client's labels.
+fn labels(given: HashMap<String, String>) -> Result<BTreeMap<String, String>, Error> {
     if given.len() > limits::MAX_LABELS {
         return Err(Error::field(
             "labels",
@@ -298,11 +304,7 @@ fn labels(given: HashMap<String, String>, id: &str) -> Result<BTreeMap<String, S
             return Err(Error::field("labels", why));
         }
     }
-    let labels = BTreeMap::from_iter(given);
-    if !labels.is_empty() {
-        tracing::info!(request_id = id, ?labels, "request has labels");
-    }
-    Ok(labels)
+    Ok(BTreeMap::from_iter(given))
 }
 
 /// Checks the length of a name or another short text.

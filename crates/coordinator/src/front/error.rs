@@ -42,8 +42,8 @@ pub(super) enum Error {
     /// The caller's deadline has passed.
     #[error("the deadline passed after event {last_sequence} of generation {id:?}")]
     Deadline { id: String, last_sequence: u64 },
-    /// The caller's deadline has passed, and no generation was begun.
-    #[error("the deadline passed before the request was checked")]
+    /// The caller's deadline has passed, and this call has begun no generation.
+    #[error("the deadline passed before there was an answer")]
     DeadlineEarly,
     /// The request did not come, or there is no room for it.
     #[error(transparent)]

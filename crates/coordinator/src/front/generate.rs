@@ -17,8 +17,16 @@ use super::request::Request;
 use super::stream::{self, Said};
 use super::transcript::Told;
 
-/// Checks a request and turns its prompt into tokens. The least that may be asked for as output is
-/// `least_output`: 0 where prompts may be scored without any.
+/// Where a raw request comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// Generate: its client may have named it, and wants output.
+    Grpc,
+    /// HTTP: the name is the server's own, and a prompt may be scored without any output.
+    Http,
+}
+
+/// Checks a request and turns its prompt into tokens.
 ///
 /// # Errors
 ///
@@ -26,10 +34,10 @@ use super::transcript::Told;
 pub(super) async fn check(
     shared: &Arc<Shared>,
     request: v1::GenerateRequest,
-    least_output: u32,
+    origin: Origin,
 ) -> Result<Request, Error> {
     let model = &shared.model;
-    let (prompt, common) = convert::generate(request, least_output)?;
+    let (prompt, common) = convert::generate(request, origin)?;
     // A long prompt costs far more than all else: it is read once nothing else is at fault.
     let parameters = common.check(model)?;
     let prompt = match prompt {
@@ -59,7 +67,7 @@ pub(super) async fn start(
     clock: Clock,
 ) -> Result<Replies<v1::GenerateResponse>, Error> {
     let mut meter = Meter::new(&shared.telemetry, Api::Generate, Stream::Yes);
-    let request = meter.watch(check(shared, request, 1).await)?;
+    let request = meter.watch(check(shared, request, Origin::Grpc).await)?;
     let output = output(shared, &request);
     let numbered = |sequence, event| v1::GenerateResponse {
         sequence,

@@ -249,9 +249,14 @@ impl Generation {
         }
     }
 
-    /// Waits for the deadline or the front's end, and says which.
+    /// Waits for the deadline or the front's end, and says which. What no lead has accepted yet ends as
+    /// soon as the front drains: another front has more time for it.
     pub(super) async fn expiry(&self) -> Error {
-        expiry(&self.shared, &self.request, self.clock, self.last_sent.1).await
+        tokio::select! {
+            biased;
+            () = self.shared.draining.cancelled(), if self.group.is_none() => Error::Draining,
+            error = expiry(&self.shared, &self.request, self.clock, self.last_sent.1) => error,
+        }
     }
 
     /// Returns its request's name.
@@ -267,6 +272,11 @@ impl Generation {
     /// Says that something is sent to the client, and up to which number.
     pub(super) fn sent(&mut self, sequence: u64) {
         self.last_sent = (Instant::now(), sequence);
+    }
+
+    /// Returns when something was last sent to the client.
+    pub(super) fn quiet_since(&self) -> Instant {
+        self.last_sent.0
     }
 
     /// Returns what it is doing, and the sequences that were before it when it was queued.
@@ -389,7 +399,9 @@ mod tests {
             prompt: Some(Prompt::Text("x".into())),
             ..Default::default()
         };
-        let request = generate::check(&shared, request, 1).await.unwrap();
+        let request = generate::check(&shared, request, generate::Origin::Grpc)
+            .await
+            .unwrap();
         let clock = Clock {
             arrived: Instant::now(),
             deadline: None,

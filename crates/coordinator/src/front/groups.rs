@@ -13,6 +13,8 @@ use proto::internal::lead_service_client::LeadServiceClient;
 use proto::internal::{GetRequest, WatchRequest, WatchResponse};
 use sockets::Dialer;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
@@ -51,6 +53,58 @@ pub(super) struct Group {
     pub(super) client: Client,
 }
 
+impl Group {
+    /// Asks whether it knows a generation.
+    async fn has(&self, id: String) -> Result<(), Error> {
+        let get = GetRequest {
+            principal: PRINCIPAL.to_owned(),
+            request_id: id,
+            group: self.name.to_string(),
+        };
+        let answer = timeout(limits::FIND_TIME, self.client.clone().get(get)).await;
+        match answer {
+            Ok(answer) => answer.map(drop).map_err(Error::from_lead),
+            Err(_) => Err(Error::LeadGone {
+                why: format!("it did not answer within {:?}", limits::FIND_TIME),
+            }),
+        }
+    }
+}
+
+/// No group says that it knows a generation.
+#[derive(Debug, Default)]
+pub(super) struct Missing {
+    /// Whether there was anybody to ask.
+    is_led: bool,
+    /// Why groups could not tell; the others have said that they do not know it.
+    unasked: BTreeMap<Arc<str>, Error>,
+}
+
+impl Missing {
+    /// Returns why this group, or else another one, could not tell though it may well know. One whose
+    /// lead cannot know yet is none of these.
+    pub(super) fn unreachable(&self, group: &str) -> (Option<&Error>, Option<&Error>) {
+        let lost = |(_, error): &(&Arc<str>, &Error)| !error.is_unknown();
+        let of = |is_it: bool| {
+            let mut lost = self.unasked.iter().filter(lost);
+            let found = lost.find(|(name, _)| (***name == *group) == is_it);
+            found.map(|(_, error)| error)
+        };
+        (of(true), of(false))
+    }
+
+    /// Says what a call that names the generation is told.
+    pub(super) fn into_error(self, id: &str) -> Error {
+        if !self.is_led {
+            return no_lead();
+        }
+        // One that cannot know yet counts for less than one that may well know.
+        let errors = self.unasked.into_values();
+        let error = errors.min_by_key(Error::is_unknown);
+        error.unwrap_or_else(|| convert::unknown_generation(id))
+    }
+}
+
 impl Groups {
     /// Returns all groups.
     pub(super) fn all(&self) -> Vec<Group> {
@@ -85,41 +139,36 @@ impl Groups {
         chosen.ok_or_else(no_lead)
     }
 
-    /// Finds the group that knows a generation; where there is one group, that one.
+    /// Finds the group that knows a generation, asking all at once; where there is one group, that one.
     ///
     /// # Errors
     ///
-    /// [`Error::Lead`] with NOT_FOUND if none does, or why one that may cannot be asked, or cannot know.
-    pub(super) async fn find(&self, id: &str) -> Result<Group, Error> {
+    /// [`Missing`] if none says that it does.
+    pub(super) async fn find(&self, id: &str) -> Result<Group, Missing> {
         let mut all = self.all();
         if all.len() == 1 {
             return Ok(all.remove(0));
         }
-        let mut unasked = match all.is_empty() {
-            true => Some(no_lead()),
-            false => None,
+        let mut missing = Missing {
+            is_led: !all.is_empty(),
+            ..Missing::default()
         };
+        let mut asked = JoinSet::new();
         for group in all {
-            let get = GetRequest {
-                principal: PRINCIPAL.to_owned(),
-                request_id: id.to_owned(),
-                group: group.name.to_string(),
-            };
-            match group
-                .client
-                .clone()
-                .get(get)
-                .await
-                .map_err(Error::from_lead)
-            {
-                Ok(_) => return Ok(group),
-                Err(Error::Lead(status)) if status.code() == Code::NotFound => {}
-                // One that cannot know yet counts for less than one that may well know.
-                Err(error) if error.is_unknown() => drop(unasked.get_or_insert(error)),
-                Err(error) => unasked = Some(error),
+            let id = id.to_owned();
+            asked.spawn(async move { (group.has(id).await, group) });
+        }
+        // Who answers is not waited for any longer once one has it.
+        while let Some(answered) = asked.join_next().await {
+            match answered {
+                Ok((Ok(()), group)) => return Ok(group),
+                Ok((Err(Error::Lead(status)), _)) if status.code() == Code::NotFound => {}
+                Ok((Err(error), group)) => drop(missing.unasked.insert(group.name, error)),
+                // A mistake of ours, which must not look as if the group knew nothing.
+                Err(_) => drop(missing.unasked.insert("".into(), Error::Broken)),
             }
         }
-        Err(unasked.unwrap_or_else(|| convert::unknown_generation(id)))
+        Err(missing)
     }
 
     fn hear(&self, name: &str, state: Result<WatchResponse, String>) {
@@ -214,22 +263,21 @@ fn hash(from: u64, bytes: &[u8]) -> u64 {
     hashed ^ (hashed >> 33)
 }
 
-/// Follows who leads, and what each lead says, until the front drains.
+/// Follows who leads, and what each lead says, until the front ends: one that drains still has to find
+/// whoever leads next, for its streams go on there.
 pub(super) async fn keep(shared: Arc<Shared>, mut addresses: watch::Receiver<Addresses>) {
-    let draining = shared.draining.clone();
+    let stopping = shared.stopping.clone();
     loop {
         let now = addresses.borrow_and_update().clone();
         update(&shared, &now);
         shared.health.set(shared.groups.readiness());
         tokio::select! {
-            () = draining.cancelled() => break,
+            () = stopping.cancelled() => return,
             changed = addresses.changed() => if changed.is_err() {
-                draining.cancelled().await;
-                break;
+                return stopping.cancelled().await;
             },
         }
     }
-    shared.health.drain();
 }
 
 fn update(shared: &Arc<Shared>, addresses: &Addresses) {
@@ -254,7 +302,7 @@ fn update(shared: &Arc<Shared>, addresses: &Addresses) {
             client.clone(),
             stop.clone(),
         );
-        shared.tasks.spawn(watching);
+        shared.watching.spawn(watching);
         entry.insert_entry(Seen {
             address: address.clone(),
             client,
@@ -284,7 +332,7 @@ fn connect(dialer: &Dialer, address: &str) -> Result<Client, tonic::transport::E
 async fn watch_group(shared: Arc<Shared>, name: String, client: Client, stop: CancellationToken) {
     tokio::select! {
         () = stop.cancelled() => {}
-        () = shared.draining.cancelled() => {}
+        () = shared.stopping.cancelled() => {}
         () = watch_for_ever(&shared, &name, client) => {}
     }
 }

@@ -67,17 +67,23 @@ impl Health {
 
     /// Says that the front takes nothing more.
     pub(super) fn drain(&self) {
-        self.set(Readiness {
+        let readiness = Readiness {
             is_ready: false,
             status: "shutting down".into(),
-        });
-        self.is_draining.store(true, Ordering::Release);
+        };
+        self.change(readiness, true);
     }
 
     /// Sets the readiness; once the front drains it stays as it is.
     pub(super) fn set(&self, readiness: Readiness) {
+        self.change(readiness, false);
+    }
+
+    fn change(&self, readiness: Readiness, is_last: bool) {
         self.readiness.send_if_modified(|now| {
-            let is_new = *now != readiness && !self.is_draining.load(Ordering::Acquire);
+            // Under the channel's lock: nothing comes between the last change and its mark.
+            let was_last = self.is_draining.fetch_or(is_last, Ordering::AcqRel);
+            let is_new = *now != readiness && !was_last;
             if is_new {
                 self.telemetry.vitals().ready(match readiness.is_ready {
                     true => Ok(()),

@@ -147,6 +147,20 @@ pub(crate) const REPEAT_AGE: Duration = Duration::from_millis(10);
 /// waits for the answer meanwhile.
 pub(crate) const ASK_HOLD: Duration = Duration::from_secs(15);
 
+/// How long a lead may take to say whether it knows a generation. It answers between two steps.
+pub(crate) const FIND_TIME: Duration = Duration::from_secs(3);
+
+/// How long after its arrival a request waits for groups that cannot say whether they know it, where
+/// the one that it is for can. Longer than to connect again; one that had it nevertheless would generate
+/// the same for nobody until it is kept no more.
+pub(crate) const OTHERS_HOLD: Duration = Duration::from_secs(2);
+
+/// How long a lead may take to put forced tokens into a generation, before it is looked for again.
+pub(crate) const FORCE_TIME: Duration = Duration::from_secs(5);
+
+/// Bytes of a client's labels in the log.
+pub(crate) const MAX_LOGGED_LABELS: usize = 256;
+
 /// First and longest pause between attempts to find a lost generation at a lead.
 pub(crate) const REGAIN_BACKOFF: (Duration, Duration) =
     (Duration::from_millis(50), Duration::from_secs(2));

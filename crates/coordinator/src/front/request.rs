@@ -9,6 +9,7 @@ use proto::internal;
 use spec::{Sampling, TokenId};
 
 use super::fingerprint::fingerprint;
+use super::limits;
 use crate::wire;
 
 /// One generation, fit to be followed at the lead.
@@ -101,6 +102,11 @@ impl Request {
         self.sampling.logprobs.is_some() || self.wants_prompt_logprobs()
     }
 
+    /// Returns the client's labels as the log has them: on one line, and no longer than a limit.
+    pub(super) fn labels(&self) -> String {
+        in_words(&self.asked.labels)
+    }
+
     /// Returns the record that the lead takes.
     pub(super) fn to_record(&self, principal: &str) -> internal::SequenceRecord {
         let stop_tokens = self.ends.eos.iter().chain(&self.ends.tokens);
@@ -162,5 +168,25 @@ impl FrontRecord {
             },
             prompt_logprobs: record.prompt_logprobs,
         })
+    }
+}
+
+fn in_words(labels: &BTreeMap<String, String>) -> String {
+    let mut said = format!("{labels:?}");
+    said.truncate(said.floor_char_boundary(limits::MAX_LOGGED_LABELS));
+    said
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{in_words, limits};
+
+    #[test]
+    fn labels_take_one_line_of_the_log_and_not_much_of_it() {
+        let labels = |value: String| [("team".to_owned(), value)].into();
+        let said = in_words(&labels("a\nb".into()));
+        assert_eq!(said, r#"{"team": "a\nb"}"#);
+        let long = in_words(&labels("\u{e9}".repeat(limits::MAX_NAME_BYTES)));
+        assert!(long.len() <= limits::MAX_LOGGED_LABELS, "{}", long.len());
     }
 }

@@ -31,6 +31,16 @@ pub(super) enum Said<Piece> {
     Finished(Ending),
 }
 
+/// What is to be done next for a client.
+enum Step<Piece> {
+    /// To say something.
+    Say(Said<Piece>),
+    /// To make the lead go on with these tokens after the first so many.
+    Force(usize, Vec<TokenId>),
+    /// Nothing: all is said.
+    End,
+}
+
 /// How a generation ended in good order.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Ending {
@@ -65,6 +75,9 @@ pub(super) struct OutputStream<O> {
     held: Option<(Instant, usize)>,
     /// Whether tokens follow where an answer should have been opened.
     is_unopened: bool,
+    /// What an answer has to be opened with, and after how many tokens.
+    opening: Option<(usize, Vec<TokenId>)>,
+    heartbeat: Duration,
     meter: Meter,
 }
 
@@ -94,6 +107,8 @@ impl<O: Output> OutputStream<O> {
             coalesce: delivery.coalesce,
             held: None,
             is_unopened: false,
+            opening: None,
+            heartbeat: shared.config.heartbeat,
             meter,
         })
     }
@@ -122,11 +137,23 @@ impl<O: Output> OutputStream<O> {
         client: ReplySender<T>,
         message: impl Fn(u64, Said<O::Piece>) -> T,
     ) -> Result<(), Error> {
-        while let Some(said) = self.next().await? {
+        loop {
+            let said = match self.next().await? {
+                Step::Say(said) => said,
+                Step::Force(keep, tokens) => {
+                    // This may take as long as it takes to find another lead.
+                    let (sequence, idle) = (self.transcript.sequence(), self.idle());
+                    let beat = || message(sequence, Said::Idle(idle));
+                    let every = (self.generation.quiet_since(), self.heartbeat);
+                    let force = self.generation.force(keep, &tokens);
+                    self.is_unopened = !accepted(force, &client, every, beat).await?;
+                    continue;
+                }
+                Step::End => return Ok(()),
+            };
             let message = message(self.transcript.sequence(), said);
             self.send(&client, message).await?;
         }
-        Ok(())
     }
 
     /// Sends a message as soon as there is room for it. A deadline does not wait for the client.
@@ -147,16 +174,19 @@ impl<O: Output> OutputStream<O> {
         Ok(())
     }
 
-    /// Waits for the next event; `None` after the end.
-    async fn next(&mut self) -> Result<Option<Said<O::Piece>>, Error> {
+    /// Waits for the next event.
+    async fn next(&mut self) -> Result<Step<O::Piece>, Error> {
         loop {
+            if let Some((keep, tokens)) = self.opening.take() {
+                return Ok(Step::Force(keep, tokens));
+            }
             let due = self.due();
             if due.is_none_or(|due| due <= Instant::now()) {
                 match self.transcript.take() {
                     Some(Told::Finished(outcome)) => {
-                        return Ok(Some(Said::Finished(self.ending(outcome))));
+                        return Ok(Step::Say(Said::Finished(self.ending(outcome))));
                     }
-                    Some(told) => return Ok(Some(Said::Told(told))),
+                    Some(told) => return Ok(Step::Say(Said::Told(told))),
                     None => self.held = None,
                 }
                 if self.transcript.is_overrun() {
@@ -165,7 +195,7 @@ impl<O: Output> OutputStream<O> {
                     });
                 }
                 if self.transcript.is_told() {
-                    return Ok(None);
+                    return Ok(Step::End);
                 }
             }
             let due = async {
@@ -181,17 +211,20 @@ impl<O: Output> OutputStream<O> {
             };
             match event {
                 Event::Prompt(logprobs) => self.transcript.push_prompt(logprobs),
-                Event::Tokens(tokens) => self.take(tokens).await?,
-                Event::Idle => {
-                    let (state, queue_position) = self.generation.standing();
-                    return Ok(Some(Said::Idle(Heartbeat {
-                        state: state.into(),
-                        queue_position,
-                    })));
-                }
+                Event::Tokens(tokens) => self.take(tokens),
+                Event::Idle => return Ok(Step::Say(Said::Idle(self.idle()))),
                 Event::End { by_token } => self.transcript.finish_by_lead(by_token),
                 Event::Cancelled => self.transcript.finish(FinishReason::Cancelled),
             }
+        }
+    }
+
+    /// Returns what is said where nothing was for a while.
+    fn idle(&self) -> Heartbeat {
+        let (state, queue_position) = self.generation.standing();
+        Heartbeat {
+            state: state.into(),
+            queue_position,
         }
     }
 
@@ -202,15 +235,14 @@ impl<O: Output> OutputStream<O> {
         is_held.then(|| since + self.coalesce)
     }
 
-    async fn take(&mut self, tokens: Vec<SampledToken>) -> Result<(), Error> {
+    fn take(&mut self, tokens: Vec<SampledToken>) {
         if !self.generation.is_repeat() {
             let to_first = self.generation.times().0.first_token;
             self.meter.tokens(tokens.len(), to_first);
         }
         if self.is_unopened {
             // It ran on while nobody was there to open its answer.
-            self.end(FinishReason::Length);
-            return Ok(());
+            return self.end(FinishReason::Length);
         }
         let held = self.held.map_or(0, |(_, held)| held) + tokens.len();
         let since = self.held.map_or_else(Instant::now, |(since, _)| since);
@@ -218,19 +250,14 @@ impl<O: Output> OutputStream<O> {
         for sampled in tokens {
             match self.transcript.push(sampled) {
                 Next::More => {}
-                Next::Nothing => {
-                    self.generation.settle();
-                    return Ok(());
-                }
+                Next::Nothing => return self.generation.settle(),
                 Next::Answer => {
                     let (keep, opening) = self.transcript.answer();
-                    let opening = opening.to_vec();
-                    self.is_unopened = !self.generation.force(keep, &opening).await?;
-                    return Ok(());
+                    self.opening = Some((keep, opening.to_vec()));
+                    return;
                 }
             }
         }
-        Ok(())
     }
 
     fn end(&mut self, reason: FinishReason) {
@@ -326,7 +353,7 @@ pub(super) async fn accepted<A, E: From<Error>, T>(
 /// What is said of a request that no lead has accepted yet.
 fn unaccepted() -> Heartbeat {
     Heartbeat {
-        state: GenerationState::Queued.into(),
+        state: GenerationState::Unspecified.into(),
         queue_position: 0,
     }
 }

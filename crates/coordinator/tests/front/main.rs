@@ -10,6 +10,7 @@ mod completions;
 mod counted;
 mod ends;
 mod generate;
+mod groups;
 mod http;
 mod probes;
 mod refusals;

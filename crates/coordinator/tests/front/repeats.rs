@@ -16,8 +16,8 @@ use tonic_types::StatusExt as _;
 use crate::chat;
 use crate::generate::{chunks, end, request, run, text};
 use crate::stage::{
-    Cue, Stage, accept, always, finished, ids, patient, play, running, soon, special, tokenizer,
-    tokens,
+    Cue, Stage, accept, always, finished, ids, patient, play, refusal, running, soon, special,
+    tokenizer, tokens,
 };
 
 const ANSWER: &str = "<|channel|>analysis<|message|>Easy as pie.<|end|>\
@@ -253,6 +253,42 @@ async fn a_stream_goes_on_at_the_lead_that_comes_after() {
             assert!(again.attach_only);
         }
     }
+}
+
+#[tokio::test]
+async fn a_front_that_drains_takes_its_streams_to_the_next_lead() {
+    let output = [ids("one two three four"), vec![special("<|return|>")]].concat();
+    let next = Stage::new(always(output.clone())).await;
+    let (played, config) = (
+        AtomicUsize::new(0),
+        FrontConfig {
+            hold: Duration::from_secs(20),
+            ..patient()
+        },
+    );
+    let cut = output.clone();
+    let stage = Stage::with_config(config, move |record| {
+        let mut cues = play(record, &cut);
+        cues.truncate(4);
+        match played.fetch_add(1, Ordering::SeqCst) {
+            0 => Ok(cues),
+            _ => Err(refusal(Code::Unavailable, "NOT_LEADER", "no more")),
+        }
+    })
+    .await;
+    let stream = stage.client().generate(named("f")).await.unwrap();
+    let mut stream = stream.into_inner();
+    let mut responses = vec![soon(stream.next()).await.unwrap().unwrap()];
+    let moved = async {
+        // By now the front drains: it was polled before.
+        stage.leads.send_replace(next.leads.borrow().clone());
+        soon(stream.map(Result::unwrap).collect::<Vec<_>>()).await
+    };
+    let drained = stage.front.drain(Duration::from_secs(15));
+    let ((), rest) = tokio::join!(biased; drained, moved);
+    responses.extend(rest);
+    let undisturbed = run(&Stage::new(always(output)).await, named("f")).await;
+    assert_eq!(by_number(&responses), by_number(&undisturbed));
 }
 
 #[tokio::test]

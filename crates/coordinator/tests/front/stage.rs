@@ -302,6 +302,7 @@ impl LeadService for ScriptedLead {
         &self,
         request: Request<internal::ForceRequest>,
     ) -> Result<Response<internal::ForceResponse>, Status> {
+        self.hindered()?;
         let request = request.into_inner();
         let mut known = self.known.lock().unwrap();
         let played = known.get_mut(&request.request_id).ok_or_else(unknown)?;

@@ -84,6 +84,43 @@ async fn what_no_lead_can_tell_for_too_long_is_unavailable_and_says_why() {
 }
 
 #[tokio::test]
+async fn a_call_is_held_no_longer_than_its_time_for_a_lead_that_does_not_answer() {
+    let stage = Stage::new(always(Vec::new())).await;
+    // It takes the connection, and says nothing.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", silent.local_addr().unwrap());
+    stage.leads.send_replace([("0".to_owned(), address)].into());
+    let got = soon(stage.client().get_generation(get("r"))).await;
+    let status = got.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable, "{status}");
+    assert!(status.message().contains("within 300ms"), "{status}");
+}
+
+#[tokio::test]
+async fn a_stream_beats_while_its_answer_cannot_be_opened() {
+    let long = format!(
+        "<|channel|>analysis<|message|>{}<|end|>",
+        "think ".repeat(50)
+    );
+    let stage = Stage::with_config(beating(), always(ids(&long))).await;
+    stage.hinder(refusing(3, "NOT_LEADER"));
+    let request = v1::ChatRequest {
+        request_id: "t".into(),
+        stop: Some(v1::StopParams {
+            max_reasoning_tokens: Some(4),
+            ..Default::default()
+        }),
+        ..chat::request("Hi")
+    };
+    let heard = soon(chat::run(&stage, request)).await;
+    let is_beat = |said: &&v1::ChatResponse| {
+        matches!(said.event, Some(v1::chat_response::Event::Heartbeat(_)))
+    };
+    assert!(heard.iter().filter(is_beat).count() > 2, "{heard:?}");
+    assert_eq!(chat::messages(&heard)[1].text, "ok");
+}
+
+#[tokio::test]
 async fn a_cancel_waits_for_a_lead_that_is_away() {
     let config = FrontConfig {
         ask_hold: Duration::from_secs(20),
@@ -115,6 +152,18 @@ async fn a_front_that_drains_holds_no_call() {
     stage.front.drain(Duration::from_secs(1)).await;
     let status = soon(asked).await.unwrap().unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
+}
+
+#[tokio::test]
+async fn a_front_that_drains_refuses_what_no_lead_has_accepted() {
+    let mut stage = Stage::with_config(beating(), |_| Ok(vec![Cue::Hang])).await;
+    let stream = stage.client().generate(named("r")).await.unwrap();
+    stage.followed().await;
+    soon(stage.front.drain(Duration::from_secs(600))).await;
+    let status = soon(stream.into_inner().filter_map(Result::err).next()).await;
+    let status = status.unwrap();
+    assert_eq!(status.code(), Code::Unavailable, "{status}");
+    assert_eq!(status.get_details_error_info().unwrap().reason, "DRAINING");
 }
 
 #[tokio::test]
@@ -156,7 +205,11 @@ async fn a_stream_beats_before_any_lead_accepts_it() {
             unreachable!()
         };
         assert_eq!(response.sequence, 0, "nothing was told yet");
-        assert_eq!(beat.state(), GenerationState::Queued);
+        assert_eq!(
+            beat.state(),
+            GenerationState::Unspecified,
+            "nothing is queued"
+        );
     }
     // All else is numbered as ever.
     let started = &responses[before.len()];

@@ -29,6 +29,7 @@ pub(in crate::front) struct Conversation {
 /// Splits a request into its conversation and the parameters that Chat has in common with Generate.
 pub(in crate::front) fn split(mut request: v1::ChatRequest) -> (Conversation, Common) {
     let common = Common {
+        is_named: !request.request_id.is_empty(),
         model: mem::take(&mut request.model),
         request_id: mem::take(&mut request.request_id),
         sampling: request.sampling.take(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proto::internal::{self, follow_response};
 use spec::TokenId;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tonic::{Code, Streaming};
 
 use super::{Generation, PRINCIPAL};
@@ -103,16 +103,26 @@ impl Generation {
         if let Some(group) = &self.group {
             return groups.of(&group.name);
         }
-        if self.request.is_named && groups.all().len() > 1 {
-            // It may be a repeated call, made when other groups were there or had less to do. A lead
-            // that cannot know yet may never serve: the others' requests do not wait for it, and its
-            // own go to it, for the choice is the same each time.
-            match groups.find(&self.request.id).await {
-                Err(error) if error.is_unknown() => {}
-                found => return found,
-            }
+        let chosen = groups.choose(&self.request)?;
+        if !self.request.is_named || groups.all().len() == 1 {
+            return Ok(chosen);
         }
-        groups.choose(&self.request)
+        // It may be a repeated call, made when other groups were there or had less to do. A lead that
+        // cannot know yet may never serve: the others' requests do not wait for it, and its own go to
+        // it, for the choice is the same each time.
+        let missing = match groups.find(&self.request.id).await {
+            Ok(found) => return Ok(found),
+            Err(missing) => missing,
+        };
+        let (chosen_lost, other_lost) = missing.unreachable(&chosen.name);
+        // Nor do they wait for long for one that nobody leads.
+        let is_early = self.clock.arrived.elapsed() < limits::OTHERS_HOLD;
+        let awaited = match (chosen_lost, other_lost) {
+            (Some(error), _) if is_early || self.request.delivery.resume_after > 0 => Some(error),
+            (_, Some(error)) if is_early => Some(error),
+            _ => None,
+        };
+        awaited.map_or(Ok(chosen), |error| Err(error.clone()))
     }
 
     /// Takes a stream that was accepted.
@@ -128,6 +138,10 @@ impl Generation {
             queue_position = followed.accepted.queue_position,
             "generation followed"
         );
+        if self.group.is_none() && !self.request.asked.labels.is_empty() {
+            let (request_id, labels) = (&self.request.id, self.request.labels());
+            tracing::debug!(request_id, labels, "request has labels");
+        }
         self.origin = now.checked_sub(age).unwrap_or(now);
         self.queue_position = followed.accepted.queue_position;
         self.resumed += u32::from(followed.is_resumed);
@@ -213,22 +227,13 @@ impl Generation {
         // Kept until it is followed again: it might be its only follower.
         let mut old = self.events.take();
         loop {
-            let group = self.group().await?;
-            let force = internal::ForceRequest {
-                principal: PRINCIPAL.to_owned(),
-                request_id: self.request.id.clone(),
-                keep: keep as u32,
-                tokens: tokens.iter().map(|token| token.0).collect(),
-                group: group.name.to_string(),
-            };
-            let mut lead = group.client.clone();
             let forced = tokio::select! {
                 biased;
                 error = self.expiry() => return Err(self.fail(error)),
-                forced = lead.force(force) => forced,
+                forced = self.call_force(keep, tokens) => forced,
             };
-            let is_forced = match forced.map_err(Error::from_lead) {
-                Ok(_) => true,
+            let is_forced = match forced {
+                Ok(()) => true,
                 Err(Error::Lead(status)) if status.code() == Code::FailedPrecondition => false,
                 Err(Error::Lead(status)) if status.code() == Code::NotFound => {
                     // It is submitted again, with what it has so far.
@@ -247,6 +252,25 @@ impl Generation {
             self.regain().await?;
             drop(old);
             return Ok(is_forced);
+        }
+    }
+
+    /// Calls LeadService.Force, which is not waited for without end.
+    async fn call_force(&self, keep: usize, tokens: &[TokenId]) -> Result<(), Error> {
+        let group = self.group().await?;
+        let force = internal::ForceRequest {
+            principal: PRINCIPAL.to_owned(),
+            request_id: self.request.id.clone(),
+            keep: keep as u32,
+            tokens: tokens.iter().map(|token| token.0).collect(),
+            group: group.name.to_string(),
+        };
+        let mut lead = group.client;
+        match timeout(limits::FORCE_TIME, lead.force(force)).await {
+            Ok(forced) => forced.map(drop).map_err(Error::from_lead),
+            Err(_) => Err(Error::LeadGone {
+                why: format!("it did not answer within {:?}", limits::FORCE_TIME),
+            }),
         }
     }
 }

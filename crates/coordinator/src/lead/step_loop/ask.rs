@@ -160,9 +160,10 @@ impl StepLoop {
     }
 
     /// Says that there is no such generation, or that it cannot be known yet: the lead before this one
-    /// may have left it at its home rank, which tells of it before the first epoch serves.
+    /// may have left it at its home rank, which tells of it before the first epoch serves. A group that
+    /// does not serve for as long as requests are held has failed them all: nobody waits for it longer.
     fn unknown(&self, name: &Name) -> Status {
-        match self.has_served {
+        match self.has_served || self.now >= self.hold {
             true => unknown(name),
             false => too_new(name),
         }

@@ -474,6 +474,10 @@ fn a_new_lead_does_not_say_that_it_knows_nothing_before_it_can_know() {
         assert_eq!(reason_of(&status).as_deref(), Some("LEAD_NEW"));
         assert!(status.get_details_retry_info().is_some());
     }
+    // What nobody has told of for as long as requests are held is not there.
+    world.step_loop.now = world.step_loop.hold;
+    assert_eq!(get(&mut world).unwrap_err().code(), Code::NotFound);
+    world.step_loop.now = Duration::ZERO;
     // Who attaches only is told to submit it.
     let attach = Follow {
         record: None,

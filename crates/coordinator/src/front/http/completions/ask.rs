@@ -208,7 +208,7 @@ impl Ask {
                 prompt: Some(prompt),
                 ..self.template.clone()
             };
-            let checked = generate::check(shared, request, 0).await;
+            let checked = generate::check(shared, request, generate::Origin::Http).await;
             let mut checked = checked.map_err(|error| {
                 error.rename(|name| own_name(name, self.is_list.then_some(index)))
             })?;

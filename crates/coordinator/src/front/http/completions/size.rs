@@ -61,7 +61,9 @@ mod tests {
             }),
             ..Default::default()
         };
-        generate::check(shared, request, 0).await.unwrap()
+        generate::check(shared, request, generate::Origin::Http)
+            .await
+            .unwrap()
     }
 
     #[tokio::test]
