@@ -1,6 +1,7 @@
 //! Puts front, leads and elections together on three listeners; [`Running`] takes them apart.
 
 mod build;
+mod http;
 mod phases;
 mod running;
 
@@ -83,7 +84,8 @@ pub struct Served {
     pub tokenizer: Arc<Tokenizer>,
 }
 
-/// Bound sockets: the caller chose the addresses, and reports what is in use.
+/// Bound sockets: the caller chose the addresses, and reports what is in use. The public ones get a
+/// share of the files that the process may open.
 #[derive(Debug)]
 pub struct Listeners {
     /// The public gRPC API.

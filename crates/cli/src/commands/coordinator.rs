@@ -22,6 +22,9 @@ const MAX_STEPS_IN_FLIGHT: usize = 4;
 /// Listens, says where in one line on the standard output, and serves until told to end.
 pub(crate) async fn run(args: CoordinatorArgs) -> Outcome {
     let shutdown = signals::shutdown(args.with_parent)?;
+    if let Err(error) = sockets::raise_files() {
+        tracing::warn!(%error, "few clients may connect: the limit of open files stays as it is");
+    }
     let listeners = Listeners {
         grpc: args.serve.grpc.bind("--grpc").await?,
         http: args.serve.http.bind("--http").await?,
