@@ -6,7 +6,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
+use rustix::io::Errno;
+use tokio::net::{TcpListener, TcpStream, ToSocketAddrs, lookup_host};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, sleep};
 use tokio_stream::wrappers::TcpListenerStream;
@@ -41,13 +42,22 @@ struct Places {
 }
 
 impl Listener {
-    /// Listens on an address, by TCP.
+    /// Listens on an address, by TCP; of several, on the first that this machine has.
     ///
     /// # Errors
     ///
-    /// If the system refuses the address.
+    /// If that is refused, as where somebody listens there already: another one of them would not be
+    /// where others look.
     pub async fn bind(address: impl ToSocketAddrs) -> io::Result<Self> {
-        Self::tcp(TcpListener::bind(address).await?)
+        let mut refused = io::Error::new(ErrorKind::AddrNotAvailable, "it has no address");
+        for address in lookup_host(address).await? {
+            match TcpListener::bind(address).await {
+                Ok(listener) => return Self::tcp(listener),
+                Err(error) if is_elsewhere(&error) => refused = error,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(refused)
     }
 
     /// Takes a socket over that was bound before.
@@ -140,6 +150,12 @@ fn accepted(stream: TcpStream) -> Connection {
     Connection::new(stream, ends)
 }
 
+/// Whether an address is none of this machine's, or of a kind that it does not have.
+fn is_elsewhere(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::AddrNotAvailable
+        || error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error())
+}
+
 /// Whether an error is of the one connection that was about to be accepted.
 fn is_of_one(error: &io::Error) -> bool {
     matches!(
@@ -224,6 +240,20 @@ mod tests {
         listener.accept().await;
         // One of them was the connection's own matter.
         assert_eq!(began.elapsed(), ACCEPT_PAUSE);
+    }
+
+    #[tokio::test]
+    async fn of_several_addresses_only_those_of_other_machines_are_passed_over() {
+        let any = |ip: [u8; 4]| SocketAddr::from((ip, 0));
+        // The first is kept for documents; nobody has it.
+        let several = [any([192, 0, 2, 1]), any([127, 0, 0, 1])];
+        let listener = Listener::bind(&several[..]).await.unwrap();
+        let taken = listener.local_addr();
+        assert_eq!(taken.ip(), several[1].ip());
+        let refused = Listener::bind(&[taken, any([127, 0, 0, 1])][..]).await;
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::AddrInUse);
+        let refused = Listener::bind(&several[..1]).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::AddrNotAvailable);
     }
 
     /// Returns a connection that comes, and our end of it.
