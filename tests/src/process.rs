@@ -41,7 +41,10 @@ impl Killed {
     pub fn start(arguments: &[&str]) -> Self {
         let mut command = Command::new(binary());
         // Several run at a time.
-        command.args(arguments).env("CONCLAVE_ADMIN", "127.0.0.1:0");
+        command
+            .args(arguments)
+            .env("CONCLAVE_ADMIN", "127.0.0.1:0")
+            .env("CONCLAVE_LISTEN", "127.0.0.1:0");
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         Self(child.expect("the binary starts"))
     }

@@ -239,7 +239,7 @@ pub(crate) struct WorkerArgs {
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
     /// Where the coordinator and other workers reach this one.
-    #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS")]
+    #[arg(long, default_value = "127.0.0.1:7200", value_name = "ADDRESS")]
     pub(crate) listen: ListenAt,
     /// The URI of `listen` as others see it, where that differs.
     #[arg(long, value_name = "URI")]

@@ -28,7 +28,28 @@ impl ListenAt {
     /// In words, naming the flag to change.
     pub(crate) async fn bind(&self, flag: &str) -> Result<Listener, String> {
         let bound = Listener::bind(self.to_string()).await;
-        bound.map_err(|error| format!("cannot listen on {self}: {error}; choose another {flag}"))
+        let listener = bound
+            .map_err(|error| format!("cannot listen on {self}: {error}; choose another {flag}"))?;
+        let local = listener.local_addr();
+        if self.is_name() && local.ip().is_loopback() && self.host != "localhost" {
+            tracing::warn!(
+                flag, name = self.host, at = %local,
+                "a name leads to this machine's loopback: no other machine reaches it there"
+            );
+        }
+        Ok(listener)
+    }
+
+    /// Whether the host is a name, and no address.
+    fn is_name(&self) -> bool {
+        self.to_string().parse::<SocketAddr>().is_err()
+    }
+
+    /// Returns where others reach the listener, where that is a name that was given: what it leads to
+    /// here may change, and need not be what it leads to elsewhere.
+    pub(crate) fn named(&self, local: SocketAddr) -> Option<String> {
+        let is_for_others = self.is_name() && !local.ip().is_loopback();
+        is_for_others.then(|| format!("http://{}:{}", self.host, local.port()))
     }
 }
 
@@ -65,14 +86,21 @@ impl fmt::Display for ListenAt {
     }
 }
 
-/// Returns where others reach a listener: as the operator says or else by its own address; one on all
-/// interfaces by the name of the machine.
-pub(crate) fn advertised(given: Option<&String>, local: SocketAddr) -> String {
-    match given {
-        Some(given) => given.clone(),
-        None if local.ip().is_unspecified() => format!("http://{}", host_and_port(local.port())),
-        None => format!("http://{local}"),
-    }
+/// Returns where others reach a listener: as the operator says, or else by the name that it was given or
+/// by its own address; one on all interfaces by the name of the machine.
+pub(crate) fn advertised(given: Option<&String>, at: &ListenAt, local: SocketAddr) -> String {
+    let given = given.cloned().or_else(|| at.named(local));
+    given.unwrap_or_else(|| match local.ip().is_unspecified() {
+        true => format!("http://{}", host_and_port(local.port())),
+        false => format!("http://{local}"),
+    })
+}
+
+/// Returns likewise what people are shown; nothing where the machine has no name to be reached by.
+pub(crate) fn shown(given: Option<&String>, at: &ListenAt, local: SocketAddr) -> Option<String> {
+    let address = advertised(given, at, local);
+    let usable = given.is_some() || records::shown_fault(&address).is_none();
+    usable.then_some(address)
 }
 
 #[cfg(test)]
@@ -116,12 +144,36 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_told_as_it_was_given_unless_it_leads_nowhere_else() {
+        let named: ListenAt = "gw.example:0".parse().unwrap();
+        let told = |local: &str| advertised(None, &named, local.parse().unwrap());
+        assert_eq!(told("10.0.0.1:7100"), "http://gw.example:7100");
+        assert_eq!(told("127.0.0.1:7100"), "http://127.0.0.1:7100");
+        let address: ListenAt = "[fd00::1]:7100".parse().unwrap();
+        assert_eq!(address.named("[fd00::1]:7100".parse().unwrap()), None);
+    }
+
+    #[test]
+    fn what_cannot_be_shown_is_left_out_unless_it_was_given() {
+        let odd: ListenAt = "a:1".parse().unwrap();
+        let odd = ListenAt {
+            host: "(none)".into(),
+            ..odd
+        };
+        let local = "10.0.0.1:7100".parse().unwrap();
+        assert_eq!(shown(None, &odd, local), None);
+        let given = "https://api.example:443".to_owned();
+        assert_eq!(shown(Some(&given), &odd, local), Some(given));
+    }
+
+    #[test]
     fn what_is_given_goes_before_what_is_derived() {
         let local = "127.0.0.1:7100".parse().unwrap();
-        assert_eq!(advertised(None, local), "http://127.0.0.1:7100");
+        let at: ListenAt = "127.0.0.1:7100".parse().unwrap();
+        assert_eq!(advertised(None, &at, local), "http://127.0.0.1:7100");
         let given = "http://api.example:443".to_owned();
-        assert_eq!(advertised(Some(&given), local), given);
-        let all = advertised(None, "0.0.0.0:7100".parse().unwrap());
+        assert_eq!(advertised(Some(&given), &at, local), given);
+        let all = advertised(None, &at, "0.0.0.0:7100".parse().unwrap());
         assert!(all.ends_with(":7100") && !all.contains("0.0.0.0"), "{all}");
     }
 }

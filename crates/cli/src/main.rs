@@ -84,15 +84,12 @@ fn main() -> ExitCode {
             return ExitCode::from(error.exit_code());
         }
     };
-    let checked = check(&args.command);
+    if let Err(why) = check(&args.command) {
+        eprintln!("error: {why}");
+        return ExitCode::from(WRONG_SETTINGS);
+    }
     if let (Some(effective), true) = (&effective, check_only) {
-        match checked {
-            Ok(()) => print!("{effective}"),
-            Err(why) => {
-                eprintln!("error: {why}");
-                return ExitCode::from(WRONG_SETTINGS);
-            }
-        }
+        print!("{effective}# the model was not opened\n");
         return ExitCode::SUCCESS;
     }
     // Who asks for a table gets the table, and no more than a warning beside it.
@@ -104,7 +101,7 @@ fn main() -> ExitCode {
     if let Some(effective) = effective {
         tracing::info!(given = effective.given(), "settings");
     }
-    match checked.and_then(|()| run(args)) {
+    match run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             eprintln!("error: {why}");

@@ -74,12 +74,15 @@ fn every_service_prints_its_settings_with_where_each_comes_from() {
     );
     has_line(&printed, "grpc = \"127.0.0.1:7100\" # default");
     has_line(&printed, "# name is not set");
+    has_line(&printed, "# the model was not opened");
 
     let mut worker = conclave(&["worker", "--check-config", "--model", "synth:tiny"]);
     let (status, printed, _) = ended(worker.env("CONCLAVE_CONFIG", &path));
     assert_eq!(status, Some(0));
     has_line(&printed, "[worker]");
     has_line(&printed, "model = \"synth:tiny\" # flag");
+    // A name that is made of host and port is the same at the next start.
+    has_line(&printed, "listen = \"127.0.0.1:7200\" # default");
 
     let (status, printed, _) = ended(&mut conclave(&["up", "--check-config"]));
     assert_eq!(status, Some(0));
@@ -192,8 +195,8 @@ fn settings_that_do_not_go_together_are_found_without_a_start() {
         ),
         (
             &coordinator[..],
-            "--advertise-grpc=https://here:1",
-            "--advertise-grpc: \"https://here:1\" is not http://HOST:PORT",
+            "--advertise-grpc=https://here",
+            "--advertise-grpc: \"https://here\" is neither http://HOST:PORT nor https://HOST:PORT",
         ),
         (
             &coordinator[..],
@@ -205,9 +208,10 @@ fn settings_that_do_not_go_together_are_found_without_a_start() {
         (&worker[..], "--advertise=here", "is not http://HOST:PORT"),
         (
             &worker[..],
-            "--advertise-admin=here",
-            "is not http://HOST:PORT",
+            "--advertise-admin=http://ops:pw@gw:9100",
+            "is neither http://HOST:PORT nor https://HOST:PORT",
         ),
+        (&worker[..], "--name=a/b", "\"a/b\" is no name"),
         (&up[..], "--http=127.0.0.1:0", "choose a port"),
         (
             &up[..],
@@ -223,7 +227,7 @@ fn settings_that_do_not_go_together_are_found_without_a_start() {
             "{wrong}: {said}"
         );
         let (status, _, said) = ended(conclave(service).arg(wrong));
-        assert_eq!(status, Some(1), "{wrong}: {said}");
+        assert_eq!(status, Some(2), "{wrong}: {said}");
         assert!(said.contains(part), "{wrong}: {said}");
     }
 }

@@ -39,6 +39,10 @@ pub(crate) const CLIENT_KEEPALIVE: Duration = Duration::from_secs(30);
 /// See [`CLIENT_KEEPALIVE`].
 pub(crate) const CLIENT_KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// How long a client's connection by HTTP may send no request, or be about to send one. Longer than load
+/// balancers keep theirs for reuse, mostly 60 s: they must be the first to close.
+pub(crate) const HTTP_SILENCE: Duration = Duration::from_secs(75);
+
 /// Bytes of one sequence's events on their way from lead to front. The connection's window is as
 /// large as HTTP/2 allows, so that a client that does not read holds up nobody else.
 pub(crate) const FOLLOW_WINDOW: u32 = 256 << 10;

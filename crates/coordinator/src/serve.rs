@@ -1,6 +1,7 @@
 //! Puts front, leads and elections together on three listeners; [`Running`] takes them apart.
 
 mod build;
+mod http;
 mod phases;
 mod running;
 
@@ -46,7 +47,8 @@ pub struct Config {
     pub telemetry: Option<CoordinatorTelemetry>,
 }
 
-/// Where others reach a coordinator's listeners, each `http://HOST:PORT`.
+/// Where others reach a coordinator's listeners: `http://HOST:PORT`. What is only shown may also be
+/// `https://HOST:PORT`, and is empty where nobody knows.
 #[derive(Clone, Debug)]
 pub struct Advertised {
     /// Workers and fronts, the internal services.
@@ -83,7 +85,8 @@ pub struct Served {
     pub tokenizer: Arc<Tokenizer>,
 }
 
-/// Bound sockets: the caller chose the addresses, and reports what is in use.
+/// Bound sockets: the caller chose the addresses, and reports what is in use. The public ones get a
+/// share of the files that the process may open.
 #[derive(Debug)]
 pub struct Listeners {
     /// The public gRPC API.
@@ -204,15 +207,18 @@ impl Advertised {
     ///
     /// In words, naming the first that is none.
     fn check(&self) -> Result<(), String> {
-        let all = [
-            ("--advertise", Some(&self.internal)),
+        if let Some(why) = records::address_fault(&self.internal) {
+            return Err(format!("--advertise: {why}"));
+        }
+        let shown = [
             ("--advertise-grpc", Some(&self.grpc)),
             ("--advertise-http", Some(&self.http)),
             ("--advertise-admin", self.admin.as_ref()),
         ];
-        for (flag, address) in all {
-            if let Some(address) = address.filter(|address| !spec::is_address(address)) {
-                return Err(format!("{flag}: {address:?} is not http://HOST:PORT"));
+        for (flag, address) in shown {
+            let given = address.filter(|address| !address.is_empty());
+            if let Some(why) = given.and_then(|address| records::shown_fault(address)) {
+                return Err(format!("{flag}: {why}"));
             }
         }
         Ok(())

@@ -90,7 +90,11 @@ impl Presence {
                     }
                     return Ok(());
                 }
-                Lost::Gone => {}
+                // Whatever takes it away may do so again at once.
+                Lost::Gone => tokio::select! {
+                    () = sleep(PAUSE) => {}
+                    () = shutdown.cancelled() => return Ok(()),
+                },
                 Lost::Taken(by) => {
                     let name = self.record.name().to_owned();
                     return Err(Taken { name, by });
@@ -211,5 +215,58 @@ impl Presence {
                 Some(Err(_)) | None => return Lost::Gone,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::internal::CoordinatorRecord;
+    use sockets::Listener;
+    use store::MemoryStore;
+    use tokio::time::Instant;
+    use tonic::transport::Server;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_record_that_is_lost_each_time_is_put_again_with_pauses() {
+        let listener = Listener::bind("127.0.0.1:0").await.unwrap();
+        let endpoints = vec![listener.local_addr().to_string()];
+        let (memory, end) = (MemoryStore::new(), CancellationToken::new());
+        let server = Server::builder().add_routes(memory.routes());
+        tokio::spawn(server.serve_with_incoming(listener));
+        tokio::spawn(async move { memory.run(CancellationToken::new()).await });
+        let store = Store::new(store::Config {
+            endpoints,
+            cluster: "test".into(),
+            dialer: Dialer::default(),
+        });
+        let store = store.unwrap();
+        // Its own process cannot read it.
+        let record = Record::Coordinator(CoordinatorRecord {
+            name: "c0".into(),
+            address: "nowhere".into(),
+            ..CoordinatorRecord::default()
+        });
+        let presence = Presence {
+            store: store.clone(),
+            dialer: Dialer::default(),
+            record: record.clone(),
+            lease: watch::Sender::new(None),
+            draining: CancellationToken::new(),
+        };
+        let began = Instant::now();
+        let kept = tokio::spawn(presence.keep(end.clone()));
+        sleep(PAUSE * 4).await;
+        end.cancel();
+        kept.await.unwrap().unwrap();
+        let quarantined = store.get(&quarantine_key(&record.key())).await.unwrap();
+        let changes = quarantined.map_or(0, |entry| entry.mod_revision);
+        // In each turn it is put, and goes with its lease.
+        let turns = began.elapsed().as_millis() / PAUSE.as_millis() + 2;
+        assert!(
+            changes > 0 && changes as u128 <= turns * 3,
+            "{changes} changes in {turns} turns"
+        );
     }
 }

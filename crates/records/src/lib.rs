@@ -94,8 +94,8 @@ pub fn read_lead(key: &str, bytes: &[u8]) -> Result<LeadRecord, Corrupt> {
 ///
 /// If it is none, or has no registration of the name in its key.
 pub fn read_member(key: &str, bytes: &[u8]) -> Result<MemberRecord, Corrupt> {
-    let record: MemberRecord = decode(key, bytes)?;
-    let Some(registration) = &record.registration else {
+    let mut record: MemberRecord = decode(key, bytes)?;
+    let Some(registration) = &mut record.registration else {
         return Err(corrupt(key, "has no registration"));
     };
     if member_key(&registration.name) != key {
@@ -103,7 +103,7 @@ pub fn read_member(key: &str, bytes: &[u8]) -> Result<MemberRecord, Corrupt> {
         return Err(corrupt(key, &why));
     }
     check_address(key, &registration.address)?;
-    check_shown(key, &registration.admin)?;
+    keep_shown(&mut registration.admin);
     Ok(record)
 }
 
@@ -113,14 +113,14 @@ pub fn read_member(key: &str, bytes: &[u8]) -> Result<MemberRecord, Corrupt> {
 ///
 /// If it is none, or is that of another name than its key's.
 pub fn read_coordinator(key: &str, bytes: &[u8]) -> Result<CoordinatorRecord, Corrupt> {
-    let record: CoordinatorRecord = decode(key, bytes)?;
+    let mut record: CoordinatorRecord = decode(key, bytes)?;
     check_name(key, &record.name)?;
     if coordinator_key(&record.name) != key {
         return Err(corrupt(key, &format!("is the record of {:?}", record.name)));
     }
     check_address(key, &record.address)?;
-    for shown in [&record.grpc, &record.http, &record.admin] {
-        check_shown(key, shown)?;
+    for shown in [&mut record.grpc, &mut record.http, &mut record.admin] {
+        keep_shown(shown);
     }
     Ok(record)
 }
@@ -137,6 +137,27 @@ pub fn name_fault(name: &str) -> Option<String> {
     ))
 }
 
+/// Says what keeps an address from being one that the cluster's processes dial, if anything does.
+#[must_use]
+pub fn address_fault(address: &str) -> Option<String> {
+    if address.len() <= MAX_ADDRESS && spec::is_address(address) {
+        return None;
+    }
+    Some(format!("{address:?} is not http://HOST:PORT"))
+}
+
+/// Says what keeps an address from being one that people and clients are shown, if anything does. Unlike
+/// what processes dial, it may be behind something that ends TLS.
+#[must_use]
+pub fn shown_fault(address: &str) -> Option<String> {
+    let dialled = match address.strip_prefix("https") {
+        Some(rest) => format!("http{rest}"),
+        None => address.to_owned(),
+    };
+    address_fault(&dialled)
+        .map(|_| format!("{address:?} is neither http://HOST:PORT nor https://HOST:PORT"))
+}
+
 fn decode<M: Message + Default>(key: &str, bytes: &[u8]) -> Result<M, Corrupt> {
     M::decode(bytes).map_err(|error| corrupt(key, &format!("cannot be read: {error}")))
 }
@@ -146,17 +167,16 @@ fn check_name(key: &str, name: &str) -> Result<(), Corrupt> {
 }
 
 fn check_address(key: &str, address: &str) -> Result<(), Corrupt> {
-    if address.len() <= MAX_ADDRESS && spec::is_address(address) {
-        return Ok(());
+    match address_fault(address) {
+        None => Ok(()),
+        Some(_) => Err(corrupt(key, "has an address that is not http://HOST:PORT")),
     }
-    Err(corrupt(key, "has an address that is not http://HOST:PORT"))
 }
 
-/// An address that is only shown may be missing.
-fn check_shown(key: &str, address: &str) -> Result<(), Corrupt> {
-    match address.is_empty() {
-        true => Ok(()),
-        false => check_address(key, address),
+/// Leaves out an address that is only shown and is none: nobody needs it, and its process does its work.
+fn keep_shown(address: &mut String) {
+    if !address.is_empty() && shown_fault(address).is_some() {
+        address.clear();
     }
 }
 
@@ -219,7 +239,13 @@ mod tests {
             draining: false,
         };
         let bytes = record.encode_to_vec();
-        assert_eq!(read_member("members/w0", &bytes), Ok(record));
+        assert_eq!(read_member("members/w0", &bytes), Ok(record.clone()));
+        let mut shown = record.clone();
+        if let Some(registration) = &mut shown.registration {
+            registration.admin = "http://ops:pw@gw:9100".into();
+        }
+        let read = read_member("members/w0", &shown.encode_to_vec());
+        assert_eq!(read, Ok(record), "what is only shown is left out");
         let error = read_member("members/w1", &bytes).unwrap_err();
         assert!(error.to_string().contains("\"w0\""), "{error}");
         assert!(read_member("members/w0", &[]).is_err());
@@ -239,18 +265,21 @@ mod tests {
         let whole = CoordinatorRecord {
             grpc: "http://c0:7100".into(),
             http: "http://c0:8000".into(),
-            admin: "http://[::1]:9100".into(),
-            ..record
+            admin: "https://[::1]:9100".into(),
+            ..record.clone()
         };
         assert_eq!(read(&whole), Ok(whole.clone()));
-        for spoil in [
-            |its: &mut CoordinatorRecord| its.grpc = "c0".into(),
-            |its: &mut CoordinatorRecord| its.http = "http://c0".into(),
-            |its: &mut CoordinatorRecord| its.admin = "x".repeat(2000),
-        ] {
-            let mut spoilt = whole.clone();
-            spoil(&mut spoilt);
-            assert!(read(&spoilt).is_err(), "{spoilt:?}");
-        }
+        let spoilt = CoordinatorRecord {
+            grpc: "c0".into(),
+            http: "http://c0".into(),
+            admin: format!("http://{}:1", "x".repeat(2000)),
+            ..whole
+        };
+        assert_eq!(read(&spoilt), Ok(record), "what is only shown is left out");
+        let lost = CoordinatorRecord {
+            address: "https://c0:7101".into(),
+            ..spoilt
+        };
+        assert!(read(&lost).is_err(), "processes dial it");
     }
 }

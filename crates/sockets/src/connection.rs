@@ -6,7 +6,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Sleep, sleep};
 use tonic::transport::server::{Connected, TcpConnectInfo};
+
+use crate::limits::FIRST_BYTE;
 
 /// What carries bytes both ways.
 trait Bytes: AsyncRead + AsyncWrite + Send {}
@@ -17,6 +21,10 @@ impl<T: AsyncRead + AsyncWrite + Send> Bytes for T {}
 pub struct Connection {
     bytes: Pin<Box<dyn Bytes>>,
     ends: TcpConnectInfo,
+    /// Runs until the other end has said something, where it has to.
+    silence: Option<Pin<Box<Sleep>>>,
+    /// Its place among the connections of its listener, where they are counted.
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 impl Connection {
@@ -32,6 +40,17 @@ impl Connection {
                 local_addr: ends.0,
                 remote_addr: ends.1,
             },
+            silence: None,
+            _place: None,
+        }
+    }
+
+    /// Returns the connection as one of the public's: it has a place, and must say something soon.
+    pub(crate) fn bounded(self, place: OwnedSemaphorePermit) -> Self {
+        Self {
+            silence: Some(Box::pin(sleep(FIRST_BYTE))),
+            _place: Some(place),
+            ..self
         }
     }
 
@@ -64,7 +83,18 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.bytes.as_mut().poll_read(cx, buffer)
+        let read = self.bytes.as_mut().poll_read(cx, buffer);
+        let Some(silence) = &mut self.silence else {
+            return read;
+        };
+        if read.is_pending() && silence.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        self.silence = None;
+        match read {
+            Poll::Pending => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            ready => ready,
+        }
     }
 }
 

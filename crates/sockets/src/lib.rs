@@ -6,8 +6,11 @@
 
 mod connection;
 mod dialer;
+mod limits;
 mod listener;
+mod tcp;
 
 pub use connection::Connection;
 pub use dialer::Dialer;
 pub use listener::Listener;
+pub use tcp::{public_connections, raise_files};

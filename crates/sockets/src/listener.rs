@@ -3,19 +3,20 @@
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
+use rustix::io::Errno;
+use tokio::net::{TcpListener, TcpStream, ToSocketAddrs, lookup_host};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, sleep};
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_stream::{Stream, StreamExt as _};
+use tokio_util::sync::PollSemaphore;
 
 use crate::connection::Connection;
-
-/// Pause after a connection could not be accepted: mostly too many files are open, and some will be
-/// closed.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+use crate::limits::ACCEPT_PAUSE;
+use crate::tcp;
 
 type Incoming = Pin<Box<dyn Stream<Item = io::Result<Connection>> + Send>>;
 
@@ -26,16 +27,37 @@ pub struct Listener {
     incoming: Incoming,
     /// Runs while nothing is accepted, because the system cannot.
     pause: Option<Pin<Box<Sleep>>>,
+    /// The system could not accept the last time; it is told once.
+    failing: bool,
+    places: Option<Places>,
+}
+
+/// Places for the connections of the public, so that they take from nobody else.
+struct Places {
+    free: PollSemaphore,
+    /// The place of the next connection.
+    next: Option<OwnedSemaphorePermit>,
+    /// None was free the last time; it is told once.
+    full: bool,
 }
 
 impl Listener {
-    /// Listens on an address, by TCP.
+    /// Listens on an address, by TCP; of several, on the first that this machine has.
     ///
     /// # Errors
     ///
-    /// If the system refuses the address.
+    /// If that is refused, as where somebody listens there already: another one of them would not be
+    /// where others look.
     pub async fn bind(address: impl ToSocketAddrs) -> io::Result<Self> {
-        Self::tcp(TcpListener::bind(address).await?)
+        let mut refused = io::Error::new(ErrorKind::AddrNotAvailable, "it has no address");
+        for address in lookup_host(address).await? {
+            match TcpListener::bind(address).await {
+                Ok(listener) => return Self::tcp(listener),
+                Err(error) if is_elsewhere(&error) => refused = error,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(refused)
     }
 
     /// Takes a socket over that was bound before.
@@ -62,6 +84,24 @@ impl Listener {
             local,
             incoming: Box::pin(incoming),
             pause: None,
+            failing: false,
+            places: None,
+        }
+    }
+
+    /// Returns the listener as the public may have it: at most `most` connections at a time, of which
+    /// each has to say something soon. Further ones wait to be accepted.
+    #[must_use]
+    pub fn bounded(self, most: usize) -> Self {
+        let free = PollSemaphore::new(Arc::new(Semaphore::new(most)));
+        let places = Places {
+            free,
+            next: None,
+            full: false,
+        };
+        Self {
+            places: Some(places),
+            ..self
         }
     }
 
@@ -81,13 +121,39 @@ impl Listener {
     }
 }
 
-fn accepted(stream: TcpStream) -> Connection {
-    // Small messages must not wait until the peer has acknowledged the ones before.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY was refused");
+impl Places {
+    /// Waits for a place for the next connection.
+    fn poll_next(&mut self, at: SocketAddr, cx: &mut Context<'_>) -> Poll<()> {
+        if self.next.is_none() {
+            let Poll::Ready(place) = self.free.poll_acquire(cx) else {
+                if !self.full {
+                    tracing::warn!(%at, "no place for another connection; further ones wait");
+                    self.full = true;
+                }
+                return Poll::Pending;
+            };
+            self.next = place;
+        }
+        Poll::Ready(())
     }
+
+    /// Gives the place to its connection.
+    fn take(&mut self) -> Option<OwnedSemaphorePermit> {
+        self.full &= self.free.available_permits() == 0;
+        self.next.take()
+    }
+}
+
+fn accepted(stream: TcpStream) -> Connection {
+    tcp::prepare(&stream);
     let ends = (stream.local_addr().ok(), stream.peer_addr().ok());
     Connection::new(stream, ends)
+}
+
+/// Whether an address is none of this machine's, or of a kind that it does not have.
+fn is_elsewhere(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::AddrNotAvailable
+        || error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error())
 }
 
 /// Whether an error is of the one connection that was about to be accepted.
@@ -112,13 +178,29 @@ impl Stream for Listener {
                 ready!(pause.as_mut().poll(cx));
                 self.pause = None;
             }
+            let at = self.local;
+            if let Some(places) = &mut self.places {
+                ready!(places.poll_next(at, cx));
+            }
             match ready!(self.incoming.as_mut().poll_next(cx)) {
-                Some(Ok(connection)) => return Poll::Ready(Some(Ok(connection))),
+                Some(Ok(connection)) => {
+                    if std::mem::take(&mut self.failing) {
+                        tracing::info!(%at, "connections are accepted again");
+                    }
+                    let place = self.places.as_mut().and_then(Places::take);
+                    let connection = match place {
+                        Some(place) => connection.bounded(place),
+                        None => connection,
+                    };
+                    return Poll::Ready(Some(Ok(connection)));
+                }
                 Some(Err(error)) if is_of_one(&error) => {
                     tracing::debug!(%error, "a connection ended before it was accepted");
                 }
                 Some(Err(error)) => {
-                    tracing::warn!(%error, at = %self.local, "no connection is accepted");
+                    if !std::mem::replace(&mut self.failing, true) {
+                        tracing::warn!(%error, %at, "no connection is accepted");
+                    }
                     self.pause = Some(Box::pin(sleep(ACCEPT_PAUSE)));
                 }
                 None => return Poll::Ready(None),
@@ -137,9 +219,11 @@ impl std::fmt::Debug for Listener {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::time::Instant;
 
     use super::*;
+    use crate::limits::FIRST_BYTE;
 
     #[tokio::test(start_paused = true)]
     async fn what_cannot_be_accepted_ends_no_listener() {
@@ -156,5 +240,56 @@ mod tests {
         listener.accept().await;
         // One of them was the connection's own matter.
         assert_eq!(began.elapsed(), ACCEPT_PAUSE);
+    }
+
+    #[tokio::test]
+    async fn of_several_addresses_only_those_of_other_machines_are_passed_over() {
+        let any = |ip: [u8; 4]| SocketAddr::from((ip, 0));
+        // The first is kept for documents; nobody has it.
+        let several = [any([192, 0, 2, 1]), any([127, 0, 0, 1])];
+        let listener = Listener::bind(&several[..]).await.unwrap();
+        let taken = listener.local_addr();
+        assert_eq!(taken.ip(), several[1].ip());
+        let refused = Listener::bind(&[taken, any([127, 0, 0, 1])][..]).await;
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::AddrInUse);
+        let refused = Listener::bind(&several[..1]).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::AddrNotAvailable);
+    }
+
+    /// Returns a connection that comes, and our end of it.
+    fn comes() -> (io::Result<Connection>, tokio::io::DuplexStream) {
+        let (near, far) = tokio::io::duplex(64);
+        (Ok(Connection::new(far, (None, None))), near)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_public_has_its_places_and_no_more() {
+        let ((one, _a), (two, _b), (three, _c)) = (comes(), comes(), comes());
+        let local = SocketAddr::from(([127, 0, 0, 1], 1));
+        let come = tokio_stream::iter([one, two, three]);
+        let mut listener = Listener::new(local, come).bounded(2);
+        let first = listener.accept().await;
+        let _second = listener.accept().await;
+        let third = tokio::time::timeout(FIRST_BYTE * 9, listener.accept()).await;
+        assert!(third.is_err(), "there were two places");
+        drop(first);
+        listener.accept().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_public_must_speak_and_then_may_be_silent() {
+        let ((one, _silent), (two, mut speaks), (three, _trusted)) = (comes(), comes(), comes());
+        let local = SocketAddr::from(([127, 0, 0, 1], 1));
+        let mut listener = Listener::new(local, tokio_stream::iter([one, two])).bounded(2);
+        let (mut silent, mut heard) = (listener.accept().await, listener.accept().await);
+        speaks.write_all(b"a").await.unwrap();
+        let late = silent.read_u8().await.unwrap_err();
+        assert_eq!(late.kind(), ErrorKind::TimedOut);
+        assert_eq!(heard.read_u8().await.unwrap(), b'a');
+        let mut trusted = three.unwrap();
+        for patient in [&mut heard, &mut trusted] {
+            let more = tokio::time::timeout(FIRST_BYTE * 9, patient.read_u8()).await;
+            assert!(more.is_err(), "{more:?}");
+        }
     }
 }

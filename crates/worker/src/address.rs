@@ -2,34 +2,9 @@
 
 use std::net::SocketAddr;
 
-use tonic::transport::Uri;
+pub(crate) use records::address_fault;
 
 use crate::error::{Error, Result};
-
-/// Returns what is wrong with an address, if anything.
-pub(crate) fn address_fault(address: &str) -> Option<String> {
-    let fault = |why: String| Some(format!("{address:?} is not http://HOST:PORT: {why}"));
-    let uri = match address.parse::<Uri>() {
-        Ok(uri) => uri,
-        Err(error) => return fault(error.to_string()),
-    };
-    if uri.scheme_str() != Some("http") {
-        return fault("the scheme is not http".into());
-    }
-    if uri.host().is_none_or(str::is_empty) {
-        return fault("there is no host".into());
-    }
-    if uri.port_u16().is_none_or(|port| port == 0) {
-        return fault("there is no port".into());
-    }
-    if uri
-        .path_and_query()
-        .is_some_and(|path| path.as_str() != "/")
-    {
-        return fault("there is something after the port".into());
-    }
-    None
-}
 
 /// Returns where other members reach a listener that nothing is configured for. A listener on all
 /// interfaces is reached by the name of the machine.
@@ -78,6 +53,8 @@ mod tests {
             "http://a",
             "http://a:0",
             "http://a:1/x",
+            "http://ops:pw@a:1",
+            "http://a:1#x",
             "http:// :1",
         ] {
             assert!(address_fault(address).is_some(), "{address}");

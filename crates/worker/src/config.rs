@@ -9,7 +9,7 @@ use telemetry::WorkerTelemetry;
 
 use crate::address::address_fault;
 use crate::error::{Error, Result};
-use crate::limits::{MAX_NAME_BYTES, MAX_RANKS, MAX_THREADS_PER_RANK};
+use crate::limits::{MAX_RANKS, MAX_THREADS_PER_RANK};
 
 /// How ranks compute; ranks of one group must agree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +42,8 @@ pub struct Config {
     /// Where other members reach this worker, `http://HOST:PORT`; absent, the listener's own
     /// address or, where that is on all interfaces, the name of the machine.
     pub advertise: Option<String>,
-    /// Where operators reach its probes and metrics, `http://HOST:PORT`; absent where there are none.
+    /// Where operators reach its probes and metrics, `http://HOST:PORT` or with `https`; absent where
+    /// there are none, or nobody knows.
     pub admin: Option<String>,
     /// Bytes that the KV of all its ranks together may take.
     pub max_kv_bytes: NonZeroU64,
@@ -58,18 +59,8 @@ impl Config {
     /// [`Error::Config`] naming the first field that cannot be used.
     pub fn check(&self) -> Result<()> {
         let refuse = |field, why| Err(Error::Config { field, why });
-        if self.name.is_empty() || self.name.len() > MAX_NAME_BYTES {
-            return refuse(
-                "name",
-                format!("has {} bytes, not 1 to {MAX_NAME_BYTES}", self.name.len()),
-            );
-        }
-        if self
-            .name
-            .chars()
-            .any(|c| c.is_control() || c.is_whitespace())
-        {
-            return refuse("name", format!("{:?} has white space", self.name));
+        if let Some(why) = records::name_fault(&self.name) {
+            return refuse("name", why);
         }
         if self.ranks.get() > MAX_RANKS {
             return refuse("ranks", format!("{} is more than {MAX_RANKS}", self.ranks));
@@ -85,7 +76,7 @@ impl Config {
         if let Some(why) = self.advertise.as_deref().and_then(address_fault) {
             return refuse("advertise", why);
         }
-        if let Some(why) = self.admin.as_deref().and_then(address_fault) {
+        if let Some(why) = self.admin.as_deref().and_then(records::shown_fault) {
             return refuse("advertise_admin", why);
         }
         Ok(())
@@ -148,8 +139,13 @@ mod tests {
             "advertise"
         );
         assert_eq!(
-            refused(|config| config.admin = Some("x".into())),
+            refused(|config| config.admin = Some("http://ops:pw@gw:9100".into())),
             "advertise_admin"
         );
+        // The lead and operators could not name it.
+        assert_eq!(refused(|config| config.name = "a/b".into()), "name");
+        let mut shown = config();
+        shown.admin = Some("https://gw:9100".into());
+        shown.check().unwrap();
     }
 }

@@ -9,7 +9,7 @@ use store::Store;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::CoordinatorArgs;
-use crate::listen::advertised;
+use crate::listen::{advertised, shown};
 use crate::{Outcome, about, model, signals};
 use crate::{host_and_port, in_words};
 
@@ -22,6 +22,9 @@ const MAX_STEPS_IN_FLIGHT: usize = 4;
 /// Listens, says where in one line on the standard output, and serves until told to end.
 pub(crate) async fn run(args: CoordinatorArgs) -> Outcome {
     let shutdown = signals::shutdown(args.with_parent)?;
+    if let Err(error) = sockets::raise_files() {
+        tracing::warn!(%error, "few clients may connect: the limit of open files stays as it is");
+    }
     let listeners = Listeners {
         grpc: args.serve.grpc.bind("--grpc").await?,
         http: args.serve.http.bind("--http").await?,
@@ -40,11 +43,12 @@ pub(crate) async fn run(args: CoordinatorArgs) -> Outcome {
     };
     let (grpc, http) = (listeners.grpc.local_addr(), listeners.http.local_addr());
     let internal = listeners.internal.local_addr();
+    let serve = &args.serve;
     let advertise = Advertised {
-        internal: advertised(args.advertise.as_ref(), internal),
-        grpc: advertised(args.advertise_grpc.as_ref(), grpc),
-        http: advertised(args.advertise_http.as_ref(), http),
-        admin: Some(advertised(args.advertise_admin.as_ref(), admin_at)),
+        internal: advertised(args.advertise.as_ref(), &args.internal, internal),
+        grpc: shown(args.advertise_grpc.as_ref(), &serve.grpc, grpc).unwrap_or_default(),
+        http: shown(args.advertise_http.as_ref(), &serve.http, http).unwrap_or_default(),
+        admin: shown(args.advertise_admin.as_ref(), &args.admin, admin_at),
     };
     let config = Config {
         telemetry: Some(telemetry),
@@ -87,15 +91,17 @@ pub(crate) fn check(args: &CoordinatorArgs) -> Outcome {
             return Err(format!("{flag}: {why}"));
         }
     }
-    let advertised = [
-        ("--advertise", &args.advertise),
+    if let Some(why) = args.advertise.as_deref().and_then(records::address_fault) {
+        return Err(format!("--advertise: {why}"));
+    }
+    let shown = [
         ("--advertise-grpc", &args.advertise_grpc),
         ("--advertise-http", &args.advertise_http),
         ("--advertise-admin", &args.advertise_admin),
     ];
-    for (flag, uri) in advertised {
-        if let Some(uri) = uri.as_ref().filter(|uri| !spec::is_address(uri)) {
-            return Err(format!("{flag}: {uri:?} is not http://HOST:PORT"));
+    for (flag, uri) in shown {
+        if let Some(why) = uri.as_deref().and_then(records::shown_fault) {
+            return Err(format!("{flag}: {why}"));
         }
     }
     Ok(())

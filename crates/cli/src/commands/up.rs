@@ -232,6 +232,7 @@ fn worker_child(
         ("--ranks", args.ranks_per_worker.to_string()),
         ("--threads", threads.to_string()),
         ("--numerics", args.numerics.clone()),
+        ("--listen", ANY_PORT.to_owned()),
         ("--admin", ANY_PORT.to_string()),
     ];
     Child::new(&own, "worker", format, &arguments)

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use worker::{Config, Numerics};
 
 use crate::args::WorkerArgs;
-use crate::listen::advertised;
+use crate::listen::shown;
 use crate::{Outcome, about, memory, model, signals};
 use crate::{host_and_port, in_words};
 
@@ -17,17 +17,22 @@ use crate::{host_and_port, in_words};
 pub(crate) async fn run(args: WorkerArgs) -> Outcome {
     let shutdown = signals::shutdown(args.with_parent)?;
     let listener = args.listen.bind("--listen").await?;
-    let port = listener.local_addr().port();
+    let local = listener.local_addr();
     let telemetry = telemetry(&args)?;
     let (admin, ended) = (args.admin.bind("--admin").await?, CancellationToken::new());
     let (admin_at, _ended) = (admin.local_addr(), ended.clone().drop_guard());
     tokio::spawn(admin::serve(admin, telemetry.clone(), ended));
-    let shown = advertised(args.advertise_admin.as_ref(), admin_at);
+    let shown = shown(args.advertise_admin.as_ref(), &args.admin, admin_at);
+    let (advertise, model) = (args.advertise.clone(), args.model.clone());
+    let advertise = advertise.or_else(|| args.listen.named(local));
     tracing::info!(admin = %admin_at, "its state and metrics are shown");
-    let opening = tokio::task::spawn_blocking(move || config(args, port, Some(shown)));
+    let config = config(args, local.port(), shown)?;
+    let opening = tokio::task::spawn_blocking(move || model::tokenizer_fingerprint(&model));
     let config = Config {
         telemetry: Some(telemetry),
-        ..opening.await.map_err(in_words)??
+        advertise,
+        tokenizer_fingerprint: opening.await.map_err(in_words)??,
+        ..config
     };
     let running = tokio::select! {
         running = worker::start(config, listener, shutdown.clone()) => running.map_err(in_words)?,
@@ -44,13 +49,14 @@ fn telemetry(args: &WorkerArgs) -> Result<WorkerTelemetry, String> {
     Ok(telemetry)
 }
 
-/// Checks the settings as a start does, without the sockets.
+/// Checks the settings as a start does, without the sockets and the model.
 pub(crate) fn check(args: &WorkerArgs) -> Outcome {
     let shown = args.advertise_admin.clone();
     let config = config(args.clone(), args.listen.port(), shown)?;
     config.check().map_err(in_words)
 }
 
+/// Makes a configuration of the settings, without what is read from the model.
 fn config(args: WorkerArgs, port: u16, admin: Option<String>) -> Result<Config, String> {
     let machine = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = args.threads.map_or(machine, usize::from);
@@ -62,7 +68,7 @@ fn config(args: WorkerArgs, port: u16, admin: Option<String>) -> Result<Config, 
     Ok(Config {
         name: args.name.unwrap_or_else(|| host_and_port(port)),
         model: model::parse(&args.model)?,
-        tokenizer_fingerprint: model::tokenizer_fingerprint(&args.model)?,
+        tokenizer_fingerprint: String::new(),
         ranks: small(args.ranks.get(), "--ranks")?,
         threads_per_rank: small((threads / args.ranks.get()).max(1), "--threads")?,
         numerics: Numerics::Exact,

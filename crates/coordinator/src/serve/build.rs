@@ -9,7 +9,7 @@ use proto::internal::CoordinatorRecord;
 use proto::internal::admin_service_server::AdminServiceServer;
 use proto::internal::cluster_service_server::ClusterServiceServer;
 use proto::internal::lead_service_server::LeadServiceServer;
-use sockets::{Connection, Dialer, Listener};
+use sockets::{Dialer, Listener};
 use spec::Term;
 use store::{LeaseId, MemoryStore, Store};
 use telemetry::CoordinatorTelemetry;
@@ -232,6 +232,8 @@ impl Builder {
         http: Listener,
     ) -> CancellationToken {
         let drained = CancellationToken::new();
+        let places = sockets::public_connections();
+        let (grpc, http) = (grpc.bounded(places), http.bounded(places));
         let grpc = Server::builder()
             .tcp_nodelay(true)
             .http2_keepalive_interval(Some(limits::CLIENT_KEEPALIVE))
@@ -239,14 +241,11 @@ impl Builder {
             .max_concurrent_streams(MAX_CALLS)
             .add_routes(front.grpc())
             .serve_with_incoming_shutdown(grpc, drained.clone().cancelled_owned());
-        let http = axum::serve(Http(http), front.http())
-            .with_graceful_shutdown(drained.clone().cancelled_owned());
+        let http = super::http::serve(http, front.http(), drained.clone());
         self.watch("gRPC server", async {
             grpc.await.map_err(|error| error.to_string())
         });
-        self.watch("HTTP server", async {
-            http.await.map_err(|error| error.to_string())
-        });
+        self.tasks.spawn(http);
         drained
     }
 }
@@ -256,21 +255,5 @@ fn reachable_here(local: SocketAddr) -> SocketAddr {
     match local.ip().is_unspecified() {
         true => (Ipv4Addr::LOCALHOST, local.port()).into(),
         false => local,
-    }
-}
-
-/// A listener as axum serves it.
-struct Http(Listener);
-
-impl axum::serve::Listener for Http {
-    type Io = Connection;
-    type Addr = ();
-
-    async fn accept(&mut self) -> (Connection, ()) {
-        (self.0.accept().await, ())
-    }
-
-    fn local_addr(&self) -> std::io::Result<()> {
-        Ok(())
     }
 }
