@@ -89,7 +89,7 @@ fn main() -> ExitCode {
         return ExitCode::from(WRONG_SETTINGS);
     }
     if let (Some(effective), true) = (&effective, check_only) {
-        print!("{effective}# the model was not opened\n");
+        println!("{effective}# the model was not opened");
         return ExitCode::SUCCESS;
     }
     // Who asks for a table gets the table, and no more than a warning beside it.
