@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
+
+from sinks import attend as sinks_of
 
 
 # Branches whose attention is computed at once: more share a call, fewer share a length.
@@ -76,13 +77,13 @@ class Batch:
         return self
 
     def mask(self, first, queries, keys, window, heads, like):
-        """What `queries` positions from `first` on see of `keys` positions; the sink comes before them."""
+        """What `queries` positions from `first` on see of `keys` positions."""
         key = (first, queries, keys, window)
         if key not in self.masks:
             q = torch.arange(first, first + queries, device=like.device).unsqueeze(1)
             k = torch.arange(keys, device=like.device)
             seen = (k <= q) & (q - k < (window or keys + 1))
-            mask = torch.zeros(queries, keys + 1, device=like.device).masked_fill_(F.pad(~seen, (1, 0)), float("-inf"))
+            mask = torch.zeros(queries, keys, device=like.device).masked_fill_(~seen, float("-inf"))
             self.masks[key] = mask.repeat_interleave(heads, 0)
         return self.masks[key]
 
@@ -111,15 +112,9 @@ class Batch:
         count, width, heads, size = queries.shape
         kv_heads = keys.shape[1]
         share = heads // kv_heads
-        sinks = layer.sinks.view(1, 1, heads, 1).expand(count, width, heads, 1) * size ** 0.5
-        queries = torch.cat([queries, sinks, queries.new_zeros(count, width, heads, 7)], -1)
         queries = queries.unflatten(2, (kv_heads, share)).transpose(1, 2).flatten(2, 3)
-        # The sink is a key that only the last number of a query meets, and its value is nothing.
-        sink = keys.new_zeros(count, kv_heads, 1, size + 8)
-        sink[..., size] = 1
-        keys = torch.cat([sink, F.pad(keys, (0, 8))], 2)
-        values = F.pad(values, (0, 8, 1, 0))
-        mask = self.mask(first, width, keys.shape[2] - 1, window, share, queries)
-        out = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, scale=size ** -0.5)
-        out = out[..., :size].unflatten(2, (width, share)).transpose(1, 2)
+        sinks = layer.sinks.view(kv_heads, 1, share).expand(kv_heads, width, share).flatten(1)
+        mask = self.mask(first, width, keys.shape[2], window, share, queries)
+        out = sinks_of(queries, keys, values, mask, sinks)
+        out = out.unflatten(2, (width, share)).transpose(1, 2)
         return out.reshape(count, width, heads * size)
