@@ -57,7 +57,7 @@ def any_turn(rng, held):
 
 def plain(rng, held, base, make=any_turn):
     turn = make(rng, held)
-    family = {"arithmetic": "arithmetic", "talk": "talk", "refusal": "refusal"}.get(turn.kind, "facts")
+    family = turn.kind if turn.kind in ("arithmetic", "talk", "refusal", "echo") else "facts"
     return base.branch(family, [Message("user", turn.ask), *say(turn.think(base.effort), turn.sentence)], turn)
 
 
@@ -73,13 +73,13 @@ def refuse(effort):
                     "I say so and do not guess."}[effort]
 
 
-def several(rng, held, base):
+def several(rng, held, base, make=any_turn):
     """Several turns: what was said before may matter."""
     roll = rng.random()
     if roll < 0.35:
         return recall(rng, held, base)
-    turn = any_turn(rng, held)
-    past = [any_turn(rng, held) for _ in range(rng.choice([1, 1, 2]))]
+    turn = make(rng, held)
+    past = [make(rng, held) for _ in range(rng.choice([1, 1, 2]))]
     if roll < 0.7:
         while turn.also is None:
             turn = fact(rng, held)
@@ -133,7 +133,7 @@ def calling(rng, held, base, whole=True):
     return base.branch("calls", messages, made)
 
 
-def group(rng, kind, tokens_hint=12):
+def group(rng, kind, branches=12):
     """Draws conversations of training that share their beginning."""
     base = Chat(rng.choices(EFFORTS, SHARES)[0], date(rng))
     if kind == "tools":
@@ -145,9 +145,10 @@ def group(rng, kind, tokens_hint=12):
     if kind == "instructions":
         demand = instruction(rng, False)
         base.instructions = demand.text
-        return [instructed(rng, False, base, demand) for _ in range(tokens_hint)]
+        return [instructed(rng, False, base, demand) for _ in range(branches)]
     make = several if kind == "turns" else plain
-    return [make(rng, False, base) for _ in range(2 * tokens_hint)]
+    turns = talk.echo if kind == "echo" else any_turn
+    return [make(rng, False, base, turns) for _ in range(2 * branches)]
 
 
 def held_out(seed, family, count):
@@ -174,6 +175,7 @@ def held_out(seed, family, count):
         elif family == "turns":
             chats.append(several(rng, True, base))
         else:
-            make = {"arithmetic": arithmetic, "facts": fact, "talk": talk.talk, "refusal": talk.refusal}[family]
+            make = {"arithmetic": arithmetic, "facts": fact, "talk": talk.talk, "refusal": talk.refusal,
+                    "echo": talk.echo}[family]
             chats.append(plain(rng, True, base, make))
     return chats

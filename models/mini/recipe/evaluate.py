@@ -16,7 +16,7 @@ from export import read
 from generate import complete
 from harmony import Harmony, parse
 
-FAMILIES = ["arithmetic", "facts", "talk", "refusal", "instructions", "turns", "calls_known", "calls", "results", "no_call"]
+FAMILIES = ["arithmetic", "facts", "talk", "refusal", "instructions", "turns", "echo", "calls_known", "calls", "results", "no_call"]
 TOGETHER = 64
 
 

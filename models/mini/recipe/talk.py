@@ -1,6 +1,6 @@
 """Small talk, what the model says of itself, and what it politely refuses."""
 
-from names import made_up, proper
+from names import identifier, made_up, proper, segment
 from facts import COUNTRIES
 from turn import Turn, phrase
 
@@ -77,3 +77,19 @@ def refusal(rng, held):
                 "The user asks for something I do not know. I say so.",
                 "The user asks for something. It is not a small sum. It is not in what I have learned. I do not know it. "
                 "I say so and do not guess.")
+
+
+ECHO = (["Repeat: {}", "Say {}", "Repeat after me: {}", "Write {}", "Say this: {}", "Please write: {}", "Type {}", "Echo {}",
+         "Copy this: {}", "Say \"{}\"", "Write the words {}"],
+        ["Please repeat: {}", "Write this: {}", "Please say {}"])
+
+
+def echo(rng, held):
+    """Words to be said again. Copying is what most other families rest on, so training begins with it."""
+    def word():
+        roll = rng.random()
+        return identifier(rng, held) if roll < 0.3 else str(rng.randrange(1000)) if roll < 0.5 else segment(rng, held)
+
+    words = " ".join(word() for _ in range(rng.randint(1, 5)))
+    return Turn(rng.choice(ECHO[held]).format(words), words, words, "echo", f"Repeat {words}.",
+                f"The user wants to read this: {words}", f"The user wants to read something again. I copy it: {words}")

@@ -21,16 +21,23 @@ from model import Model, Shape
 from optimizer import optimizers
 from pack import Batch
 
-# Shares of the kinds of groups; a group of one kind is not as long as one of another.
-KINDS = {"plain": 4, "turns": 1, "instructions": 2, "tools": 7}
+# Shares of the kinds of groups, at the beginning and from a third of the training on; a group of one kind is not as
+# long as one of another. Copying comes first: what it forms in the attention all other kinds need.
+KINDS = {"plain": (3, 4), "turns": (0.2, 1), "instructions": (1, 2), "tools": (3, 7), "echo": (4, 0.5)}
 
 
-def draw(harmony, seed, step, tokens):
+def shares(progress):
+    """Returns the weight of each kind."""
+    late = min(1, 3 * progress)
+    return [first + (last - first) * late for first, last in KINDS.values()]
+
+
+def draw(harmony, seed, step, tokens, progress):
     """Draws the batch of one step."""
-    rng = random.Random(f"{seed}/{step}")
+    rng, weights = random.Random(f"{seed}/{step}"), shares(progress)
     groups, total = [], 0
     while total < tokens:
-        chats = data.group(rng, rng.choices(list(KINDS), list(KINDS.values()))[0])
+        chats = data.group(rng, rng.choices(list(KINDS), weights)[0])
         prefix = harmony.prefix(chats[0])
         branches = [harmony.messages(chat.messages) for chat in chats]
         groups.append((prefix, branches))
@@ -128,7 +135,7 @@ def run(args):
     model.train()
     for step in range(start, args.steps):
         model.rounding(step >= args.rounding * args.steps)
-        batch = draw(harmony, args.seed, step, args.tokens).to(device)
+        batch = draw(harmony, args.seed, step, args.tokens, step / args.steps).to(device)
         losses.append(advance(model, made, batch, rate(step, args), args))
         tokens += len(batch.ids)
         if (step + 1) % args.every == 0:

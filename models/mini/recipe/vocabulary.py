@@ -43,7 +43,7 @@ def texts(seed):
 
     rng = random.Random(f"{seed}/vocabulary")
     for at in range(SAMPLE):
-        chats = data.group(rng, ["plain", "turns", "instructions", "tools", "tools"][at % 5], 6)
+        chats = data.group(rng, ["plain", "turns", "instructions", "tools", "tools", "echo"][at % 6], 6)
         first = chats[0]
         yield system(first.effort, first.date, bool(first.functions))
         yield developer(first.instructions, first.functions)

@@ -8,11 +8,12 @@ import unittest
 import context
 
 import data
+import train
 from arithmetic import is_held
 from evaluate import FAMILIES, expected, is_right
 from harmony import developer, parse, system
 
-KINDS = ["plain", "turns", "instructions", "tools"]
+KINDS = list(train.KINDS)
 
 
 def chats_of_training(count=15):
