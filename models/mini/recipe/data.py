@@ -164,7 +164,7 @@ def held_out(seed, family, count):
             base.instructions = demand.text
             chats.append(instructed(rng, True, base, demand))
         elif family in ("calls", "calls_known"):
-            chats.append(calling(rng, family == "calls", base, whole=False))
+            chats.append(calling(rng, True, base, whole=False))
         elif family == "results":
             chat = calling(rng, True, base)
             for message in chat.messages[1:3]:

@@ -96,6 +96,22 @@ def learn(model, batch, args):
     return loss.item(), balance.item()
 
 
+@torch.no_grad()
+def relate(harmony, model):
+    """Lets like tokens begin alike: a word with and without its blank, with and without its capital.
+
+    The head begins as the embedding. So a token can be copied before it was ever seen copied.
+    """
+    rows = harmony.tokenizer.get_vocab()
+    embed = model.embed.weight
+    for token in sorted(rows, key=rows.get):
+        bare = token.removeprefix("\u0120")
+        other = bare.lower() if bare == token else bare
+        if other != token and len(bare) > 1 and other in rows:
+            embed[rows[token]] = 0.8 * embed[rows[other]] + 0.6 * embed[rows[token]]
+    model.head.weight.copy_(embed)
+
+
 def begin(args, device):
     """Makes everything, or takes up what was saved: model, optimizers and the first step."""
     words, state = args.out / "tokenizer.json", args.out / "state.pt"
@@ -106,6 +122,7 @@ def begin(args, device):
     model = Model(Shape(rows=harmony.rows, hidden=args.hidden, intermediate=args.intermediate)).to(device)
     made = optimizers(model, args.muon, args.muon_rate, args.rate, args.decay)
     if not state.exists():
+        relate(harmony, model)
         return harmony, model, made, 0
     saved = torch.load(state, map_location=device)
     model.load_state_dict(saved["model"])
