@@ -1,0 +1,181 @@
+"""Conversations of every family, drawn from a seed."""
+
+import json
+import random
+from dataclasses import dataclass, field
+
+import talk
+import tools
+from arithmetic import arithmetic
+from facts import fact
+from harmony import Message
+from instructions import instruction
+from names import proper
+from turn import EFFORTS
+
+# How often each effort is trained: long reasoning costs more and teaches no more.
+SHARES = [4, 4, 2]
+
+
+@dataclass
+class Chat:
+    """A conversation: what all branches share, and the messages of this branch."""
+
+    effort: str
+    date: str | None = None
+    instructions: str | None = None
+    functions: list = field(default_factory=list)
+    messages: list = field(default_factory=list)
+    family: str = ""
+    # What the evaluation looks for.
+    goal: object = None
+
+    def branch(self, family, messages, goal=None):
+        return Chat(self.effort, self.date, self.instructions, self.functions, messages, family, goal)
+
+
+def date(rng):
+    if rng.random() < 0.5:
+        return None
+    return f"20{rng.randint(24, 29)}-{rng.randint(1, 12):02}-{rng.randint(1, 28):02}"
+
+
+def say(think, answer):
+    """A whole turn of the model."""
+    return [Message("assistant", think, "analysis", learn=True), Message("assistant", answer, "final", learn=True)]
+
+
+def told(ask, answer):
+    """A turn that lies in the past: its reasoning is gone."""
+    return [Message("user", ask), Message("assistant", answer, "final")]
+
+
+def any_turn(rng, held):
+    make = rng.choices([fact, arithmetic, talk.talk, talk.refusal], [9, 9, 1.5, 3])[0]
+    return make(rng, held)
+
+
+def plain(rng, held, base, make=any_turn):
+    turn = make(rng, held)
+    family = turn.kind if turn.kind in ("arithmetic", "talk", "refusal", "echo") else "facts"
+    return base.branch(family, [Message("user", turn.ask), *say(turn.think(base.effort), turn.sentence)], turn)
+
+
+def beyond(rng, held, base):
+    """A demand for which no function was declared."""
+    ask = tools.unfit(rng, held, base.functions)
+    return base.branch("refusal", [Message("user", ask), *say(refuse(base.effort), talk.NO_TOOL)], talk.NO_TOOL)
+
+
+def refuse(effort):
+    return {"low": "No function fits.", "medium": "The user asks for something that no function does. I say so.",
+            "high": "The user asks for something. It is not a small sum. I look at the functions. No function fits. "
+                    "I say so and do not guess."}[effort]
+
+
+def several(rng, held, base, make=any_turn):
+    """Several turns: what was said before may matter."""
+    roll = rng.random()
+    if roll < 0.35:
+        return recall(rng, held, base)
+    turn = make(rng, held)
+    past = [make(rng, held) for _ in range(rng.choice([1, 1, 2]))]
+    if roll < 0.7:
+        while turn.also is None:
+            turn = fact(rng, held)
+        before = fact(rng, held)
+        while before.kind != turn.kind:
+            before = fact(rng, held)
+        past, turn.ask = [before], turn.also
+    messages = [message for old in past for message in told(old.ask, old.sentence)]
+    return base.branch("turns", [*messages, Message("user", turn.ask), *say(turn.think(base.effort), turn.sentence)], turn)
+
+
+def recall(rng, held, base):
+    """The user says a name, and asks for it later."""
+    name = proper(rng, held)
+    ask = rng.choice([["My name is {}.", "I am {}.", "Hello, my name is {}.", "Call me {}."],
+                      ["Hi, I am {}.", "Please call me {}."]][held]).format(name)
+    hello = f"Nice to meet you, {name}!"
+    think = {"low": f"Name: {name}.", "medium": f"The user has the name {name}. I answer.",
+             "high": f"The user told me a name. The name is {name}. There is nothing to work out. I answer in a friendly way."}
+    if rng.random() < 0.3:
+        messages = [Message("user", ask), *say(think[base.effort], hello)]
+        return base.branch("turns", messages, hello)
+    between = [any_turn(rng, held) for _ in range(rng.choice([0, 1]))]
+    question = rng.choice([["What is my name?", "Who am I?", "Do you know my name?", "Tell me my name."],
+                           ["What was my name?", "Say my name."]][held])
+    answer = f"Your name is {name}."
+    messages = told(ask, hello) + [m for old in between for m in told(old.ask, old.sentence)]
+    return base.branch("turns", [*messages, Message("user", question), *say(think[base.effort], answer)], answer)
+
+
+def instructed(rng, held, base, demand):
+    """An answer in the form that the developer demands."""
+    turn = (fact if rng.random() < 0.6 else arithmetic)(rng, held)
+    while turn.kind == "sort" and demand.kind in ("word", "json", "key"):
+        turn = fact(rng, held)
+    answer = demand.obey(turn)
+    think = f"{turn.think(base.effort)} {demand.note}".rstrip()
+    return base.branch("instructions", [Message("user", turn.ask), *say(think, answer)], answer)
+
+
+def calling(rng, held, base, whole=True):
+    """A call; with `whole` also its result and the answer."""
+    made = tools.call(rng, held, base.functions)
+    to = f"functions.{made.function.name}"
+    messages = [Message("user", made.ask), Message("assistant", made.think(base.effort), "analysis", learn=True),
+                Message("assistant", made.arguments(), "commentary", to, learn=True)]
+    if whole:
+        result = json.dumps(made.result, separators=(",", ":"))
+        # The role of a result is the name of the function.
+        messages += [Message(to, result, "commentary", "assistant"), *say(made.conclude(base.effort), made.answer)]
+    return base.branch("calls", messages, made)
+
+
+def group(rng, kind, branches=12):
+    """Draws conversations of training that share their beginning."""
+    base = Chat(rng.choices(EFFORTS, SHARES)[0], date(rng))
+    if kind == "tools":
+        base.functions = tools.toolbox(rng, False)
+        if rng.random() < 0.15:
+            base.instructions = instruction(rng, False, ("sentence",)).text
+        makes = rng.choices([calling, beyond, plain], [8, 1, 1.5], k=6)
+        return [make(rng, False, base) for make in makes]
+    if kind == "instructions":
+        demand = instruction(rng, False)
+        base.instructions = demand.text
+        return [instructed(rng, False, base, demand) for _ in range(branches)]
+    make = several if kind == "turns" else plain
+    turns = talk.echo if kind == "echo" else any_turn
+    return [make(rng, False, base, turns) for _ in range(2 * branches)]
+
+
+def held_out(seed, family, count):
+    """Draws conversations of the evaluation: other wordings, numbers and names than those of training."""
+    rng = random.Random(f"{seed}/{family}")
+    chats = []
+    while len(chats) < count:
+        base = Chat(rng.choice(EFFORTS), date(rng))
+        if family in ("calls", "calls_known", "results", "no_call"):
+            base.functions = tools.toolbox(rng, family != "calls_known")
+        if family == "instructions":
+            demand = instruction(rng, True, ("word", "json", "key", "begin", "end"))
+            base.instructions = demand.text
+            chats.append(instructed(rng, True, base, demand))
+        elif family in ("calls", "calls_known"):
+            chats.append(calling(rng, True, base, whole=False))
+        elif family == "results":
+            chat = calling(rng, True, base)
+            for message in chat.messages[1:3]:
+                message.learn = False
+            chats.append(chat)
+        elif family == "no_call":
+            chats.append((plain if rng.random() < 0.5 else beyond)(rng, True, base))
+        elif family == "turns":
+            chats.append(several(rng, True, base))
+        else:
+            make = {"arithmetic": arithmetic, "facts": fact, "talk": talk.talk, "refusal": talk.refusal,
+                    "echo": talk.echo}[family]
+            chats.append(plain(rng, True, base, make))
+    return chats

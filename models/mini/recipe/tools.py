@@ -1,0 +1,155 @@
+"""Functions with names composed at random, and the conversations that call them."""
+
+import json
+from dataclasses import dataclass
+
+from domains import DOMAINS, Domain, Part, upto, word
+from names import identifier
+from turn import phrase
+
+
+@dataclass
+class Function:
+    """A declared function; `domain` says what it is for."""
+
+    name: str
+    about: str
+    args: list
+    described: bool
+    domain: Domain
+
+    def declaration(self):
+        """The lines of the developer message, as Harmony writes them."""
+        if not self.args:
+            return f"// {self.about}\ntype {self.name} = () => any;"
+        lines = [f"// {self.about}", f"type {self.name} = (_: {{"]
+        for name, part in self.args:
+            kind = "number" if part.kind == "number" else "string"
+            lines += [f"// {part.about}"] * self.described + [f"{name}: {kind},"]
+        return "\n".join([*lines, "}) => any;"])
+
+    def schema(self):
+        """The function as a client declares it."""
+        def of(part):
+            about = {"description": part.about} if self.described else {}
+            return {"type": part.kind, **about}
+
+        return {"name": self.name, "description": self.about, "parameters": {
+            "type": "object", "properties": {name: of(part) for name, part in self.args},
+            "required": [name for name, _ in self.args]}}
+
+
+@dataclass
+class Bound:
+    """An argument of a declared function."""
+
+    about: str
+    kind: str
+    draw: object
+
+
+@dataclass
+class Call:
+    """A question, the call it needs, the result and the answer."""
+
+    ask: str
+    function: Function
+    values: list
+    result: dict
+    answer: str
+
+    def arguments(self):
+        pairs = {name: value for (name, _), value in zip(self.function.args, self.values)}
+        return json.dumps(pairs, separators=(",", ":"))
+
+    def think(self, effort):
+        """Reasons about which function to call, and with what."""
+        name, values = self.function.name, ", ".join(f"{n}: {v}" for (n, _), v in zip(self.function.args, self.values))
+        if effort == "low":
+            return f"Use {name}."
+        if effort == "medium":
+            return f"The function {name} fits. I use {values}."
+        return (f"The user wants something that a function can do. The function {name} fits: {self.function.about} "
+                f"The arguments are {values}. I call it now.")
+
+    def conclude(self, effort):
+        """Reasons about the result."""
+        values = ", ".join(str(value) for value in self.result.values())
+        if effort == "low":
+            return f"Result: {values}."
+        if effort == "medium":
+            return f"The function {self.function.name} says {values}. I answer now."
+        return f"The function {self.function.name} has answered. The result is {values}. I tell the user in one sentence."
+
+
+EXPLICIT = Domain([], ["Do something.", "A function.", "A test.", "Run it."], [], (
+    ["Use {f} with {pairs}.", "Call {f} with {pairs}.", "Run {f} with {pairs}.", "Call the function {f}: {pairs}.",
+     "{f} with {pairs}", "I want {f} with {pairs}."],
+    ["Please run {f}, with {pairs}.", "Can you use {f} with {pairs}?", "Start {f} with {pairs}."]),
+    {"result": word}, "The result is {result}.")
+
+
+def explicit(rng, held):
+    """A function whose purpose nothing says; the user names it and its arguments."""
+    parts = [Part([], rng.choice(["A value.", "The value.", "A setting."]), rng.choice([word, word, upto(0, 200)]))
+             for _ in range(rng.choice([1, 1, 2, 2, 3]))]
+    return Domain(EXPLICIT.names, EXPLICIT.about, parts, EXPLICIT.asks, EXPLICIT.result, EXPLICIT.answer)
+
+
+USUAL = {name for domain in DOMAINS for owner in (domain, *domain.parts) for name in owner.names}
+
+
+def fresh(rng, held, taken):
+    """Composes a name that is neither usual nor taken."""
+    while True:
+        name = identifier(rng, held)
+        if name not in taken | USUAL:
+            taken.add(name)
+            return name
+
+
+def declare(rng, held, domain, taken):
+    """Declares a function of a domain, under its usual names or under new ones."""
+    new = held or not domain.names or rng.random() < 0.6
+    usual = [name for name in domain.names if name not in taken]
+    name = fresh(rng, held, taken) if new or not usual else rng.choice(usual)
+    taken.add(name)
+    args, within = [], set()
+    # Several arguments with new names can only be told apart by what is written about them.
+    new_args = held or not domain.names or rng.random() < 0.4
+    for part in domain.parts:
+        kind = "number" if isinstance(part.draw(rng, held), int) else "string"
+        usual = [n for n in part.names if n not in within]
+        arg = fresh(rng, held, within) if new_args or not usual else rng.choice(usual)
+        within.add(arg)
+        args.append((arg, Bound(part.about, kind, part.draw)))
+    described = new_args or rng.random() < 0.5
+    return Function(name, rng.choice(domain.about), args, described, domain)
+
+
+def toolbox(rng, held, most=4):
+    """Declares one to four functions for different purposes."""
+    count = rng.choices(range(1, most + 1), [3, 4, 3, 2][:most])[0]
+    domains = rng.sample(DOMAINS, count)
+    domains = [explicit(rng, held) if rng.random() < 0.3 else domain for domain in domains]
+    taken = set()
+    return [declare(rng, held, domain, taken) for domain in domains]
+
+
+def call(rng, held, functions):
+    """Asks for one of the functions."""
+    function = rng.choice(functions)
+    domain = function.domain
+    values = [part.draw(rng, held) for _, part in function.args]
+    pairs = " and ".join(f"{name} {value}" for (name, _), value in zip(function.args, values))
+    ask = rng.choice(domain.asks[held]).format(*values, f=function.name, pairs=pairs)
+    result = {name: draw(rng, held) for name, draw in domain.result.items()}
+    answer = domain.answer.format(*values, **result)
+    return Call(phrase(rng, ask, held), function, values, result, answer)
+
+
+def unfit(rng, held, functions):
+    """Asks for something that none of the functions does."""
+    there = [function.domain.about for function in functions]
+    domain = rng.choice([domain for domain in DOMAINS if domain.about not in there])
+    return phrase(rng, rng.choice(domain.asks[held]).format(*(part.draw(rng, held) for part in domain.parts)), held)

@@ -1,0 +1,178 @@
+"""Trains the model: unattended, resumable, the same numbers for the same seed.
+
+    python train.py --out FOLDER                   all of it
+    python train.py --out FOLDER --steps 300       a short try
+"""
+
+import argparse
+import json
+import math
+import pathlib
+import random
+import time
+
+import torch
+import torch.nn.functional as F
+
+import data
+import vocabulary
+from harmony import Harmony
+from model import Model, Shape
+from optimizer import optimizers
+from pack import Batch
+
+# Shares of the kinds of groups, at the beginning and from a third of the training on; a group of one kind is not as
+# long as one of another. Copying comes first: what it forms in the attention all other kinds need.
+KINDS = {"plain": (3, 4), "turns": (0.2, 1), "instructions": (1, 2), "tools": (3, 7), "echo": (4, 0.5)}
+
+
+def shares(progress):
+    """Returns the weight of each kind."""
+    late = min(1, 3 * progress)
+    return [first + (last - first) * late for first, last in KINDS.values()]
+
+
+def draw(harmony, seed, step, tokens, progress):
+    """Draws the batch of one step."""
+    rng, weights = random.Random(f"{seed}/{step}"), shares(progress)
+    groups, total = [], 0
+    while total < tokens:
+        chats = data.group(rng, rng.choices(list(KINDS), weights)[0])
+        prefix = harmony.prefix(chats[0])
+        branches = [harmony.messages(chat.messages) for chat in chats]
+        groups.append((prefix, branches))
+        total += len(prefix) + sum(len(branch) for branch, _ in branches)
+    return Batch(groups)
+
+
+def rate(step, args):
+    """Returns the share of the learning rate: up quickly, down along a cosine."""
+    if step < args.warmup:
+        return (step + 1) / args.warmup
+    done = (step - args.warmup) / max(1, args.steps - args.warmup)
+    return args.floor + (1 - args.floor) * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def save(path, model, made, step, args):
+    """Writes the state in full before it replaces the last one."""
+    fresh = path.with_suffix(".new")
+    torch.save({"step": step, "model": model.state_dict(), "optimizers": [o.state_dict() for o in made],
+                "args": {name: str(value) for name, value in vars(args).items()}}, fresh)
+    fresh.replace(path)
+
+
+def arguments(given=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", required=True, type=pathlib.Path)
+    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--tokens", type=int, default=6144, help="tokens of a step")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--warmup", type=int, default=100)
+    parser.add_argument("--floor", type=float, default=0.02, help="share of the learning rate at the end")
+    parser.add_argument("--rate", type=float, default=2e-3, help="learning rate of Adam")
+    parser.add_argument("--muon", default="attention", choices=["none", "attention", "all"])
+    parser.add_argument("--muon-rate", type=float, default=0.02)
+    parser.add_argument("--decay", type=float, default=0.01)
+    parser.add_argument("--balance", type=float, default=0.01, help="weight of the balance of experts")
+    parser.add_argument("--rounding", type=float, default=0.85, help="share of the steps after which experts are MXFP4")
+    parser.add_argument("--hidden", type=int, default=Shape.hidden)
+    parser.add_argument("--intermediate", type=int, default=Shape.intermediate)
+    parser.add_argument("--stop", type=int, help="stop after this step, as if interrupted")
+    parser.add_argument("--every", type=int, default=50, help="steps between lines of the log")
+    parser.add_argument("--quiet", action="store_true", help="write the log to its file only")
+    parser.add_argument("--rows", type=int, default=vocabulary.ROWS, help="size of a vocabulary that is to be made")
+    parser.add_argument("--keep", type=int, default=250, help="steps between saved states")
+    return parser.parse_args(given)
+
+
+def learn(model, batch, args):
+    """One pass forth and back; returns the loss, and what the router's balance costs."""
+    logits = model(batch.ids, batch.positions, batch.attend(model.shape.window), batch.wanted)
+    loss = F.cross_entropy(logits, batch.targets)
+    balance = sum(layer.experts.balance for layer in model.layers) / len(model.layers)
+    (loss + args.balance * balance).backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    return loss.item(), balance.item()
+
+
+@torch.no_grad()
+def relate(harmony, model):
+    """Lets like tokens begin alike: a word with and without its blank, with and without its capital.
+
+    The head begins as the embedding. So a token can be copied before it was ever seen copied.
+    """
+    rows = harmony.tokenizer.get_vocab()
+    embed = model.embed.weight
+    for token in sorted(rows, key=rows.get):
+        bare = token.removeprefix("\u0120")
+        other = bare.lower() if bare == token else bare
+        if other != token and len(bare) > 1 and other in rows:
+            embed[rows[token]] = 0.8 * embed[rows[other]] + 0.6 * embed[rows[token]]
+    model.head.weight.copy_(embed)
+
+
+def begin(args, device):
+    """Makes everything, or takes up what was saved: model, optimizers and the first step."""
+    words, state = args.out / "tokenizer.json", args.out / "state.pt"
+    args.out.mkdir(parents=True, exist_ok=True)
+    if not words.exists():
+        vocabulary.write(words, args.seed, args.rows)
+    harmony = Harmony(words)
+    model = Model(Shape(rows=harmony.rows, hidden=args.hidden, intermediate=args.intermediate)).to(device)
+    made = optimizers(model, args.muon, args.muon_rate, args.rate, args.decay)
+    if not state.exists():
+        relate(harmony, model)
+        return harmony, model, made, 0
+    saved = torch.load(state, map_location=device)
+    model.load_state_dict(saved["model"])
+    for optimizer, old in zip(made, saved["optimizers"]):
+        optimizer.load_state_dict(old)
+    return harmony, model, made, saved["step"]
+
+
+def advance(model, made, batch, share, args):
+    """One step of training with a share of the learning rates."""
+    for optimizer in made:
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * share
+        optimizer.zero_grad(set_to_none=True)
+    found = learn(model, batch, args)
+    for optimizer in made:
+        optimizer.step()
+    return found
+
+
+def run(args):
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(args.seed)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    harmony, model, made, start = begin(args, device)
+    since, tokens, losses = time.time(), 0, []
+    model.train()
+    for step in range(start, args.steps):
+        model.rounding(step >= args.rounding * args.steps)
+        batch = draw(harmony, args.seed, step, args.tokens, step / args.steps).to(device)
+        losses.append(advance(model, made, batch, rate(step, args), args))
+        tokens += len(batch.ids)
+        if (step + 1) % args.every == 0:
+            loss, balance = (round(sum(values) / len(values), 4) for values in zip(*losses))
+            line = json.dumps({"step": step + 1, "loss": loss, "balance": balance,
+                               "tokens_per_second": round(tokens / (time.time() - since)),
+                               "learnt": round(len(batch.wanted) / len(batch.ids), 3)})
+            with open(args.out / "log.jsonl", "a") as log:
+                print(line, file=log)
+            if not args.quiet:
+                print(line, flush=True)
+            since, tokens, losses = time.time(), 0, []
+        if (step + 1) % args.keep == 0 or step + 1 in (args.steps, args.stop):
+            save(args.out / "state.pt", model, made, step + 1, args)
+        if step + 1 == args.stop:
+            return
+    for layer in model.layers:
+        layer.experts.round_weights()
+    torch.save({"model": model.state_dict()}, args.out / "model.pt")
+
+
+if __name__ == "__main__":
+    run(arguments())
