@@ -73,6 +73,10 @@ pub fn quarantine_key(key: &str) -> String {
     format!("quarantine/{key}")
 }
 
+/// Highest term of a record that is believed. A lead believes half as much of a worker, so that there is
+/// always room for the next.
+const MAX_TERM: u64 = 1 << 49;
+
 /// Reads a lead's record.
 ///
 /// # Errors
@@ -84,6 +88,10 @@ pub fn read_lead(key: &str, bytes: &[u8]) -> Result<LeadRecord, Corrupt> {
     check_address(key, &record.address)?;
     if record.term == 0 {
         return Err(corrupt(key, "has no term"));
+    }
+    if record.term > MAX_TERM {
+        let why = format!("has term {}, which cannot have been reached", record.term);
+        return Err(corrupt(key, &why));
     }
     Ok(record)
 }
@@ -218,6 +226,7 @@ mod tests {
                 .to_string()
         };
         assert!(with(|record| record.term = 0).contains("term"));
+        assert!(with(|record| record.term = MAX_TERM + 1).contains("term"));
         assert!(with(|record| record.name = String::new()).contains("name"));
         assert!(with(|record| record.address = "x".into()).contains("HOST:PORT"));
         let garbage = read_lead("groups/g/lead", b"\xff\xff").unwrap_err();
