@@ -23,6 +23,9 @@ const MAX_FAILURES: u32 = 3;
 /// Terms from here on are believed of no worker, so that every later lead has room for higher ones.
 const MAX_TERM: Term = Term(1 << 48);
 
+/// Absent workers that are remembered to have been part of an epoch of ours.
+const MAX_ABSENT: usize = 1024;
+
 #[derive(Clone, Debug)]
 enum State {
     Gathering {
@@ -408,8 +411,10 @@ impl Leader {
         } = self.config;
         let placement = Placement::even(num_layers, num_experts, num_ranks);
         let members = self.seated();
-        self.planned
-            .retain(|name, _| self.members.contains_key(name));
+        if self.planned.len() > MAX_ABSENT + self.members.len() {
+            self.planned
+                .retain(|name, _| self.members.contains_key(name));
+        }
         let silent = members.iter().filter(|(member, _)| member.lead == 0);
         let silent = silent.map(|(member, _)| (member.name.clone(), member.incarnation));
         self.planned.extend(silent);

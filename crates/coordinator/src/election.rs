@@ -150,6 +150,7 @@ impl Election {
                 let value = to_record(&record).encode_to_vec();
                 let (lead, last) = (view.at(&lead_key, lead), view.at(&last_key, last));
                 let txn = unchanged(Txn::new(), &lead_key, lead);
+                // In this order: who sees its term in the last key first would take it for used before.
                 view.put_aside(unchanged(txn, &last_key, last))
                     .put(&lead_key, value.clone(), Some(LeaseId(lease)))
                     .put(&last_key, value, None)

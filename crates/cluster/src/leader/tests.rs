@@ -361,6 +361,32 @@ fn a_term_is_shared_with_no_other_lead() {
 }
 
 #[test]
+fn a_worker_that_does_not_say_whom_it_obeys_is_known_again_when_it_returns() {
+    let (mut leader, fence) = serving();
+    let left = Event::Left {
+        name: "a".into(),
+        incarnation: 7,
+    };
+    leader.on(left, NOW);
+    // Another takes its place, and an epoch is planned without it.
+    let next = fence_of(&leader.register(worker("c", 1), LATER).unwrap());
+    assert!(next > fence);
+    let with = |incarnation| Registration {
+        term: Term(1),
+        incarnation,
+        ..worker("a", 1)
+    };
+    assert_eq!(leader.register(with(7), LATER), Ok(Vec::new()));
+    let left = Event::Left {
+        name: "a".into(),
+        incarnation: 7,
+    };
+    leader.on(left, LATER);
+    let actions = leader.register(with(8), LATER).unwrap();
+    assert_eq!(actions, [Action::Raise { above: Term(1) }], "another start");
+}
+
+#[test]
 fn who_obeys_another_lead_is_sent_away_to_say_so() {
     let (mut leader, fence) = serving();
     let (name, why) = ("a".to_owned(), "term 1 is another's".to_owned());
