@@ -27,6 +27,8 @@ pub(crate) fn run_all() -> Result<u64, String> {
         "--quiet",
     ];
     run(cargo(&[&clippy[..], &deny].concat()))?;
+    // The product alone: beside the tests it has the features that only they ask for.
+    run(cargo(&["check", "--package", "cli", "--locked", "--quiet"]))?;
     let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--locked", "--quiet"]);
     doc.args(["--document-private-items"])
         .env("RUSTDOCFLAGS", "--deny warnings");

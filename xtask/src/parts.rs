@@ -41,16 +41,48 @@ impl Part {
         }
     }
 
-    /// The calls of `cargo test` that make up the part.
-    fn calls(self) -> &'static [&'static [&'static str]] {
+    /// The integration tests of the part, by their names, in whatever packages.
+    fn suites(self) -> &'static [&'static str] {
         match self {
             Self::Lint => &[],
             Self::Unit => &[
-                &["--workspace", "--exclude", "e2e", "--exclude", "model"],
-                &["--package", "model", "--lib"],
+                "checkpoint",
+                "clients",
+                "conformance",
+                "counts",
+                "elections",
+                "etcd",
+                "front",
+                "hubs",
+                "layers",
+                "recorded",
+                "scheduler",
+                "settings",
+                "suite",
+                "synth",
+                "tidy",
+                "walks",
+                "worker",
             ],
-            Self::Golden => &[&["--package", "model", "--test", "golden", "--test", "ranks"]],
-            Self::Cluster => &[&["--package", "e2e"]],
+            Self::Golden => &["golden", "ranks"],
+            Self::Cluster => &["e2e", "turmoil"],
+        }
+    }
+
+    /// The calls of `cargo test` that make up the part. Each is of the whole workspace: packages that
+    /// are chosen alone would ask for other features of what all depend on, and build it again.
+    fn calls(self) -> Vec<Vec<&'static str>> {
+        let suites = self.suites().iter().flat_map(|suite| ["--test", suite]);
+        let mut call = vec!["--workspace"];
+        match self {
+            Self::Lint => return Vec::new(),
+            Self::Unit => call.extend(["--lib", "--bins"]),
+            Self::Golden | Self::Cluster => {}
+        }
+        call.extend(suites);
+        match self {
+            Self::Unit => vec![call, vec!["--workspace", "--doc"]],
+            _ => vec![call],
         }
     }
 }
@@ -98,8 +130,10 @@ fn run_part(part: Part, counts: &mut Counts) -> Result<(), String> {
     }
     let mut failures = Vec::new();
     if part == Part::Cluster {
-        // The cluster's tests start the binary itself; cargo does not build it for them.
-        crate::command::run(cargo(&["build", "--locked", "--quiet", "--package", "cli"]))?;
+        // The cluster's tests start the binary itself; cargo builds it for the tests beside it.
+        let build = ["test", "--locked", "--quiet", "--no-run"];
+        let beside = ["--workspace", "--test", "settings"];
+        crate::command::run(cargo(&[&build[..], &beside].concat()))?;
     }
     let mut mounting: &[&str] = &[];
     if part == Part::Unit {
@@ -110,10 +144,11 @@ fn run_part(part: Part, counts: &mut Counts) -> Result<(), String> {
     }
     for call in part.calls() {
         let mut command = cargo(&["test", "--locked", "--quiet", "--no-fail-fast"]);
-        command.args(*call);
+        let is_doc = call.contains(&"--doc");
+        command.args(call);
         let lacking = match part {
             Part::Cluster => provide(&mut command, &tools::END_TO_END),
-            Part::Unit if call.contains(&"--workspace") => provide(&mut command, &tools::OF_CRATES),
+            Part::Unit if !is_doc => provide(&mut command, &tools::OF_CRATES),
             _ => Vec::new(),
         };
         counts.skipped += lacking.len() as u64;
@@ -190,7 +225,25 @@ fn result_line(line: &str) -> Option<Counts> {
 
 #[cfg(test)]
 mod tests {
+    use cargo_metadata::{MetadataCommand, TargetKind};
+
     use super::*;
+
+    #[test]
+    fn every_suite_is_of_one_part() {
+        let metadata = MetadataCommand::new().no_deps().exec().unwrap();
+        let targets = metadata
+            .packages
+            .iter()
+            .flat_map(|package| &package.targets);
+        let suites = targets.filter(|target| target.kind.contains(&TargetKind::Test));
+        let mut names: Vec<_> = suites.map(|suite| suite.name.as_str()).collect();
+        let mut known: Vec<_> = Part::ALL.iter().flat_map(|part| part.suites()).collect();
+        names.sort_unstable();
+        names.dedup();
+        known.sort_unstable();
+        assert_eq!(known.into_iter().copied().collect::<Vec<_>>(), names);
+    }
 
     #[test]
     fn reads_the_line_that_a_test_binary_ends_with() {

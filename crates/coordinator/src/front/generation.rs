@@ -63,6 +63,14 @@ pub(super) struct Times {
     end: Option<Duration>,
 }
 
+/// Tokens that no lead would generate.
+#[derive(Clone, Debug)]
+struct Forced {
+    /// Generated tokens before them.
+    after: Vec<TokenId>,
+    tokens: Vec<TokenId>,
+}
+
 /// A generation at the lead.
 #[derive(Debug)]
 pub(super) struct Generation {
@@ -76,8 +84,8 @@ pub(super) struct Generation {
     expected: Expected,
     /// The tokens so far, for another lead.
     tokens: Vec<TokenId>,
-    /// Whether some of them were forced, so that no lead would generate them.
-    is_forced: bool,
+    /// What was forced, which no lead would generate.
+    forced: Option<Forced>,
     /// Since when the stream has been broken without any news in between, and by what.
     trouble: Option<(Instant, Error)>,
     /// When the stream began.
@@ -133,7 +141,7 @@ impl Generation {
             events: None,
             expected,
             tokens: Vec::new(),
-            is_forced: false,
+            forced: None,
             trouble: None,
             regained: Instant::now(),
             resumed: 0,

@@ -145,7 +145,7 @@ impl<O: Output> OutputStream<O> {
                     let (sequence, idle) = (self.transcript.sequence(), self.idle());
                     let beat = || message(sequence, Said::Idle(idle));
                     let every = (self.generation.quiet_since(), self.heartbeat);
-                    let force = self.generation.force(keep, &tokens);
+                    let force = self.generation.force(keep, tokens);
                     self.is_unopened = !accepted(force, &client, every, beat).await?;
                     continue;
                 }

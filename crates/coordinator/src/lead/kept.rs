@@ -18,10 +18,22 @@ pub(crate) fn kept(request: &mut wire::FollowRequest) -> Bytes {
         record: Some(record.clone()),
         keep_us: request.keep_us,
         age_us: request.age_us,
+        fixed: request.fixed,
         ..Default::default()
     };
     record.tokens = tokens;
     kept.encode_to_vec().into()
+}
+
+/// Says in what is kept that so many of the tokens are not to be generated again.
+pub(crate) fn fixed(kept: &Bytes, tokens: usize) -> Bytes {
+    let fixed = wire::FollowRequest {
+        fixed: tokens as u32,
+        ..Default::default()
+    };
+    // Of a field that comes twice the last one counts:
+    // https://protobuf.dev/programming-guides/encoding/#last-one-wins
+    [&kept[..], &fixed.encode_to_vec()].concat().into()
 }
 
 /// Reads what a home rank has kept of a sequence.
@@ -38,25 +50,28 @@ pub(crate) fn collected(
     let prompt_len = tokens.len().min(left.prompt_len as usize);
     let mut generated = tokens.split_off(prompt_len);
     let stop = record.stop.clone().unwrap_or_default();
-    generated.truncate(committed(&stop, &generated));
+    let fixed = (request.fixed as usize).min(generated.len());
+    generated.truncate(committed(&stop, &generated, fixed));
     generated.truncate(vocabulary.max_context.saturating_sub(prompt_len));
     record.tokens = tokens;
-    // Tokens get their logprobs only from the ranks: they are computed again, and come out the same.
+    // Tokens get their logprobs only from the ranks: they are computed again, and come out the same, but
+    // for those that were forced, and what led to them.
     let sampling = record.sampling.as_ref();
     let wants_logprobs = sampling
         .is_some_and(|sampling| sampling.logprobs.is_some() || sampling.prompt_logprobs.is_some());
-    if !wants_logprobs {
-        request.generated = generated;
+    if wants_logprobs {
+        generated.truncate(fixed);
     }
+    request.generated = generated;
     convert::follow(request, vocabulary)
 }
 
 /// Returns how many of the tokens belong to the sequence. A rank has sampled on where its lead, which
-/// plans ahead, did not know of the end yet.
-fn committed(stop: &wire::Stop, generated: &[u32]) -> usize {
+/// plans ahead, did not know of the end yet. What was forced ends nothing.
+fn committed(stop: &wire::Stop, generated: &[u32], fixed: usize) -> usize {
     let is_stop = |token| stop.stop_tokens.contains(token);
-    let end = generated.iter().position(is_stop);
-    let end = end.map_or(generated.len(), |end| end + 1);
+    let end = generated.iter().skip(fixed).position(is_stop);
+    let end = end.map_or(generated.len(), |end| fixed + end + 1);
     end.min(stop.max_tokens as usize)
 }
 
@@ -139,6 +154,26 @@ mod tests {
         };
         let follow = collected(left(&sampling), &VOCABULARY).unwrap();
         assert_eq!(follow.generated, []);
+    }
+
+    #[test]
+    fn what_was_forced_is_kept_whatever_it_is() {
+        let sampling = Sampling {
+            logprobs: Some(0),
+            ..Sampling::default()
+        };
+        for (sampling, kept_tokens) in [(Sampling::default(), 4), (sampling, 3)] {
+            let mut left = left(&sampling);
+            let record = Bytes::from(std::mem::take(&mut left.record));
+            // Again, as after a second opening.
+            left.record = fixed(&fixed(&record, 1), 3).to_vec();
+            left.tokens = vec![1, 2, 3, 4, 9, 5, 6];
+            let follow = collected(left, &VOCABULARY).unwrap();
+            let all = [4, 9, 5, 6].map(TokenId);
+            assert_eq!(follow.generated, all[..kept_tokens]);
+            let again = wire::FollowRequest::decode(follow.record.unwrap().kept).unwrap();
+            assert_eq!(again.fixed, 3);
+        }
     }
 
     #[test]

@@ -18,9 +18,9 @@ use spec::{Sampling, SequenceId, TokenId};
 use tokio::sync::watch;
 
 use self::entry::{Entry, Live, State};
-use super::life;
 use super::log::{Cursor, End, Failure, Log};
 use super::workers::AtHome;
+use super::{kept, life};
 use crate::limits;
 
 /// A generation's name.
@@ -350,6 +350,7 @@ impl Ledger {
         entry
             .log
             .send_modify(|log| log.rewrite(keep, &tokens[..room], after));
+        entry.kept = kept::fixed(&entry.kept, keep + room);
     }
 
     /// Returns how a generation stands.

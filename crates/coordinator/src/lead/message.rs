@@ -61,10 +61,10 @@ pub(crate) enum Ask {
         End,
         oneshot::Sender<Result<wire::SequenceStanding, Status>>,
     ),
-    /// To put tokens in the place of those after the first so many.
+    /// To put tokens in the place of those after these others.
     Force(
         Name,
-        usize,
+        Vec<TokenId>,
         Vec<TokenId>,
         oneshot::Sender<Result<(), Status>>,
     ),

@@ -71,15 +71,18 @@ impl LeadService for Leads {
         let wire::ForceRequest {
             principal,
             request_id,
-            keep,
             tokens,
             group,
+            generated,
         } = request.into_inner();
         let lead = self.of(&group).await?;
         let name = name(principal, request_id)?;
-        let tokens = convert::tokens("tokens", &tokens, lead.vocabulary.size);
-        let tokens = tokens.map_err(|error| invalid(&error))?;
-        lead.ask(|reply| Ask::Force(name, keep as usize, tokens, reply))
+        let read = |field, ids: &[u32]| {
+            let tokens = convert::tokens(field, ids, lead.vocabulary.size);
+            tokens.map_err(|error| invalid(&error))
+        };
+        let (generated, tokens) = (read("generated", &generated)?, read("tokens", &tokens)?);
+        lead.ask(|reply| Ask::Force(name, generated, tokens, reply))
             .await?;
         Ok(Response::new(wire::ForceResponse {}))
     }

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -57,6 +58,7 @@ pub(crate) struct Stage {
     hung_up: mpsc::UnboundedReceiver<String>,
     settled: mpsc::UnboundedReceiver<String>,
     known: Known,
+    loses_forced: Arc<AtomicBool>,
     pub(crate) telemetry: CoordinatorTelemetry,
 }
 
@@ -71,6 +73,7 @@ struct ScriptedLead {
     settled: mpsc::UnboundedSender<String>,
     known: Known,
     hindrance: Hindrance,
+    loses_forced: Arc<AtomicBool>,
 }
 
 /// What stands in the way of calls that name a generation.
@@ -268,8 +271,16 @@ impl LeadService for ScriptedLead {
             }
             let answer = [forced.clone(), ids("ok<|return|>")].concat();
             cues.retain(|cue| !matches!(cue, Cue::Say(Event::Finished(_))));
-            cues.push(tokens(prompt + keep, &answer));
-            cues.push(finished(internal::SequenceEnd::Stop));
+            if self.loses_forced.swap(false, Ordering::Relaxed) {
+                cues.push(tokens(prompt + keep, forced));
+                let gone = refusal(tonic::Code::Unavailable, "NOT_LEADER", "another one leads");
+                cues.push(Cue::Fail(gone));
+                let mut known = self.known.lock().unwrap();
+                known.get_mut(&request_id).unwrap().forced = None;
+            } else {
+                cues.push(tokens(prompt + keep, &answer));
+                cues.push(finished(internal::SequenceEnd::Stop));
+            }
         }
         let cues = cues.into_iter();
         let cues = cues
@@ -306,7 +317,7 @@ impl LeadService for ScriptedLead {
         let request = request.into_inner();
         let mut known = self.known.lock().unwrap();
         let played = known.get_mut(&request.request_id).ok_or_else(unknown)?;
-        let forced = (request.keep as usize, request.tokens);
+        let forced = (request.generated.len(), request.tokens);
         played.forced.get_or_insert(forced);
         Ok(Response::new(internal::ForceResponse {}))
     }
@@ -376,6 +387,7 @@ impl Stage {
         let (hung_up, was_hung_up) = mpsc::unbounded_channel();
         let (settled, was_settled) = mpsc::unbounded_channel();
         let (known, hindrance) = (Known::default(), Hindrance::default());
+        let loses_forced = Arc::<AtomicBool>::default();
         let script: Arc<Script> = Arc::new(script);
         let lead = ScriptedLead {
             script,
@@ -385,6 +397,7 @@ impl Stage {
             settled,
             known: Arc::clone(&known),
             hindrance: Arc::clone(&hindrance),
+            loses_forced: Arc::clone(&loses_forced),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let lead_at = listener.local_addr().unwrap();
@@ -417,6 +430,7 @@ impl Stage {
             hung_up: was_hung_up,
             settled: was_settled,
             known,
+            loses_forced,
             telemetry,
         }
     }
@@ -429,6 +443,12 @@ impl Stage {
     /// Makes the lead forget everything, as another one would know nothing.
     pub(crate) fn forget(&self) {
         self.known.lock().unwrap().clear();
+    }
+
+    /// Breaks the next stream that has told forced tokens, and makes the lead forget that they were, as
+    /// another one would that the old one has died too soon for.
+    pub(crate) fn lose_forced(&self) {
+        self.loses_forced.store(true, Ordering::Relaxed);
     }
 
     /// Returns a client of the generation service.

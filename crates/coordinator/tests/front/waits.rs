@@ -121,6 +121,26 @@ async fn a_stream_beats_while_its_answer_cannot_be_opened() {
 }
 
 #[tokio::test]
+async fn an_answer_that_was_opened_stays_open_at_the_next_lead() {
+    let long = format!(
+        "<|channel|>analysis<|message|>{}<|end|>",
+        "think ".repeat(50)
+    );
+    let stage = Stage::new(always(ids(&long))).await;
+    stage.lose_forced();
+    let request = v1::ChatRequest {
+        request_id: "t".into(),
+        stop: Some(v1::StopParams {
+            max_reasoning_tokens: Some(4),
+            ..Default::default()
+        }),
+        ..chat::request("Hi")
+    };
+    let heard = soon(chat::run(&stage, request)).await;
+    assert_eq!(chat::messages(&heard)[1].text, "ok");
+}
+
+#[tokio::test]
 async fn a_cancel_waits_for_a_lead_that_is_away() {
     let config = FrontConfig {
         ask_hold: Duration::from_secs(20),

@@ -7,7 +7,7 @@ use spec::TokenId;
 use tokio::time::{Instant, timeout};
 use tonic::{Code, Streaming};
 
-use super::{Generation, PRINCIPAL};
+use super::{Forced, Generation, PRINCIPAL};
 use crate::front::error::Error;
 use crate::front::groups::Group;
 use crate::front::limits;
@@ -19,6 +19,8 @@ struct Followed {
     accepted: internal::Accepted,
     /// Whether this lead did not know the generation, which had tokens already.
     is_resumed: bool,
+    /// Whether it had ended before tokens could be forced.
+    is_unforced: bool,
 }
 
 impl Generation {
@@ -82,9 +84,10 @@ impl Generation {
     /// Attaches to the generation where it is known, or submits it with what it has.
     async fn follow(&self) -> Result<Followed, Error> {
         let is_first = self.expected.token_position == self.expected.prompt.len();
-        if is_first {
+        if is_first && self.forced.is_none() {
             return self.call_follow(false).await;
         }
+        let is_unforced = self.force_again().await?;
         match self.call_follow(true).await {
             Err(Error::Lead(status)) if status.code() == Code::NotFound => {
                 let followed = self.call_follow(false).await?;
@@ -93,7 +96,26 @@ impl Generation {
                     ..followed
                 })
             }
-            attached => attached,
+            attached => Ok(Followed {
+                is_unforced,
+                ..attached?
+            }),
+        }
+    }
+
+    /// Sees to it that what was forced is in the generation. A lead that has collected it from its home
+    /// rank may not have heard of it, and one that has needs nothing more. Returns whether it had ended
+    /// without.
+    async fn force_again(&self) -> Result<bool, Error> {
+        let Some(forced) = &self.forced else {
+            return Ok(false);
+        };
+        match self.call_force(forced).await {
+            Ok(()) => Ok(false),
+            Err(Error::Lead(status)) if status.code() == Code::FailedPrecondition => Ok(true),
+            // It is submitted with them.
+            Err(Error::Lead(status)) if status.code() == Code::NotFound => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
@@ -145,18 +167,31 @@ impl Generation {
         self.origin = now.checked_sub(age).unwrap_or(now);
         self.queue_position = followed.accepted.queue_position;
         self.resumed += u32::from(followed.is_resumed);
+        if followed.is_unforced {
+            self.forced = None;
+        }
         self.events = Some(followed.events);
         self.group = Some(followed.group);
         self.regained = now;
     }
 
-    /// Returns the tokens that another lead is to go on after. With logprobs they would not be all that
-    /// is known, so that it begins anew and comes to the same, but where some were forced.
-    fn known(&self) -> &[TokenId] {
-        match self.request.wants_logprobs() && !self.is_forced {
-            true => &[],
+    /// Returns the tokens that another lead is to go on after, and how many of them are fixed. With
+    /// logprobs they would not be all that is known, so that it begins anew and comes to the same, but
+    /// for what was forced.
+    fn known(&self) -> (Vec<u32>, u32) {
+        let fixed = match &self.forced {
+            Some(forced) => [&forced.after[..], &forced.tokens].concat(),
+            None => Vec::new(),
+        };
+        let known = match self.request.wants_logprobs() || fixed.len() > self.tokens.len() {
+            true => &fixed,
             false => &self.tokens,
-        }
+        };
+        // As the lead does that is told to force them.
+        let room = self.shared.model.max_context as usize - self.request.prompt.len();
+        let most = room.min(self.request.max_tokens as usize);
+        let known = known.iter().take(most).map(|token| token.0);
+        (known.collect(), fixed.len().min(most) as u32)
     }
 
     /// Calls LeadService.Follow and waits for the acceptance.
@@ -174,10 +209,14 @@ impl Generation {
         };
         let deadline = self.clock.deadline;
         let now = Instant::now();
+        let (generated, fixed) = match attach_only {
+            false => self.known(),
+            true => (Vec::new(), 0),
+        };
         let message = internal::FollowRequest {
             record: Some(record),
             attach_only,
-            generated: self.known().iter().map(|token| token.0).collect(),
+            generated,
             tokens_seen: (expected.token_position - expected.prompt.len()) as u32,
             prompt_logprobs_seen: match request.wants_prompt_logprobs() {
                 true => (expected.prompt_position - 1) as u32,
@@ -188,6 +227,7 @@ impl Generation {
             queue_timeout_us: request.queue_timeout.map(micros),
             age_us: micros(self.origin.elapsed()),
             group: group.name.to_string(),
+            fixed,
         };
         let mut lead = group.client.clone();
         let answer = lead.follow(message).await.map_err(Error::from_lead)?;
@@ -199,6 +239,7 @@ impl Generation {
                 group,
                 accepted,
                 is_resumed: false,
+                is_unforced: false,
             }),
             Some(_) => Err(Error::LeadProtocol {
                 why: "its first event is not the acceptance",
@@ -211,7 +252,7 @@ impl Generation {
 
     /// Makes the lead go on with these tokens after the first `keep`, and follows it from there.
     ///
-    /// Returns whether it did: a generation that has ended stays as it is.
+    /// Returns whether it does: a generation that has ended stays as it is.
     ///
     /// # Errors
     ///
@@ -219,51 +260,29 @@ impl Generation {
     pub(in crate::front) async fn force(
         &mut self,
         keep: usize,
-        tokens: &[TokenId],
+        tokens: Vec<TokenId>,
     ) -> Result<bool, Error> {
         self.tokens.truncate(keep);
-        self.is_forced = true;
+        let after = self.tokens.clone();
+        self.forced = Some(Forced { after, tokens });
         self.expected.token_position = self.expected.prompt.len() + keep;
         // Kept until it is followed again: it might be its only follower.
-        let mut old = self.events.take();
-        loop {
-            let forced = tokio::select! {
-                biased;
-                error = self.expiry() => return Err(self.fail(error)),
-                forced = self.call_force(keep, tokens) => forced,
-            };
-            let is_forced = match forced {
-                Ok(()) => true,
-                Err(Error::Lead(status)) if status.code() == Code::FailedPrecondition => false,
-                Err(Error::Lead(status)) if status.code() == Code::NotFound => {
-                    // It is submitted again, with what it has so far.
-                    self.regain().await?;
-                    old = self.events.take();
-                    continue;
-                }
-                Err(error) if error.is_passing() => {
-                    self.lose(error);
-                    self.regain().await?;
-                    old = self.events.take();
-                    continue;
-                }
-                Err(error) => return Err(self.failed(error)),
-            };
-            self.regain().await?;
-            drop(old);
-            return Ok(is_forced);
-        }
+        let old = self.events.take();
+        self.regain().await?;
+        drop(old);
+        Ok(self.forced.is_some())
     }
 
     /// Calls LeadService.Force, which is not waited for without end.
-    async fn call_force(&self, keep: usize, tokens: &[TokenId]) -> Result<(), Error> {
+    async fn call_force(&self, forced: &Forced) -> Result<(), Error> {
         let group = self.group().await?;
+        let ids = |tokens: &[TokenId]| tokens.iter().map(|token| token.0).collect();
         let force = internal::ForceRequest {
             principal: PRINCIPAL.to_owned(),
             request_id: self.request.id.clone(),
-            keep: keep as u32,
-            tokens: tokens.iter().map(|token| token.0).collect(),
+            tokens: ids(&forced.tokens),
             group: group.name.to_string(),
+            generated: ids(&forced.after),
         };
         let mut lead = group.client;
         match timeout(limits::FORCE_TIME, lead.force(force)).await {

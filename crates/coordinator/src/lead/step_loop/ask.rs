@@ -29,8 +29,8 @@ impl StepLoop {
                 }
             }
             Ask::Stop(name, end, reply) => drop(reply.send(self.stop(&name, end))),
-            Ask::Force(name, keep, tokens, reply) => {
-                drop(reply.send(self.force(&name, keep, &tokens)));
+            Ask::Force(name, generated, tokens, reply) => {
+                drop(reply.send(self.force(&name, &generated, &tokens)));
             }
             Ask::Get(name, reply) => drop(reply.send(self.standing(&name))),
         }
@@ -169,15 +169,23 @@ impl StepLoop {
         }
     }
 
-    /// Puts tokens in the place of those after the first `keep`.
-    fn force(&mut self, name: &Name, keep: usize, tokens: &[TokenId]) -> Result<(), Status> {
-        let is_there = {
+    /// Puts tokens in the place of those after these `generated` ones, which it may have to take, too:
+    /// one that was begun anew is not as far yet.
+    fn force(
+        &mut self,
+        name: &Name,
+        generated: &[TokenId],
+        tokens: &[TokenId],
+    ) -> Result<(), Status> {
+        let wanted = [generated, tokens].concat();
+        let (same, is_there) = {
             let standing = self.ledger.standing(name).ok_or_else(|| unknown(name))?;
             let (all, is_over) = (standing.log.tokens(), standing.log.end().is_some());
-            let rest = all.get(keep..).unwrap_or_default().iter();
-            let is_all = is_over || rest.len() >= tokens.len();
+            let pairs = all.iter().zip(&wanted);
+            let same = pairs.take_while(|(known, token)| known.token == **token);
+            let same = same.count();
             // Its limit may have cut them.
-            is_all && rest.zip(tokens).all(|(known, token)| known.token == *token)
+            (same, same == wanted.len() || is_over && same == all.len())
         };
         if is_there {
             return Ok(());
@@ -191,11 +199,11 @@ impl StepLoop {
                 None,
             )
         })?;
-        let rewritten = self.engine.rewrite(sequence, keep, tokens);
+        let (rest, now) = (&wanted[same..], self.now);
+        let rewritten = self.engine.rewrite(sequence, same, rest);
         let finish = rewritten.map_err(|refused| refusal(&refused))?;
-        let now = self.now;
-        life::forced(name, sequence, keep, tokens.len());
-        self.ledger.rewrite(name, keep, tokens, now);
+        life::forced(name, sequence, generated.len(), tokens.len());
+        self.ledger.rewrite(name, same, rest, now);
         if let Some(finish) = finish {
             self.ledger.stop(name, end_of(finish), now);
         }

@@ -122,9 +122,11 @@ impl World {
 
     fn force(&mut self, id: &str, keep: usize, tokens: &[u32]) -> Result<(), Status> {
         let (reply, mut answer) = oneshot::channel();
-        let tokens = tokens.iter().copied().map(TokenId).collect();
+        let ids = |tokens: &[u32]| tokens.iter().copied().map(TokenId).collect();
+        let (generated, tokens) = (ids(&expected(keep)), ids(tokens));
         let name = follow(id, 0).name;
-        self.step_loop.answer(Ask::Force(name, keep, tokens, reply));
+        self.step_loop
+            .answer(Ask::Force(name, generated, tokens, reply));
         answer.try_recv().unwrap()
     }
 
@@ -406,6 +408,28 @@ fn forced_tokens_replace_what_was_generated_and_it_goes_on_after_them() {
     assert_eq!(late.code(), Code::FailedPrecondition);
     let unknown = world.force("x", 3, &[1]).unwrap_err();
     assert_eq!(unknown.code(), Code::NotFound);
+}
+
+#[test]
+fn forced_tokens_are_taken_with_those_before_them_that_are_missing() {
+    let mut world = world(8, 4);
+    let _follower = world.follow(follow("a", 10)).unwrap();
+    world.run(1);
+    let name = follow("a", 10).name;
+    let known = world
+        .step_loop
+        .ledger
+        .standing(&name)
+        .unwrap()
+        .log
+        .tokens()
+        .len();
+    assert!(known < 4, "{known} tokens are there already");
+    world.force("a", 4, &[51, 52]).unwrap();
+    world.run(100);
+    let mut again = world.follow(follow("a", 10)).unwrap();
+    let forced = [expected(4), vec![51, 52], expected(10)[6..].to_vec()].concat();
+    assert_eq!(read(&mut again), (forced, Some(End::Length)));
 }
 
 #[test]
