@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::lead::HandOver;
 use crate::limits;
-use crate::tenure::{from_record, to_record};
+use crate::tenure::{Office, from_record, to_record};
 
 /// A group whose lead is elected.
 pub(crate) struct Election {
@@ -31,8 +31,10 @@ pub(crate) struct Election {
     pub(crate) lease: watch::Receiver<Option<LeaseId>>,
     /// Terms that workers have obeyed, as the running lead hears of them.
     pub(crate) outranked: watch::Receiver<Term>,
-    /// The term in which this coordinator leads, while it does.
-    pub(crate) office: watch::Sender<Option<Term>>,
+    /// Where this coordinator's lead is told, while it leads.
+    pub(crate) office: watch::Sender<Option<Office>>,
+    /// How often it has stepped down.
+    pub(crate) resigned: u64,
     /// Orders that another coordinator shall lead.
     pub(crate) orders: mpsc::Receiver<HandOver>,
     /// Cancelled when the coordinator is about to end.
@@ -135,7 +137,7 @@ impl Election {
         Some(Heard::Seat(view.seat.clone()))
     }
 
-    fn obey(&self, ask: Ask, view: &View, bids: &mut JoinSet<bool>) {
+    fn obey(&mut self, ask: Ask, view: &View, bids: &mut JoinSet<bool>) {
         let (lead_key, last_key) = (
             records::lead_key(&self.group),
             records::last_key(&self.group),
@@ -157,12 +159,14 @@ impl Election {
             }
             Ask::Leave { lead } => unchanged(Txn::new(), &lead_key, lead).delete(&lead_key),
             Ask::Lead(term) => {
-                if self.office.borrow().is_none() {
+                let office = *self.office.borrow();
+                if office.is_none_or(|office| office.tenure != self.resigned) {
                     self.count(Outcome::Won);
                 }
                 return tracing::info!(group = self.group, %term, "this coordinator leads");
             }
             Ask::StepDown { why } => {
+                self.resigned += 1;
                 self.count(Outcome::Resigned);
                 return tracing::info!(group = self.group, why, "this coordinator leads no more");
             }
@@ -199,8 +203,12 @@ impl Election {
         if let Some(known) = term.or(led.map(|(lead, _)| lead.term)) {
             metrics.term.set(group, known.0 as f64);
         }
+        let office = term.map(|term| Office {
+            tenure: self.resigned,
+            term,
+        });
         self.office
-            .send_if_modified(|known| std::mem::replace(known, term) != term);
+            .send_if_modified(|known| std::mem::replace(known, office) != office);
     }
 }
 

@@ -13,7 +13,7 @@ use proto::internal::{self, SequenceEnd, follow_response};
 use proto::v1::{GenerationState, Usage};
 use spec::{SampledToken, TokenId, TokenLogprob};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tonic::{Code, Streaming};
 
@@ -21,8 +21,8 @@ use self::expected::Expected;
 use super::Shared;
 use super::error::Error;
 use super::groups::Group;
-use super::limits;
 use super::request::Request;
+use super::{held, limits};
 use crate::wire;
 
 /// Who calls, as long as there is one tenant.
@@ -295,24 +295,32 @@ impl Generation {
         }
     }
 
-    /// Tells the lead that nothing more is wanted of it, for the text has come to its end.
+    /// Tells the lead that nothing more is wanted of it, for the text has come to its end; if that lead
+    /// is lost, the next one, which would go on with it for nobody.
     pub(super) fn settle(&mut self) {
-        let (Some(events), Some(group)) = (self.events.take(), &self.group) else {
+        let (Some(events), Some(group)) = (self.events.take(), self.group.clone()) else {
             return;
         };
-        let mut lead = group.client.clone();
-        let settle = internal::SettleRequest {
-            principal: PRINCIPAL.to_owned(),
-            request_id: self.request.id.clone(),
-            group: group.name.to_string(),
-        };
-        let request = Arc::clone(&self.request);
+        let (shared, id) = (Arc::clone(&self.shared), self.request.id.clone());
         self.shared.tasks.spawn(async move {
-            let settled = lead.settle(settle).await;
+            let settle = |group: Group| {
+                let settle = internal::SettleRequest {
+                    principal: PRINCIPAL.to_owned(),
+                    request_id: id.clone(),
+                    group: group.name.to_string(),
+                };
+                let mut lead = group.client;
+                async move { lead.settle(settle).await }
+            };
+            let settled = match timeout(limits::FIND_TIME, settle(group)).await {
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err(status)) if !Error::from_lead(status.clone()).is_passing() => {
+                    Err(Error::from_lead(status))
+                }
+                _ => held::ask(&shared, &id, settle).await.map(drop),
+            };
             if let Err(error) = settled {
-                // The lead ends it then as its client's leaving would.
-                let request_id = request.id.as_str();
-                tracing::debug!(request_id, %error, "a generation could not be settled");
+                tracing::debug!(request_id = id, %error, "a generation could not be settled");
             }
             // Not before: to lose its last follower would be another end.
             drop(events);

@@ -201,6 +201,7 @@ impl Builder {
             lease: place.lease.subscribe(),
             outranked,
             office,
+            resigned: 0,
             orders,
             draining: leave.clone(),
         };

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use spec::Term;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -11,6 +10,7 @@ use super::Error;
 use crate::directory::Peers;
 use crate::front::Front;
 use crate::limits;
+use crate::tenure::Office;
 
 /// How long connections may take to close once every stream has ended.
 const CLOSE: Duration = Duration::from_secs(3);
@@ -50,7 +50,7 @@ pub(super) struct Seat {
     pub(super) group: String,
     /// Gives its lead up, or does not try to get it.
     pub(super) leave: CancellationToken,
-    pub(super) office: watch::Receiver<Option<Term>>,
+    pub(super) office: watch::Receiver<Option<Office>>,
 }
 
 impl Running {

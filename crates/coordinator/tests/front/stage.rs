@@ -300,6 +300,7 @@ impl LeadService for ScriptedLead {
         &self,
         request: Request<internal::SettleRequest>,
     ) -> Result<Response<internal::SettleResponse>, Status> {
+        self.hindered()?;
         let id = request.into_inner().request_id;
         let mut known = self.known.lock().unwrap();
         let standing = &mut known.get_mut(&id).ok_or_else(unknown)?.standing;

@@ -141,6 +141,25 @@ async fn an_answer_that_was_opened_stays_open_at_the_next_lead() {
 }
 
 #[tokio::test]
+async fn a_text_that_has_ended_is_settled_at_the_lead_that_comes_next() {
+    let config = FrontConfig {
+        ask_hold: Duration::from_secs(20),
+        ..patient()
+    };
+    let mut stage = Stage::with_config(config, always(ids("one STOP two"))).await;
+    stage.hinder(refusing(2, "NOT_LEADER"));
+    let request = v1::GenerateRequest {
+        stop: Some(v1::StopParams {
+            stop_sequences: vec!["STOP".into()],
+            ..Default::default()
+        }),
+        ..named("s")
+    };
+    run(&stage, request).await;
+    assert_eq!(stage.settled().await, "s");
+}
+
+#[tokio::test]
 async fn a_cancel_waits_for_a_lead_that_is_away() {
     let config = FrontConfig {
         ask_hold: Duration::from_secs(20),

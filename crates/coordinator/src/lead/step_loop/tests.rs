@@ -1,5 +1,7 @@
 //! Tests of the loop as fronts see it, with an engine whose ranks are played here.
 
+mod forced;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -388,63 +390,6 @@ fn a_cancelled_generation_ends_for_all_who_follow_it() {
     world.step_loop.has_served = true;
     let unknown = world.stop("b", End::Cancelled).unwrap_err();
     assert_eq!(unknown.code(), Code::NotFound);
-}
-
-#[test]
-fn forced_tokens_replace_what_was_generated_and_it_goes_on_after_them() {
-    let mut world = world(8, 4);
-    let mut follower = world.follow(follow("a", 10)).unwrap();
-    world.run(6);
-    read(&mut follower);
-    world.force("a", 2, &[51, 52, 53]).unwrap();
-    // Again, as another front would that comes to the same place.
-    world.force("a", 2, &[51, 52, 53]).unwrap();
-    world.run(100);
-    let mut again = world.follow(follow("a", 10)).unwrap();
-    let forced = [expected(2), vec![51, 52, 53], expected(10)[5..].to_vec()].concat();
-    assert_eq!(read(&mut again), (forced, Some(End::Length)));
-    world.force("a", 2, &[51, 52, 53]).unwrap();
-    let late = world.force("a", 3, &[1]).unwrap_err();
-    assert_eq!(late.code(), Code::FailedPrecondition);
-    let unknown = world.force("x", 3, &[1]).unwrap_err();
-    assert_eq!(unknown.code(), Code::NotFound);
-}
-
-#[test]
-fn forced_tokens_are_taken_with_those_before_them_that_are_missing() {
-    let mut world = world(8, 4);
-    let _follower = world.follow(follow("a", 10)).unwrap();
-    world.run(1);
-    let name = follow("a", 10).name;
-    let known = world
-        .step_loop
-        .ledger
-        .standing(&name)
-        .unwrap()
-        .log
-        .tokens()
-        .len();
-    assert!(known < 4, "{known} tokens are there already");
-    world.force("a", 4, &[51, 52]).unwrap();
-    world.run(100);
-    let mut again = world.follow(follow("a", 10)).unwrap();
-    let forced = [expected(4), vec![51, 52], expected(10)[6..].to_vec()].concat();
-    assert_eq!(read(&mut again), (forced, Some(End::Length)));
-}
-
-#[test]
-fn forced_tokens_beyond_the_limit_end_it() {
-    let mut world = world(8, 4);
-    world.follow(follow("a", 4)).unwrap();
-    let mut follower = world.follow(follow("a", 4)).unwrap();
-    world.run(3);
-    world.force("a", 2, &[51, 52, 53]).unwrap();
-    assert!(!world.step_loop.engine.has_work());
-    follower.following.cursor.revision += 1;
-    let all = [expected(2), vec![51, 52]].concat();
-    assert_eq!(read(&mut follower), (all, Some(End::Length)));
-    // They are there, as far as there was room.
-    world.force("a", 2, &[51, 52, 53]).unwrap();
 }
 
 #[test]
