@@ -13,12 +13,12 @@ use tokio_stream::StreamExt as _;
 use tonic::{Code, Request};
 use tonic_types::StatusExt as _;
 
-use crate::chat;
 use crate::generate::{chunks, end, request, run, text};
 use crate::stage::{
     Cue, Stage, accept, always, finished, ids, patient, play, refusal, running, soon, special,
     tokenizer, tokens,
 };
+use crate::{chat, http};
 
 const ANSWER: &str = "<|channel|>analysis<|message|>Easy as pie.<|end|>\
     <|start|>assistant<|channel|>final<|message|>Hello there, how are you?<|return|>";
@@ -280,7 +280,9 @@ async fn a_front_that_drains_takes_its_streams_to_the_next_lead() {
     let mut stream = stream.into_inner();
     let mut responses = vec![soon(stream.next()).await.unwrap().unwrap()];
     let moved = async {
-        // By now the front drains: it was polled before.
+        // Whoever follows the leads has heard by then that the front drains.
+        soon(async { while http::get(stage.http, "/readyz").await.body != "shutting down\n" {} })
+            .await;
         stage.leads.send_replace(next.leads.borrow().clone());
         soon(stream.map(Result::unwrap).collect::<Vec<_>>()).await
     };
