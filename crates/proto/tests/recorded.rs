@@ -43,6 +43,7 @@ fn registration() -> wire::Registration {
         draining: false,
         admin: String::new(),
         lead: 0,
+        stepped: None,
     }
 }
 

@@ -86,5 +86,13 @@ pub(crate) fn fence(fence: Option<wire::Fence>) -> Result<Fence, Fault> {
     })
 }
 
+/// Tells a fence.
+pub(crate) fn to_fence(fence: Fence) -> wire::Fence {
+    wire::Fence {
+        term: fence.term.0,
+        epoch: fence.epoch.0,
+    }
+}
+
 #[cfg(test)]
 mod tests;

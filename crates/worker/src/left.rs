@@ -8,12 +8,13 @@
 use std::collections::BTreeMap;
 
 use proto::internal as wire;
-use spec::{PartResult, Rank, Slot, StepNumber, Term};
+use spec::{Fence, PartResult, Rank, Slot, StepNumber, Term};
 
 /// What is kept of all ranks.
 #[derive(Debug, Default)]
 pub struct Left {
-    term: Term,
+    /// The epoch of the last step that came; zero before the first.
+    stepped: Fence,
     /// By place, with the step that opened each: a slot is opened anew while steps of what was in it are
     /// still being computed.
     sequences: BTreeMap<(Rank, Slot), (StepNumber, wire::LeftSequence)>,
@@ -21,14 +22,14 @@ pub struct Left {
 
 impl Left {
     /// Takes in what a step opens and closes.
-    pub fn begin(&mut self, term: Term, step: StepNumber, parts: &[wire::Part]) {
-        if term < self.term {
+    pub fn begin(&mut self, fence: Fence, step: StepNumber, parts: &[wire::Part]) {
+        if fence < self.stepped {
             return;
         }
-        if term > self.term {
-            self.term = term;
+        if fence.term > self.stepped.term {
             self.sequences.clear();
         }
+        self.stepped = fence;
         for part in parts {
             let rank = Rank(part.rank);
             for slot in &part.closes {
@@ -39,7 +40,7 @@ impl Left {
                     record: open.record.clone(),
                     tokens: open.tokens.clone(),
                     prompt_len: open.prompt_len,
-                    term: term.0,
+                    term: fence.term.0,
                 };
                 let place = (rank, Slot(open.slot));
                 self.sequences.insert(place, (step, sequence));
@@ -48,8 +49,8 @@ impl Left {
     }
 
     /// Takes in what a step has sampled for the lines of a part, in these slots.
-    pub fn sampled(&mut self, term: Term, step: StepNumber, slots: &[Slot], result: &PartResult) {
-        if term != self.term {
+    pub fn sampled(&mut self, fence: Fence, step: StepNumber, slots: &[Slot], result: &PartResult) {
+        if fence != self.stepped {
             return;
         }
         for (slot, line) in slots.iter().zip(&result.lines) {
@@ -61,15 +62,15 @@ impl Left {
         }
     }
 
-    /// Returns the term of the last step that came; what other workers keep of earlier ones is over.
+    /// Returns the epoch of the last step that came.
     #[must_use]
-    pub fn term(&self) -> Term {
-        self.term
+    pub fn stepped(&self) -> Option<Fence> {
+        (self.stepped != Fence::default()).then_some(self.stepped)
     }
 
     /// Lists what a lead of this term has to collect.
     pub fn before(&self, term: Term) -> Vec<wire::LeftSequence> {
-        if term <= self.term {
+        if term <= self.stepped.term {
             return Vec::new();
         }
         let all = self.sequences.values().map(|(_, sequence)| sequence);
@@ -81,9 +82,16 @@ impl Left {
 
 #[cfg(test)]
 mod tests {
-    use spec::{LineResult, SampledToken, TokenId};
+    use spec::{Epoch, LineResult, SampledToken, TokenId};
 
     use super::*;
+
+    fn fence(term: u64, epoch: u64) -> Fence {
+        Fence {
+            term: Term(term),
+            epoch: Epoch(epoch),
+        }
+    }
 
     fn opened(slot: u32, record: &str) -> wire::Open {
         wire::Open {
@@ -123,22 +131,22 @@ mod tests {
     #[test]
     fn the_next_lead_gets_what_the_last_one_has_left() {
         let mut left = Left::default();
-        let (first, second) = (Term(1), Term(2));
+        let (first, second) = (fence(1, 1), fence(2, 1));
         let part = part(vec![opened(0, "a"), opened(1, "b"), opened(2, "")], vec![]);
         left.begin(first, StepNumber(1), &[part]);
         left.sampled(first, StepNumber(1), &[Slot(0), Slot(1)], &sampled(&[4, 5]));
-        assert_eq!(left.before(first), [], "its own lead knows");
-        let found = left.before(second);
+        assert_eq!(left.before(first.term), [], "its own lead knows");
+        let found = left.before(second.term);
         let tokens: Vec<_> = found.iter().map(|left| left.tokens.clone()).collect();
         assert_eq!(tokens, [[1, 2, 3, 4], [1, 2, 3, 5]]);
-        assert_eq!(left.before(second), found, "until a step of it comes");
+        assert_eq!(left.before(second.term), found, "until a step of it comes");
         left.begin(second, StepNumber(1), &[]);
         assert_eq!(left.before(Term(3)), []);
     }
 
     #[test]
     fn a_slot_that_is_opened_anew_gets_no_tokens_of_what_was_in_it() {
-        let (term, mut left) = (Term(1), Left::default());
+        let (term, mut left) = (fence(1, 1), Left::default());
         left.begin(term, StepNumber(1), &[part(vec![opened(0, "a")], vec![])]);
         left.begin(term, StepNumber(2), &[part(vec![opened(0, "b")], vec![0])]);
         // The first step is still being computed when the second one is told.
@@ -151,19 +159,19 @@ mod tests {
     fn what_is_closed_is_not_left() {
         let mut left = Left::default();
         left.begin(
-            Term(1),
+            fence(1, 1),
             StepNumber(1),
             &[part(vec![opened(0, "a")], vec![])],
         );
         left.begin(
-            Term(1),
+            fence(1, 1),
             StepNumber(1),
             &[part(vec![opened(0, "b")], vec![0])],
         );
         let found = left.before(Term(2));
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].record.as_ref() as &[u8], b"b");
-        left.begin(Term(1), StepNumber(1), &[part(vec![], vec![0])]);
+        left.begin(fence(1, 1), StepNumber(1), &[part(vec![], vec![0])]);
         assert_eq!(left.before(Term(2)), []);
     }
 
@@ -171,16 +179,16 @@ mod tests {
     fn a_late_result_of_an_earlier_term_is_of_no_sequence_of_this_one() {
         let mut left = Left::default();
         left.begin(
-            Term(1),
+            fence(1, 1),
             StepNumber(1),
             &[part(vec![opened(0, "a")], vec![])],
         );
         left.begin(
-            Term(2),
+            fence(2, 1),
             StepNumber(1),
             &[part(vec![opened(0, "a")], vec![])],
         );
-        left.sampled(Term(1), StepNumber(1), &[Slot(0)], &sampled(&[9]));
+        left.sampled(fence(1, 1), StepNumber(1), &[Slot(0)], &sampled(&[9]));
         assert_eq!(left.before(Term(3))[0].tokens, [1, 2, 3]);
     }
 }

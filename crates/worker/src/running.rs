@@ -105,7 +105,7 @@ pub async fn start(
         leads,
         dialer: config.dialer.clone(),
         registration,
-        obeyed: Arc::new(move || obeying.obeyed()),
+        obeyed: Arc::new(move |registration| obeying.sign(registration)),
         standing: Arc::clone(&standing),
         draining: shutdown.clone(),
         needed,
@@ -277,6 +277,7 @@ fn registration(
         // Filled in at every try.
         term: 0,
         lead: 0,
+        stepped: None,
         group: config.group.clone(),
         // Filled in at every try, too.
         draining: false,

@@ -81,10 +81,13 @@ impl Worker {
             .max_encoding_message_size(MAX_MESSAGE_BYTES)
     }
 
-    /// Returns the highest term obeyed, and which start of a coordinator in it.
-    pub(crate) fn obeyed(&self) -> (u64, u64) {
+    /// Fills in the highest term obeyed, which start of a coordinator in it, and the last step's epoch.
+    pub(crate) fn sign(&self, registration: &mut wire::Registration) {
         let epochs = self.epochs();
-        (epochs.obeyed().term.0, epochs.lead())
+        (registration.term, registration.lead) = (epochs.obeyed().term.0, epochs.lead());
+        drop(epochs);
+        let stepped = self.left().stepped();
+        registration.stepped = stepped.map(convert::to_fence);
     }
 
     /// Shows in the health service whether an epoch is ready or runs.
@@ -133,7 +136,7 @@ impl Worker {
                     self.show_ready().await;
                     let left = self.tell_left(plan.fence.term, states).await;
                     tracing::info!(epoch = %plan.fence, ?kept_kv, left, "ready");
-                    Ok(convert::ready(kept_kv, self.left_term()))
+                    Ok(convert::ready(kept_kv, self.left().stepped()))
                 } else {
                     Err(superseded(plan))
                 }
@@ -147,15 +150,14 @@ impl Worker {
         states.send(answer).await.ok();
     }
 
-    fn left_term(&self) -> Term {
-        let left = self.left.lock();
-        left.unwrap_or_else(PoisonError::into_inner).term()
+    fn left(&self) -> MutexGuard<'_, Left> {
+        // Nothing panics while it holds the lock.
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells a new lead what the last one has left here; returns how many sequences that are.
     async fn tell_left(&self, term: Term, states: &PrepareStates) -> usize {
-        let before = |left: MutexGuard<'_, Left>| left.before(term);
-        let all = before(self.left.lock().unwrap_or_else(PoisonError::into_inner));
+        let all = self.left().before(term);
         let count = all.len();
         for sequence in all {
             // An error means that the lead has left: the next one asks again.

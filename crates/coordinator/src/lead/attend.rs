@@ -7,7 +7,7 @@ use cluster::{Refused, Registration};
 use proto::internal as wire;
 use proto::internal::attend_request::Message as Said;
 use proto::internal::cluster_service_server::ClusterService;
-use spec::Term;
+use spec::{Epoch, Fence, Term};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
@@ -108,6 +108,10 @@ fn registration(from: wire::Registration) -> Registration {
         num_ranks: from.num_ranks as usize,
         term: Term(from.term),
         lead: from.lead,
+        stepped: from.stepped.map(|stepped| Fence {
+            term: Term(stepped.term),
+            epoch: Epoch(stepped.epoch),
+        }),
         draining: from.draining,
     }
 }
@@ -219,5 +223,14 @@ impl Heard {
                 Err(status) => return status,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_new_lead_waits_longer_than_a_worker_rests() {
+        let spare = cluster::GRACE.checked_sub(worker::limits::BACKOFF_MAX);
+        assert!(spare.is_some_and(|spare| spare.as_millis() >= 500));
     }
 }

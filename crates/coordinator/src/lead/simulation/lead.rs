@@ -201,9 +201,10 @@ impl Lead {
                 rules.counts.collected += 1;
                 Message::Collected(left)
             }
-            Packet::Ready(kept_kv, term) => {
+            Packet::Ready(kept_kv, stepped) => {
                 member.is_ready = true;
-                self.tell(net, rules, Heard::Message(Message::Stepped(term)));
+                let stepped = Message::Stepped(stepped.term);
+                self.tell(net, rules, Heard::Message(stepped));
                 Message::Group(Group::Prepared {
                     fence,
                     name,

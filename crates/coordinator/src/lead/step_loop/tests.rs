@@ -317,6 +317,7 @@ fn the_stream_of_a_worker_that_registers_again_is_ended() {
             num_ranks: 1,
             term: Term(0),
             lead: 0,
+            stepped: None,
             draining: false,
         };
         let register = Message::Register(crate::lead::message::Register {
