@@ -430,10 +430,12 @@ impl Leader {
         let silent = members.iter().filter(|(member, _)| member.lead == 0);
         let silent = silent.map(|(member, _)| (member.name.clone(), member.incarnation));
         self.planned.extend(silent);
+        let held = self.held(&members);
         vec![Action::Prepare(EpochPlan {
             fence,
             members,
             placement,
+            held,
         })]
     }
 
@@ -444,6 +446,21 @@ impl Leader {
             .values()
             .map(|member| (member.clone(), self.seats.of(&member.name)));
         all.filter(|(_, ranks)| !ranks.is_empty()).collect()
+    }
+
+    /// Lists the ranks of an epoch that have not changed hands since steps last ran.
+    fn held(&self, members: &[(Registration, Vec<Rank>)]) -> Vec<Rank> {
+        let is_held = |member: &Registration, rank: &Rank| {
+            let served = self.served[rank.index()].as_ref();
+            served.is_some_and(|(name, incarnation)| {
+                (name, *incarnation) == (&member.name, member.incarnation)
+            })
+        };
+        let held = members.iter().flat_map(|(member, ranks)| {
+            let held = ranks.iter().filter(|rank| is_held(member, rank));
+            held.copied()
+        });
+        held.collect()
     }
 
     fn fence(&self) -> Option<Fence> {

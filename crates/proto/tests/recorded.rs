@@ -83,6 +83,7 @@ fn a_plan_of_version_1_is_read_for_ever() {
         name: "b".into(),
         max_step_rows: 32,
         lead: 0,
+        held: Vec::new(),
     };
     check(include_bytes!("recorded/prepare.bin"), &request);
 }

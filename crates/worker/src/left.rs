@@ -1,9 +1,10 @@
 //! The sequences that are at home here, kept for the case that their lead is lost: another one collects
 //! them.
 //!
-//! What is kept is a lead's own record, bytes to us, and the tokens sampled since. It belongs to the term
-//! in which it was opened, and is forgotten when a step of a later term comes: then its lead has
-//! collected, and opens what goes on.
+//! What is kept is a lead's own record, bytes to us, and the tokens sampled since. It belongs to the epoch
+//! in which it was opened, and to each later one of which its lead says that it counts on it. It is over
+//! when a step of another epoch comes: then a later lead has collected, or this one has moved it to another
+//! home, where it may have ended.
 
 use std::collections::BTreeMap;
 
@@ -15,21 +16,39 @@ use spec::{Fence, PartResult, Rank, Slot, StepNumber, Term};
 pub struct Left {
     /// The epoch of the last step that came; zero before the first.
     stepped: Fence,
-    /// By place, with the step that opened each: a slot is opened anew while steps of what was in it are
-    /// still being computed.
-    sequences: BTreeMap<(Rank, Slot), (StepNumber, wire::LeftSequence)>,
+    /// By place.
+    sequences: BTreeMap<(Rank, Slot), Kept>,
+}
+
+/// A sequence.
+#[derive(Debug)]
+struct Kept {
+    /// The step that opened it: a slot is opened anew while steps of what was in it are still being computed.
+    opened: StepNumber,
+    /// What is known of it but for the epoch it belongs to.
+    sequence: wire::LeftSequence,
+    fence: Fence,
 }
 
 impl Left {
+    /// Takes in that the worker is ready for an epoch whose lead counts on what is kept of these ranks.
+    pub fn ready(&mut self, fence: Fence, counted: &[Rank]) {
+        for ((rank, _), kept) in &mut self.sequences {
+            if kept.fence.term == fence.term && counted.contains(rank) {
+                kept.fence = fence;
+            }
+        }
+    }
+
     /// Takes in what a step opens and closes.
     pub fn begin(&mut self, fence: Fence, step: StepNumber, parts: &[wire::Part]) {
         if fence < self.stepped {
             return;
         }
-        if fence.term > self.stepped.term {
-            self.sequences.clear();
+        if fence > self.stepped {
+            self.stepped = fence;
+            self.sequences.retain(|_, kept| kept.fence == fence);
         }
-        self.stepped = fence;
         for part in parts {
             let rank = Rank(part.rank);
             for slot in &part.closes {
@@ -40,10 +59,14 @@ impl Left {
                     record: open.record.clone(),
                     tokens: open.tokens.clone(),
                     prompt_len: open.prompt_len,
-                    term: fence.term.0,
+                    ..Default::default()
                 };
-                let place = (rank, Slot(open.slot));
-                self.sequences.insert(place, (step, sequence));
+                let kept = Kept {
+                    opened: step,
+                    sequence,
+                    fence,
+                };
+                self.sequences.insert((rank, Slot(open.slot)), kept);
             }
         }
     }
@@ -55,14 +78,14 @@ impl Left {
         }
         for (slot, line) in slots.iter().zip(&result.lines) {
             let found = self.sequences.get_mut(&(result.rank, *slot));
-            if let Some((_, sequence)) = found.filter(|(opened, _)| *opened <= step) {
+            if let Some(kept) = found.filter(|kept| kept.opened <= step) {
                 let sampled = line.tokens.iter().map(|sampled| sampled.token.0);
-                sequence.tokens.extend(sampled);
+                kept.sequence.tokens.extend(sampled);
             }
         }
     }
 
-    /// Returns the epoch of the last step that came.
+    /// Returns the epoch of the last step that came; what other workers keep of earlier ones is over.
     #[must_use]
     pub fn stepped(&self) -> Option<Fence> {
         (self.stepped != Fence::default()).then_some(self.stepped)
@@ -73,10 +96,14 @@ impl Left {
         if term <= self.stepped.term {
             return Vec::new();
         }
-        let all = self.sequences.values().map(|(_, sequence)| sequence);
-        all.filter(|sequence| !sequence.record.is_empty())
-            .cloned()
-            .collect()
+        let all = self.sequences.values();
+        let all = all.filter(|kept| !kept.sequence.record.is_empty());
+        let all = all.map(|kept| wire::LeftSequence {
+            term: kept.fence.term.0,
+            epoch: kept.fence.epoch.0,
+            ..kept.sequence.clone()
+        });
+        all.collect()
     }
 }
 
@@ -190,5 +217,44 @@ mod tests {
         );
         left.sampled(fence(1, 1), StepNumber(1), &[Slot(0)], &sampled(&[9]));
         assert_eq!(left.before(Term(3))[0].tokens, [1, 2, 3]);
+    }
+
+    #[test]
+    fn what_has_moved_to_another_home_is_not_left_here() {
+        let mut left = Left::default();
+        let first = [part(vec![opened(0, "a")], vec![])];
+        left.begin(fence(1, 1), StepNumber(1), &first);
+        // Somebody else holds the rank for a while; then it is ours again, with nothing in it.
+        left.ready(fence(1, 3), &[]);
+        let ours = |left: &Left| {
+            let all = left.before(Term(2));
+            let all = all.iter().map(|left| (left.term, left.epoch));
+            all.collect::<Vec<_>>()
+        };
+        assert_eq!(
+            ours(&left),
+            [(1, 1)],
+            "until a step comes it may be all there is"
+        );
+        left.begin(fence(1, 3), StepNumber(5), &[part(vec![], vec![])]);
+        assert_eq!(ours(&left), []);
+        assert_eq!(left.stepped(), Some(fence(1, 3)));
+    }
+
+    #[test]
+    fn what_its_lead_counts_on_belongs_to_the_next_epoch_too() {
+        let mut left = Left::default();
+        let first = [part(vec![opened(0, "a")], vec![])];
+        left.begin(fence(1, 1), StepNumber(1), &first);
+        left.ready(fence(1, 2), &[Rank(0)]);
+        let found = left.before(Term(2));
+        assert_eq!((found[0].term, found[0].epoch), (1, 2));
+        left.begin(fence(1, 2), StepNumber(2), &[part(vec![], vec![])]);
+        assert_eq!(left.before(Term(2)), found);
+        // Another term is another lead, which opens what it has collected.
+        left.ready(fence(2, 1), &[Rank(0)]);
+        assert_eq!(left.before(Term(2)), found);
+        left.begin(fence(2, 1), StepNumber(1), &[part(vec![], vec![])]);
+        assert_eq!(left.before(Term(3)), []);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use exchange_grpc::Hub;
 use proto::internal as wire;
 use proto::internal::step_service_server::{StepService, StepServiceServer};
-use spec::{Geometry, Term};
+use spec::{Geometry, Rank, Term};
 use telemetry::labels::Fenced;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -135,6 +135,7 @@ impl Worker {
                 if self.epochs().ready(alive, prepared) {
                     self.show_ready().await;
                     let left = self.tell_left(plan.fence.term, states).await;
+                    self.left().ready(plan.fence, &counted(plan, &kept_kv));
                     tracing::info!(epoch = %plan.fence, ?kept_kv, left, "ready");
                     Ok(convert::ready(kept_kv, self.left().stepped()))
                 } else {
@@ -211,6 +212,13 @@ impl Worker {
             answers.send(Err(status)).await.ok();
         }
     }
+}
+
+/// Lists the ranks whose sequences go on in an epoch as they are kept here.
+fn counted(plan: &EpochPlan, kept_kv: &[bool]) -> Vec<Rank> {
+    let own = plan.own.iter().zip(kept_kv);
+    let kept = own.filter(|(rank, kept)| **kept && plan.held.contains(rank));
+    kept.map(|(rank, _)| *rank).collect()
 }
 
 #[tonic::async_trait]

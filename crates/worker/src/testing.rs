@@ -63,6 +63,7 @@ pub(crate) fn plan(own: Vec<Rank>) -> Arc<EpochPlan> {
         },
         placement: Arc::new(Placement::even(layers, experts, own.len())),
         own,
+        held: Vec::new(),
         peers: Vec::new(),
         kv: KvPlan {
             block_size: 16,

@@ -7,7 +7,7 @@ use cluster::{Refused, Registration};
 use proto::internal as wire;
 use proto::internal::attend_request::Message as Said;
 use proto::internal::cluster_service_server::ClusterService;
-use spec::{Epoch, Fence, Term};
+use spec::Term;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Lead;
+use super::convert;
 use super::follow::ending;
 use super::leads::Leads;
 use super::message::{Message, Orders, Register};
@@ -108,10 +109,9 @@ fn registration(from: wire::Registration) -> Registration {
         num_ranks: from.num_ranks as usize,
         term: Term(from.term),
         lead: from.lead,
-        stepped: from.stepped.map(|stepped| Fence {
-            term: Term(stepped.term),
-            epoch: Epoch(stepped.epoch),
-        }),
+        stepped: from
+            .stepped
+            .map(|stepped| convert::to_fence(stepped.term, stepped.epoch)),
         draining: from.draining,
     }
 }

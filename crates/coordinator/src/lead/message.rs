@@ -28,8 +28,8 @@ pub(crate) enum Message {
     Group(Event),
     /// A worker that gets ready has a sequence that an earlier lead has left.
     Collected(wire::LeftSequence),
-    /// A worker that is ready has taken part in steps of this term last.
-    Stepped(Term),
+    /// A worker that is ready has taken part in steps of this epoch last.
+    Stepped(Fence),
     /// What a running worker says.
     Worker {
         fence: Fence,

@@ -31,6 +31,7 @@ pub(crate) fn ready(kept_kv: Vec<bool>, stepped: Option<Fence>) -> wire::Prepare
     let ready = wire::Ready {
         kept_kv,
         left_term: stepped.term.0,
+        left_epoch: stepped.epoch.0,
     };
     wire::PrepareResponse {
         state: Some(State::Ready(ready)),

@@ -57,6 +57,7 @@ fn request() -> wire::PrepareRequest {
         name: "b".into(),
         max_step_rows: 32,
         lead: 1,
+        held: vec![2],
     }
 }
 
@@ -77,6 +78,7 @@ fn prepare_fault(change: impl FnOnce(&mut wire::PrepareRequest)) -> Fault {
 fn takes_a_sound_plan() {
     let plan = plan();
     assert_eq!(plan.own, [Rank(1), Rank(2)]);
+    assert_eq!(plan.held, [Rank(2)]);
     assert_eq!(plan.peers.len(), 1);
     assert_eq!(plan.peers[0].address, "http://a:1");
     assert_eq!(plan.peers[0].ranks, [Rank(0)]);
@@ -95,7 +97,8 @@ fn a_placement_as_the_lead_makes_it_passes() {
     assert_eq!(*EpochPlan::new(request, &bounds()).unwrap().placement, even);
 }
 
-const SPOILT_PLANS: [Spoilt<wire::PrepareRequest>; 26] = [
+const SPOILT_PLANS: [Spoilt<wire::PrepareRequest>; 27] = [
+    ("held", |r| r.held = vec![0]),
     ("name", |r| r.name = "c".into()),
     ("fence", |r| r.fence = None),
     ("fence.term", |r| r.fence.as_mut().unwrap().term = 0),

@@ -79,6 +79,7 @@ pub(crate) fn prepare_request(
         }),
         name: members[index].wire.name.clone(),
         max_step_rows: 128,
+        held: Vec::new(),
         lead: 1,
     }
 }

@@ -203,8 +203,7 @@ impl Lead {
             }
             Packet::Ready(kept_kv, stepped) => {
                 member.is_ready = true;
-                let stepped = Message::Stepped(stepped.term);
-                self.tell(net, rules, Heard::Message(stepped));
+                self.tell(net, rules, Heard::Message(Message::Stepped(stepped)));
                 Message::Group(Group::Prepared {
                     fence,
                     name,

@@ -302,10 +302,12 @@ impl Worker {
         for left in self.left.before(plan.fence.term) {
             net.send(port, Packet::Left(left));
         }
-        net.send(
-            port,
-            Packet::Ready(kept, self.left.stepped().unwrap_or_default()),
-        );
+        let counted = own.iter().zip(&kept);
+        let counted = counted.filter(|(rank, kept)| **kept && plan.held.contains(rank));
+        let counted: Vec<Rank> = counted.map(|(rank, _)| *rank).collect();
+        self.left.ready(plan.fence, &counted);
+        let stepped = self.left.stepped().unwrap_or_default();
+        net.send(port, Packet::Ready(kept, stepped));
     }
 
     /// Says whether steps of this epoch are run for whoever is at this port; the first one begins that.
