@@ -59,6 +59,7 @@ impl Tenure {
         let start = Start {
             term,
             incarnation: self.incarnation,
+            group: self.group.clone(),
             dialer: self.dialer.clone(),
             shown: self.shown.clone(),
             outranked: self.outranked.clone(),

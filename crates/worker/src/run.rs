@@ -121,6 +121,7 @@ impl Run {
     /// Checks a request and gives its parts to the ranks.
     async fn accept(&mut self, request: wire::RunRequest) -> Result<(), Status> {
         let fence = self.prepared.plan.fence;
+        convert::for_group(&request.group, &self.prepared.plan.group)?;
         let named = convert::fence(request.fence)?;
         if named != fence {
             self.prepared.meter.stale();

@@ -66,10 +66,11 @@ pub async fn start(
     let (fatal, fatalities) = mpsc::unbounded_channel();
     let backends = backends(&config);
     let numerics = backends[0].numerics().to_owned();
-    let hub = Hub::new(config.dialer.clone());
+    let hub = Hub::new(config.dialer.clone(), &config.group);
     let load_threads = backends.len() * config.threads_per_rank.get() as usize;
     let bounds = Bounds {
         name: config.name.clone(),
+        group: config.group.clone(),
         num_ranks: backends.len(),
         geometry: checkpoint.geometry().clone(),
         max_kv_bytes: config.max_kv_bytes.get(),

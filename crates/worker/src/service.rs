@@ -185,8 +185,9 @@ impl Worker {
         drop(waiting);
         // A lead that leaves before its first step has nothing to be told.
         let Ok(Some(first)) = first else { return };
-        let begun = convert::fence(first.fence).map_err(Status::from);
-        let begun = begun.and_then(|fence| {
+        let group = convert::for_group(&first.group, &self.bounds.group);
+        let begun = group.map_err(Status::from).and_then(|()| {
+            let fence = convert::fence(first.fence)?;
             let begun = self.epochs().run(fence);
             let is_stale = matches!(begun, Err(NotReady::Other { .. }));
             self.standing.hears(Fenced::Run, is_stale);
@@ -231,6 +232,7 @@ impl StepService for Worker {
         request: Request<wire::PrepareRequest>,
     ) -> Result<Response<Self::PrepareStream>, Status> {
         let request = request.into_inner();
+        convert::for_group(&request.group, &self.bounds.group)?;
         // A lead that is over hears so, whatever else its request says.
         let lead = request.lead;
         let checked = self.epochs().check(convert::fence(request.fence)?, lead);

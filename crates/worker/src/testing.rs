@@ -57,6 +57,7 @@ pub(crate) fn checkpoint() -> Checkpoint {
 pub(crate) fn plan(own: Vec<Rank>) -> Arc<EpochPlan> {
     let (layers, experts) = (1, checkpoint().geometry().num_experts);
     Arc::new(EpochPlan {
+        group: "0".into(),
         fence: Fence {
             term: Term(1),
             epoch: Epoch(1),

@@ -80,7 +80,10 @@ impl Lead {
             orders,
             reply,
         };
-        let sent = self.messages.send(Message::Register(register)).await;
+        let sent = self
+            .messages
+            .send(Message::Register(Box::new(register)))
+            .await;
         sent.map_err(|_| ending())?;
         let answer = answer.await.map_err(|_| ending())?;
         answer.map_err(|refused| refusal(&refused))

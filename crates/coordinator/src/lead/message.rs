@@ -19,7 +19,7 @@ pub(crate) enum Message {
     /// An operator asks.
     Inquiry(Inquiry),
     /// A worker registers.
-    Register(Register),
+    Register(Box<Register>),
     /// A worker's stream ended. Not heard if a newer stream has the name.
     Left { name: String, session: u64 },
     /// A worker is about to end.

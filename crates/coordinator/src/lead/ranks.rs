@@ -29,7 +29,8 @@ pub(crate) struct Ranks {
     messages: mpsc::Sender<Message>,
     dialer: Dialer,
     tasks: TaskTracker,
-    /// This start of the coordinator.
+    /// The group, and this start of the coordinator.
+    group: String,
     lead: u64,
     epoch: Option<Epoch>,
 }
@@ -53,9 +54,10 @@ impl Ranks {
         messages: mpsc::Sender<Message>,
         dialer: Dialer,
         tasks: TaskTracker,
-        lead: u64,
+        (group, lead): (String, u64),
     ) -> Self {
         Self {
+            group,
             messages,
             dialer,
             tasks,
@@ -77,6 +79,7 @@ impl Workers for Ranks {
                 member: member.clone(),
                 request: wire::PrepareRequest {
                     lead: self.lead,
+                    group: self.group.clone(),
                     ..request(plan, member, kv, max_step_rows)
                 },
                 messages: self.messages.clone(),
@@ -109,6 +112,7 @@ impl Workers for Ranks {
                 fence: Some(convert::fence(step.fence)),
                 step: step.number.0,
                 parts: parts.collect(),
+                group: self.group.clone(),
             };
             worker.parts.try_send(request).map_err(|_| name.clone())?;
         }

@@ -216,7 +216,7 @@ impl StepLoop {
         match message {
             Message::Ask(ask) => self.answer(ask),
             Message::Inquiry(inquiry) => self.inquire(inquiry),
-            Message::Register(register) => self.register(register),
+            Message::Register(register) => self.register(*register),
             Message::Left { name, session } => self.left(name, session),
             Message::Draining { name, session } => self.drains(name, session),
             Message::Collected(left) => self.collect(left),

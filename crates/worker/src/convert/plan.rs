@@ -23,6 +23,8 @@ pub(crate) struct Member {
 /// An epoch as a lead describes it, checked against this worker and its model.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct EpochPlan {
+    /// The group of this worker.
+    pub(crate) group: String,
     /// Term and epoch.
     pub(crate) fence: Fence,
     /// This worker's ranks, ascending.
@@ -81,6 +83,7 @@ impl EpochPlan {
         let kv = kv_plan(request.kv, bounds)?;
         let max_step_rows = step_rows(request.max_step_rows, num_ranks, &bounds.geometry)?;
         Ok(Self {
+            group: bounds.group.clone(),
             fence,
             own: me.ranks,
             held,

@@ -29,6 +29,7 @@ fn geometry() -> Geometry {
 fn bounds() -> Bounds {
     Bounds {
         name: "b".into(),
+        group: "0".into(),
         num_ranks: 2,
         geometry: geometry(),
         max_kv_bytes: 1 << 20,
@@ -58,6 +59,7 @@ fn request() -> wire::PrepareRequest {
         max_step_rows: 32,
         lead: 1,
         held: vec![2],
+        group: "0".into(),
     }
 }
 
@@ -233,6 +235,7 @@ fn run_request() -> wire::RunRequest {
         fence: Some(wire::Fence { term: 1, epoch: 2 }),
         step: 7,
         parts: vec![busy, idle],
+        group: "0".into(),
     }
 }
 

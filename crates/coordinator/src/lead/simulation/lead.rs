@@ -137,12 +137,12 @@ impl Lead {
                 let (reply, mut answer) = oneshot::channel();
                 let name = registration.name.clone();
                 let is_draining = registration.draining;
-                let register = Message::Register(Register {
+                let register = Message::Register(Box::new(Register {
                     registration,
                     session: number,
                     orders: orders.clone(),
                     reply,
-                });
+                }));
                 let heard = net.now;
                 self.tell(net, rules, Heard::Message(register));
                 match answer.try_recv().expect("it answers at once") {

@@ -156,12 +156,12 @@ impl World {
             stepped: None,
             draining: false,
         };
-        let register = Message::Register(crate::lead::message::Register {
+        let register = Message::Register(Box::new(crate::lead::message::Register {
             registration,
             session,
             orders: orders.clone(),
             reply,
-        });
+        }));
         self.step_loop.on(Heard::Message(register), Duration::ZERO);
         answer.try_recv().unwrap().unwrap();
         orders.evict
