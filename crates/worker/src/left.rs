@@ -28,13 +28,17 @@ struct Kept {
     /// What is known of it but for the epoch it belongs to.
     sequence: wire::LeftSequence,
     fence: Fence,
+    /// Whether its lead has counted on it no more: it may be all there is until a step comes, but belongs to
+    /// no later epoch.
+    has_moved: bool,
 }
 
 impl Left {
     /// Takes in that the worker is ready for an epoch whose lead counts on what is kept of these ranks.
     pub fn ready(&mut self, fence: Fence, counted: &[Rank]) {
         for ((rank, _), kept) in &mut self.sequences {
-            if kept.fence.term == fence.term && counted.contains(rank) {
+            kept.has_moved |= kept.fence.term != fence.term || !counted.contains(rank);
+            if !kept.has_moved {
                 kept.fence = fence;
             }
         }
@@ -65,6 +69,7 @@ impl Left {
                     opened: step,
                     sequence,
                     fence,
+                    has_moved: false,
                 };
                 self.sequences.insert((rank, Slot(open.slot)), kept);
             }
@@ -236,9 +241,12 @@ mod tests {
             [(1, 1)],
             "until a step comes it may be all there is"
         );
-        left.begin(fence(1, 3), StepNumber(5), &[part(vec![], vec![])]);
+        // No step has come when the next epoch is prepared: what had moved has moved.
+        left.ready(fence(1, 4), &[Rank(0)]);
+        assert_eq!(ours(&left), [(1, 1)]);
+        left.begin(fence(1, 4), StepNumber(5), &[part(vec![], vec![])]);
         assert_eq!(ours(&left), []);
-        assert_eq!(left.stepped(), Some(fence(1, 3)));
+        assert_eq!(left.stepped(), Some(fence(1, 4)));
     }
 
     #[test]

@@ -159,6 +159,7 @@ fn rows_beyond_a_frame_are_refused_where_there_are_frames() {
     bounds.num_ranks = 1;
     request.members.remove(0);
     request.members[0].ranks = vec![0];
+    request.held.clear();
     request
         .placement
         .iter_mut()

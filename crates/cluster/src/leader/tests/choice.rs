@@ -127,3 +127,42 @@ fn a_step_of_a_term_above_the_obeyed_one_is_refused() {
     let error = leader.register(impossible, NOW).unwrap_err().to_string();
     assert!(error.contains("stepped"), "{error}");
 }
+
+#[test]
+fn only_who_had_a_rank_when_steps_last_ran_holds_it() {
+    let held = |actions: &[Action]| match actions {
+        [.., Action::Prepare(plan)] => plan.held.clone(),
+        other => panic!("no epoch is prepared: {other:?}"),
+    };
+    let (mut leader, fence) = serving();
+    let (of_a, of_b) = (leader.seats.of("a")[0], leader.seats.of("b")[0]);
+    leader.register(worker("c", 1), NOW).unwrap();
+    // Here a rank's place tells whose it is, and c gets that of a.
+    let failed = Event::StepFailed {
+        fence,
+        why: "silent".into(),
+        silent: Some(of_a),
+    };
+    leader.on(failed, NOW);
+    let actions = leader.on(Event::Tick, LATER);
+    assert_eq!(
+        (names(&actions), held(&actions)),
+        (vec!["b", "c"], vec![of_b])
+    );
+    let fence = fence_of(&actions);
+    leader.on(prepared(fence, "b", true), LATER);
+    leader.on(prepared(fence, "c", false), LATER);
+    // It comes back and sits where it sat, where another has been since.
+    leader.register(worker("a", 1), LATER).unwrap();
+    let failed = Event::StepFailed {
+        fence,
+        why: "silent".into(),
+        silent: Some(of_a),
+    };
+    leader.on(failed, LATER);
+    let actions = leader.on(Event::Tick, LATER + RETRY);
+    assert_eq!(
+        (names(&actions), held(&actions)),
+        (vec!["a", "b"], vec![of_b])
+    );
+}
