@@ -128,6 +128,8 @@ pub struct EpochPlan {
     pub members: Vec<(Registration, Vec<Rank>)>,
     /// Owners of the experts.
     pub placement: Placement,
+    /// Ranks that are held by the very start of a worker that held them when steps last ran.
+    pub held: Vec<Rank>,
 }
 
 /// What can be told of the group.

@@ -3,7 +3,6 @@
 //! `Gathering → Preparing → Serving`, and from anywhere back to `Gathering` when a member goes or a
 //! step fails. An epoch's number is never used twice in a term.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -48,6 +47,8 @@ pub struct Leader {
     term: Term,
     epoch: Epoch,
     members: BTreeMap<String, Registration>,
+    /// Since when anybody is here.
+    since: Duration,
     seats: Seats,
     /// Who held each rank when steps last ran: name and incarnation. Only their KV can be kept.
     served: Vec<Option<(String, u64)>>,
@@ -75,6 +76,7 @@ impl Leader {
             term,
             epoch: Epoch(0),
             members: BTreeMap::new(),
+            since: Duration::ZERO,
             seats,
             served,
             failures: BTreeMap::new(),
@@ -115,8 +117,13 @@ impl Leader {
                 above: registration.term,
             });
         }
-        self.members.insert(registration.name.clone(), registration);
+        if self.members.is_empty() {
+            self.since = now;
+        }
+        let name = registration.name.clone();
+        self.members.insert(name.clone(), registration);
         actions.extend(self.relieve(now));
+        actions.extend(self.prefer(&name, now));
         actions.extend(self.proceed(now));
         Ok(actions)
     }
@@ -394,6 +401,11 @@ impl Leader {
         if now < not_before || !self.seats.complete(stays) {
             return Vec::new();
         }
+        if self.expects_others(now) {
+            let why = "waiting a moment for workers of the last lead".into();
+            self.state = State::Gathering { not_before, why };
+            return Vec::new();
+        }
         self.epoch = Epoch(self.epoch.0 + 1);
         let fence = Fence {
             term: self.term,
@@ -418,33 +430,13 @@ impl Leader {
         let silent = members.iter().filter(|(member, _)| member.lead == 0);
         let silent = silent.map(|(member, _)| (member.name.clone(), member.incarnation));
         self.planned.extend(silent);
+        let held = self.held(&members);
         vec![Action::Prepare(EpochPlan {
             fence,
             members,
             placement,
+            held,
         })]
-    }
-
-    /// Lists the live members that stay: those that get ready before those that do not; before our first
-    /// epoch, those that have obeyed the latest lead, as they know what it has left; those with seats
-    /// before those without.
-    fn by_preference(&self) -> Vec<(String, usize)> {
-        let members = self.members.values().filter(|member| !member.draining);
-        let mut members: Vec<&Registration> = members.collect();
-        let is_first = self.served.iter().all(Option::is_none);
-        members.sort_by_key(|member| {
-            let failures = self.failures.get(&member.name).copied().unwrap_or(0);
-            let stands = self.seats.of(&member.name).is_empty();
-            let obeyed = match is_first {
-                true => member.term,
-                false => Term(0),
-            };
-            (failures / MAX_FAILURES, Reverse(obeyed), stands)
-        });
-        let ranks = members.into_iter();
-        ranks
-            .map(|member| (member.name.clone(), member.num_ranks))
-            .collect()
     }
 
     /// Lists the members that hold ranks.
@@ -456,6 +448,21 @@ impl Leader {
         all.filter(|(_, ranks)| !ranks.is_empty()).collect()
     }
 
+    /// Lists the ranks of an epoch that have not changed hands since steps last ran.
+    fn held(&self, members: &[(Registration, Vec<Rank>)]) -> Vec<Rank> {
+        let is_held = |member: &Registration, rank: &Rank| {
+            let served = self.served[rank.index()].as_ref();
+            served.is_some_and(|(name, incarnation)| {
+                (name, *incarnation) == (&member.name, member.incarnation)
+            })
+        };
+        let held = members.iter().flat_map(|(member, ranks)| {
+            let held = ranks.iter().filter(|rank| is_held(member, rank));
+            held.copied()
+        });
+        held.collect()
+    }
+
     fn fence(&self) -> Option<Fence> {
         match &self.state {
             State::Gathering { .. } => None,
@@ -464,7 +471,10 @@ impl Leader {
     }
 }
 
+mod choice;
 mod roll;
+
+pub use choice::GRACE;
 
 #[cfg(test)]
 mod tests;

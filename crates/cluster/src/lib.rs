@@ -12,5 +12,5 @@ mod seats;
 
 pub use candidate::{Ask, Candidate, Heard, LeadRecord, Revision, Seat};
 pub use event::{Action, EpochPlan, Event, LeaderConfig, Status};
-pub use leader::Leader;
+pub use leader::{GRACE, Leader};
 pub use member::{Refused, Registration};

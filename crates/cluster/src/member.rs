@@ -1,6 +1,6 @@
 //! A worker as the leader knows it, and the reasons to refuse one.
 
-use spec::Term;
+use spec::{Fence, Term};
 
 /// What a worker says of itself when it registers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub struct Registration {
     pub term: Term,
     /// Which start of a coordinator it has obeyed in that term; 0 if it does not know.
     pub lead: u64,
+    /// The epoch of the last step that it has taken part in, under whatever lead.
+    pub stepped: Option<Fence>,
     /// Whether it is about to end.
     pub draining: bool,
 }
@@ -109,6 +111,12 @@ impl Registration {
             ranks,
             "num_ranks",
             format!("is {}, must be 1 to {MAX_RANKS}", self.num_ranks),
+        )?;
+        let stepped = self.stepped.map_or(Term(0), |stepped| stepped.term);
+        demand(
+            stepped <= self.term,
+            "stepped",
+            format!("is of {stepped}, which is above its term {}", self.term),
         )?;
         let (min, max) = self.wire;
         demand(

@@ -123,6 +123,7 @@ impl World {
             num_ranks,
             term: if foreign { Term(self.term.0 + 3) } else { term },
             lead: if foreign || term == Term(0) { 0 } else { LEAD },
+            stepped: None,
             draining: false,
         };
         let actions = self.leader.register(registration, self.now).unwrap();

@@ -96,6 +96,8 @@ pub(crate) struct Start {
     pub(crate) term: Term,
     /// This start of the coordinator.
     pub(crate) incarnation: u64,
+    /// The group it leads.
+    pub(crate) group: String,
     /// Connects to the workers.
     pub(crate) dialer: Dialer,
     /// What shows operators the lead, and the group's place in it.
@@ -182,7 +184,7 @@ impl Lead {
                 messages.clone(),
                 start.dialer,
                 start.tasks.clone(),
-                start.incarnation,
+                (start.group, start.incarnation),
             )),
             gone: going,
             hold: config.hold,

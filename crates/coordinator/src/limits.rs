@@ -114,6 +114,9 @@ pub(crate) const MAX_KEEP: Duration = Duration::from_secs(600);
 /// tokens, and some more.
 pub(crate) const MAX_FRONT_BYTES: usize = 32 << 10;
 
+/// Most sequences that a new lead collects from the workers of the last one: as many as a rank has slots.
+pub(crate) const MAX_COLLECTED: usize = 65_536;
+
 /// How long a generation that another lead has left waits for somebody to follow it again, at least. A
 /// client first finds a front that lives.
 pub(crate) const COLLECTED_KEEP: Duration = Duration::from_secs(30);

@@ -76,6 +76,7 @@ impl Tenure {
         let start = Start {
             term: office.term,
             incarnation: self.incarnation,
+            group: self.group.clone(),
             dialer: self.dialer.clone(),
             shown: self.shown.clone(),
             outranked: self.outranked.clone(),

@@ -55,7 +55,7 @@ fn process() -> (Runtime, Hub, String) {
     let address = listener.local_addr().to_string();
     let hub = {
         let _inside = runtime.enter();
-        Hub::new(Dialer::default())
+        Hub::new(Dialer::default(), "0")
     };
     runtime.spawn(
         server()

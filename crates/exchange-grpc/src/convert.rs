@@ -27,11 +27,22 @@ pub(crate) fn to_wire(frame: Frame) -> PushRequest {
         from: from.0,
         to: to.0,
         payload,
+        // Said once a stream.
+        group: String::new(),
     }
 }
 
-/// Returns the frame that came over the wire; what its numbers mean here is checked later.
-pub(crate) fn from_wire(request: PushRequest) -> Result<Frame, Status> {
+/// Returns the frame that came over the wire, to a worker of this group; what its numbers mean here is
+/// checked later.
+pub(crate) fn from_wire(request: PushRequest, group: &str) -> Result<Frame, Status> {
+    // Terms and epochs of two groups are alike.
+    if !request.group.is_empty() && request.group != group {
+        let why = format!(
+            "the frame is of group {:?}, this worker is in group {group:?}",
+            request.group
+        );
+        return Err(Status::failed_precondition(why));
+    }
     let phase = match request.phase() {
         ExchangePhase::Dispatch => Phase::Dispatch,
         ExchangePhase::Combine => Phase::Combine,

@@ -15,7 +15,7 @@ use tonic::transport::Endpoint;
 use crate::epoch::{Epoch, Link, Peer, Route, Wire};
 use crate::limits::{ENTER_LIMIT, FRAMES_IN_FLIGHT, MAX_MESSAGE_BYTES};
 use crate::lobby::Lobby;
-use crate::outlet::{self, Outlet};
+use crate::outlet::{self, Outlet, Way};
 use crate::service::Service;
 use crate::settings;
 
@@ -24,6 +24,7 @@ use crate::settings;
 pub struct Hub {
     runtime: Handle,
     dialer: Dialer,
+    group: Arc<str>,
     epochs: Arc<Epochs>,
 }
 
@@ -59,7 +60,7 @@ pub enum EnterError {
 }
 
 impl Hub {
-    /// Returns a hub that has entered no epoch, and reaches its peers by `dialer`.
+    /// Returns a hub of this group that has entered no epoch, and reaches its peers by `dialer`.
     ///
     /// Its ranks wait for a frame for as long as the epoch lasts, unless the peer is lost: who it is
     /// for has to watch their progress and call [`Hub::abort`].
@@ -68,14 +69,17 @@ impl Hub {
     ///
     /// Outside a tokio runtime: the streams' tasks run in the one this is called in.
     #[must_use]
-    pub fn new(dialer: Dialer) -> Self {
+    pub fn new(dialer: Dialer, group: &str) -> Self {
+        let group: Arc<str> = group.into();
         let epochs = Arc::new(Epochs {
+            group: Arc::clone(&group),
             current: watch::Sender::new(None),
             lobby: Lobby::new(),
         });
         Self {
             runtime: Handle::current(),
             dialer,
+            group,
             epochs,
         }
     }
@@ -99,7 +103,11 @@ impl Hub {
         let epoch = Arc::new(epoch);
         self.epochs.enter(&epoch)?;
         for ((index, endpoint), frames) in endpoints.into_iter().enumerate().zip(queues) {
-            let peer = (self.dialer.clone(), endpoint);
+            let peer = Way {
+                dialer: self.dialer.clone(),
+                endpoint,
+                group: Arc::clone(&self.group),
+            };
             self.runtime
                 .spawn(outlet::run(Arc::clone(&epoch), index, peer, frames));
         }
@@ -206,6 +214,8 @@ fn check_ranks(my_ranks: &[Rank], peers: &[Peer]) -> Result<usize, EnterError> {
 /// The epoch that was entered last, as the hub and the service share it.
 #[derive(Debug)]
 pub(crate) struct Epochs {
+    /// The group whose epochs these are.
+    pub(crate) group: Arc<str>,
     current: watch::Sender<Option<Arc<Epoch>>>,
     /// Peers' streams that belong to no epoch yet.
     pub(crate) lobby: Lobby,

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use exchange::{Frame, SendError};
+use proto::internal::PushRequest;
 use proto::internal::exchange_service_client::ExchangeServiceClient;
 use sockets::Dialer;
 use tokio::sync::mpsc;
@@ -78,13 +79,16 @@ impl Outlet {
     }
 }
 
+/// How a peer is reached, and what it is told first.
+pub(crate) struct Way {
+    pub(crate) dialer: Dialer,
+    pub(crate) endpoint: Endpoint,
+    /// The group of both.
+    pub(crate) group: Arc<str>,
+}
+
 /// Carries the frames of link `index` to its peer, as long as both are in the epoch.
-pub(crate) async fn run(
-    epoch: Arc<Epoch>,
-    index: usize,
-    peer: (Dialer, Endpoint),
-    frames: mpsc::Receiver<Frame>,
-) {
+pub(crate) async fn run(epoch: Arc<Epoch>, index: usize, peer: Way, frames: mpsc::Receiver<Frame>) {
     let link = &epoch.links[index];
     let closed = async {
         epoch.left.cancelled().await;
@@ -104,24 +108,27 @@ pub(crate) async fn run(
 ///
 /// The stream begins with the first frame, which says what epoch it belongs to; until then, perhaps
 /// for hours, there is only the connection.
-async fn push(peer: &(Dialer, Endpoint), mut frames: mpsc::Receiver<Frame>) -> Result<(), String> {
+async fn push(peer: &Way, mut frames: mpsc::Receiver<Frame>) -> Result<(), String> {
     let channel = connect(peer).await?;
     let Some(first) = frames.recv().await else {
         return Ok(());
     };
     let mut client =
         ExchangeServiceClient::new(channel).max_encoding_message_size(MAX_MESSAGE_BYTES);
-    let frames = tokio_stream::once(first).chain(ReceiverStream::new(frames));
-    let stream = frames.map(to_wire);
-    let answer = client.push(stream).await;
+    let first = PushRequest {
+        group: peer.group.to_string(),
+        ..to_wire(first)
+    };
+    let frames = ReceiverStream::new(frames).map(to_wire);
+    let answer = client.push(tokio_stream::once(first).chain(frames)).await;
     answer.map(|_| ()).map_err(|status| reason(&status))
 }
 
-async fn connect((dialer, endpoint): &(Dialer, Endpoint)) -> Result<Channel, String> {
+async fn connect(peer: &Way) -> Result<Channel, String> {
     let deadline = Instant::now() + CONNECT_LIMIT;
     let mut last = "no answer".to_owned();
     loop {
-        match timeout_at(deadline, dialer.connect(endpoint)).await {
+        match timeout_at(deadline, peer.dialer.connect(&peer.endpoint)).await {
             Ok(Ok(channel)) => return Ok(channel),
             Ok(Err(error)) => last = reason(&tonic::Status::from_error(error.into())),
             Err(_) => return Err(format!("no connection within {CONNECT_LIMIT:?} ({last})")),

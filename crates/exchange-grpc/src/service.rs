@@ -31,7 +31,7 @@ impl ExchangeService for Service {
     ) -> Result<Response<PushResponse>, Status> {
         let mut stream = request.into_inner();
         let enter = |first| async {
-            let first = from_wire(first)?;
+            let first = from_wire(first, &self.epochs.group)?;
             let epoch = self.epochs.entered(first.moment.fence).await?;
             Ok((first, epoch))
         };
@@ -48,7 +48,7 @@ impl ExchangeService for Service {
             return Err(Status::already_exists(why));
         }
         let outcome = tokio::select! {
-            outcome = receive(&epoch, link, first, stream) => outcome,
+            outcome = receive(&epoch, link, (first, stream), &self.epochs.group) => outcome,
             () = epoch.left.cancelled() => Ok(()),
         };
         match outcome {
@@ -65,13 +65,16 @@ impl ExchangeService for Service {
 async fn receive(
     epoch: &Epoch,
     link: &Link,
-    first: Frame,
-    mut stream: Streaming<PushRequest>,
+    (first, mut stream): (Frame, Streaming<PushRequest>),
+    group: &str,
 ) -> Result<(), Status> {
     let mut next = Some(first);
     while let Some(frame) = next {
         deliver(epoch, link, frame)?;
-        next = stream.message().await?.map(from_wire).transpose()?;
+        let request = stream.message().await?;
+        next = request
+            .map(|request| from_wire(request, group))
+            .transpose()?;
     }
     Ok(())
 }

@@ -43,6 +43,7 @@ fn registration() -> wire::Registration {
         draining: false,
         admin: String::new(),
         lead: 0,
+        stepped: None,
     }
 }
 
@@ -82,6 +83,8 @@ fn a_plan_of_version_1_is_read_for_ever() {
         name: "b".into(),
         max_step_rows: 32,
         lead: 0,
+        held: Vec::new(),
+        group: String::new(),
     };
     check(include_bytes!("recorded/prepare.bin"), &request);
 }
@@ -162,6 +165,7 @@ fn a_step_of_version_1_is_read_for_ever() {
         fence: Some(wire::Fence { term: 1, epoch: 2 }),
         step: 7,
         parts: vec![busy, idle],
+        group: String::new(),
     };
     check(include_bytes!("recorded/run.bin"), &request);
 }
@@ -238,6 +242,7 @@ fn a_frame_of_version_1_is_read_for_ever() {
         from: 1,
         to: 2,
         payload: vec![1, 2, 3, 4].into(),
+        group: String::new(),
     };
     let dispatch = frame(wire::ExchangePhase::Dispatch.into());
     check(include_bytes!("recorded/push.bin"), &dispatch);

@@ -22,6 +22,8 @@ use proto::internal as wire;
 pub(crate) struct Bounds {
     /// Name the worker registered with.
     pub(crate) name: String,
+    /// Its group.
+    pub(crate) group: String,
     /// Ranks it holds.
     pub(crate) num_ranks: usize,
     /// The model.
@@ -71,6 +73,31 @@ fn below(value: u32, end: usize, field: impl FnOnce() -> String, of: &str) -> Re
     ))
 }
 
+/// A message of another group's lead, whose fences say nothing here.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this is for group {its:?}, this worker is in group {ours:?}")]
+pub(crate) struct OtherGroup {
+    its: String,
+    ours: String,
+}
+
+impl From<OtherGroup> for tonic::Status {
+    fn from(other: OtherGroup) -> Self {
+        Self::failed_precondition(other.to_string())
+    }
+}
+
+/// Checks that a message is for a group. One of an earlier build does not say for which it is.
+pub(crate) fn for_group(its: &str, ours: &str) -> Result<(), OtherGroup> {
+    if its.is_empty() || its == ours {
+        return Ok(());
+    }
+    Err(OtherGroup {
+        its: its.into(),
+        ours: ours.into(),
+    })
+}
+
 /// Takes a fence; terms and epochs count from 1.
 pub(crate) fn fence(fence: Option<wire::Fence>) -> Result<Fence, Fault> {
     let fence = fence.ok_or_else(|| Fault::new("fence", "is missing"))?;
@@ -84,6 +111,14 @@ pub(crate) fn fence(fence: Option<wire::Fence>) -> Result<Fence, Fault> {
         term: Term(fence.term),
         epoch: Epoch(fence.epoch),
     })
+}
+
+/// Tells a fence.
+pub(crate) fn to_fence(fence: Fence) -> wire::Fence {
+    wire::Fence {
+        term: fence.term.0,
+        epoch: fence.epoch.0,
+    }
 }
 
 #[cfg(test)]

@@ -33,8 +33,8 @@ pub(crate) struct Membership {
     pub(crate) dialer: Dialer,
     /// What the worker says about itself; whom it obeys is filled in at every try.
     pub(crate) registration: wire::Registration,
-    /// Returns the highest term the worker has obeyed, and which start of a coordinator in it.
-    pub(crate) obeyed: Arc<dyn Fn() -> (u64, u64) + Send + Sync>,
+    /// Fills in whom the worker has obeyed, and of which epoch its last step was.
+    pub(crate) obeyed: Arc<dyn Fn(&mut wire::Registration) + Send + Sync>,
     /// Told whether the worker is registered.
     pub(crate) standing: Arc<Standing>,
     /// Cancelled when the worker is to end; also by the lead, which passes on an operator's order.
@@ -68,23 +68,24 @@ impl Membership {
                 status = self.attend_once(&lead, &mut patience) => status,
             };
             self.needed.send_replace(false);
-            let (reason, lead) = (status.message(), lead.address);
+            let (reason, address) = (status.message(), &lead.address);
             let pause = patience.after(status.code());
             self.standing.unregistered(reason, pause.is_none());
             let Some(pause) = pause else {
                 let name = self.registration.name.clone();
                 let reason = reason.to_owned();
+                let lead = address.clone();
                 return Err(Error::Refused { lead, name, reason });
             };
             // One warning for an outage, not one for every try.
             if pause == BACKOFF_MIN {
-                tracing::warn!(lead, reason, "not registered");
+                tracing::warn!(lead = address, reason, "not registered");
             } else {
-                tracing::debug!(lead, reason, "not registered");
+                tracing::debug!(lead = address, reason, "not registered");
             }
             tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),
-                () = sleep(pause) => {}
+                () = rest(pause, self.leads.clone(), &lead) => {}
             }
         }
     }
@@ -118,7 +119,7 @@ impl Membership {
         // nothing is not sent more.
         let (sender, requests) = mpsc::channel(2);
         let mut registration = self.registration.clone();
-        (registration.term, registration.lead) = (self.obeyed)();
+        (self.obeyed)(&mut registration);
         registration.draining = self.draining.is_cancelled();
         let registration_drains = registration.draining;
         let message = Message::Registration(registration);
@@ -204,6 +205,15 @@ async fn other_than(mut leads: watch::Receiver<Option<LeadRecord>>, lead: &LeadR
     }
 }
 
+/// Waits for a pause, but not when another coordinator leads: it waits for its workers before it takes
+/// others.
+async fn rest(pause: Duration, leads: watch::Receiver<Option<LeadRecord>>, lead: &LeadRecord) {
+    tokio::select! {
+        () = other_than(leads, lead) => {}
+        () = sleep(pause) => {}
+    }
+}
+
 /// Decides how often to try.
 #[derive(Debug, Default)]
 struct Patience {
@@ -254,6 +264,27 @@ mod tests {
         assert!(patience.accepted(), "the first answer is news");
         assert!(!patience.accepted(), "the second is not");
         assert_eq!(patience.after(Code::AlreadyExists), Some(BACKOFF_MIN));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_lead_is_registered_with_at_once() {
+        let lead = |incarnation, term| LeadRecord {
+            name: "c".into(),
+            incarnation,
+            address: "http://c:1".into(),
+            term,
+        };
+        let (first, began) = (lead(1, 1), Instant::now());
+        let (sender, leads) = watch::channel(Some(first.clone()));
+        let changes = async {
+            sender.send(Some(lead(1, 2))).unwrap();
+            sleep(BACKOFF_MIN).await;
+            sender.send(Some(lead(2, 3))).unwrap();
+        };
+        tokio::join!(rest(BACKOFF_MAX, leads.clone(), &first), changes);
+        assert_eq!(began.elapsed(), BACKOFF_MIN, "a new term is no other lead");
+        rest(BACKOFF_MAX, leads, &lead(2, 3)).await;
+        assert_eq!(began.elapsed(), BACKOFF_MIN + BACKOFF_MAX);
     }
 
     #[test]

@@ -121,6 +121,7 @@ impl Run {
     /// Checks a request and gives its parts to the ranks.
     async fn accept(&mut self, request: wire::RunRequest) -> Result<(), Status> {
         let fence = self.prepared.plan.fence;
+        convert::for_group(&request.group, &self.prepared.plan.group)?;
         let named = convert::fence(request.fence)?;
         if named != fence {
             self.prepared.meter.stale();
@@ -129,7 +130,7 @@ impl Run {
         }
         // A request that is refused below ends the run, and what it has opened is collected or not.
         let number = StepNumber(request.step);
-        self.left().begin(fence.term, number, &request.parts);
+        self.left().begin(fence, number, &request.parts);
         let changes = Changes::of(&request.parts);
         let step = convert::step_parts(request, &self.prepared.plan, &self.geometry)?;
         if step.step <= self.newest {
@@ -213,7 +214,7 @@ impl Run {
         let places = self.pending.get_mut(&step)?;
         self.prepared.meter.completed(step, index);
         let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        left.sampled(plan.fence.term, step, &places[index].slots, &result);
+        left.sampled(plan.fence, step, &places[index].slots, &result);
         drop(left);
         places[index].result = Some(result);
         if places.iter().any(|place| place.result.is_none()) {

@@ -66,10 +66,11 @@ pub async fn start(
     let (fatal, fatalities) = mpsc::unbounded_channel();
     let backends = backends(&config);
     let numerics = backends[0].numerics().to_owned();
-    let hub = Hub::new(config.dialer.clone());
+    let hub = Hub::new(config.dialer.clone(), &config.group);
     let load_threads = backends.len() * config.threads_per_rank.get() as usize;
     let bounds = Bounds {
         name: config.name.clone(),
+        group: config.group.clone(),
         num_ranks: backends.len(),
         geometry: checkpoint.geometry().clone(),
         max_kv_bytes: config.max_kv_bytes.get(),
@@ -105,7 +106,7 @@ pub async fn start(
         leads,
         dialer: config.dialer.clone(),
         registration,
-        obeyed: Arc::new(move || obeying.obeyed()),
+        obeyed: Arc::new(move |registration| obeying.sign(registration)),
         standing: Arc::clone(&standing),
         draining: shutdown.clone(),
         needed,
@@ -277,6 +278,7 @@ fn registration(
         // Filled in at every try.
         term: 0,
         lead: 0,
+        stepped: None,
         group: config.group.clone(),
         // Filled in at every try, too.
         draining: false,

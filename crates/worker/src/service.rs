@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use exchange_grpc::Hub;
 use proto::internal as wire;
 use proto::internal::step_service_server::{StepService, StepServiceServer};
-use spec::{Geometry, Term};
+use spec::{Geometry, Rank, Term};
 use telemetry::labels::Fenced;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -81,10 +81,13 @@ impl Worker {
             .max_encoding_message_size(MAX_MESSAGE_BYTES)
     }
 
-    /// Returns the highest term obeyed, and which start of a coordinator in it.
-    pub(crate) fn obeyed(&self) -> (u64, u64) {
+    /// Fills in the highest term obeyed, which start of a coordinator in it, and the last step's epoch.
+    pub(crate) fn sign(&self, registration: &mut wire::Registration) {
         let epochs = self.epochs();
-        (epochs.obeyed().term.0, epochs.lead())
+        (registration.term, registration.lead) = (epochs.obeyed().term.0, epochs.lead());
+        drop(epochs);
+        let stepped = self.left().stepped();
+        registration.stepped = stepped.map(convert::to_fence);
     }
 
     /// Shows in the health service whether an epoch is ready or runs.
@@ -132,8 +135,9 @@ impl Worker {
                 if self.epochs().ready(alive, prepared) {
                     self.show_ready().await;
                     let left = self.tell_left(plan.fence.term, states).await;
+                    self.left().ready(plan.fence, &counted(plan, &kept_kv));
                     tracing::info!(epoch = %plan.fence, ?kept_kv, left, "ready");
-                    Ok(convert::ready(kept_kv, self.left_term()))
+                    Ok(convert::ready(kept_kv, self.left().stepped()))
                 } else {
                     Err(superseded(plan))
                 }
@@ -147,15 +151,14 @@ impl Worker {
         states.send(answer).await.ok();
     }
 
-    fn left_term(&self) -> Term {
-        let left = self.left.lock();
-        left.unwrap_or_else(PoisonError::into_inner).term()
+    fn left(&self) -> MutexGuard<'_, Left> {
+        // Nothing panics while it holds the lock.
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Tells a new lead what the last one has left here; returns how many sequences that are.
     async fn tell_left(&self, term: Term, states: &PrepareStates) -> usize {
-        let before = |left: MutexGuard<'_, Left>| left.before(term);
-        let all = before(self.left.lock().unwrap_or_else(PoisonError::into_inner));
+        let all = self.left().before(term);
         let count = all.len();
         for sequence in all {
             // An error means that the lead has left: the next one asks again.
@@ -182,8 +185,9 @@ impl Worker {
         drop(waiting);
         // A lead that leaves before its first step has nothing to be told.
         let Ok(Some(first)) = first else { return };
-        let begun = convert::fence(first.fence).map_err(Status::from);
-        let begun = begun.and_then(|fence| {
+        let group = convert::for_group(&first.group, &self.bounds.group);
+        let begun = group.map_err(Status::from).and_then(|()| {
+            let fence = convert::fence(first.fence)?;
             let begun = self.epochs().run(fence);
             let is_stale = matches!(begun, Err(NotReady::Other { .. }));
             self.standing.hears(Fenced::Run, is_stale);
@@ -211,6 +215,13 @@ impl Worker {
     }
 }
 
+/// Lists the ranks whose sequences go on in an epoch as they are kept here.
+fn counted(plan: &EpochPlan, kept_kv: &[bool]) -> Vec<Rank> {
+    let own = plan.own.iter().zip(kept_kv);
+    let kept = own.filter(|(rank, kept)| **kept && plan.held.contains(rank));
+    kept.map(|(rank, _)| *rank).collect()
+}
+
 #[tonic::async_trait]
 impl StepService for Worker {
     type PrepareStream = ReceiverStream<Result<wire::PrepareResponse, Status>>;
@@ -221,6 +232,7 @@ impl StepService for Worker {
         request: Request<wire::PrepareRequest>,
     ) -> Result<Response<Self::PrepareStream>, Status> {
         let request = request.into_inner();
+        convert::for_group(&request.group, &self.bounds.group)?;
         // A lead that is over hears so, whatever else its request says.
         let lead = request.lead;
         let checked = self.epochs().check(convert::fence(request.fence)?, lead);

@@ -57,12 +57,14 @@ pub(crate) fn checkpoint() -> Checkpoint {
 pub(crate) fn plan(own: Vec<Rank>) -> Arc<EpochPlan> {
     let (layers, experts) = (1, checkpoint().geometry().num_experts);
     Arc::new(EpochPlan {
+        group: "0".into(),
         fence: Fence {
             term: Term(1),
             epoch: Epoch(1),
         },
         placement: Arc::new(Placement::even(layers, experts, own.len())),
         own,
+        held: Vec::new(),
         peers: Vec::new(),
         kv: KvPlan {
             block_size: 16,

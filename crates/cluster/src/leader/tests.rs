@@ -2,6 +2,8 @@
 
 use super::*;
 
+mod choice;
+
 const NOW: Duration = Duration::from_secs(1);
 const LATER: Duration = Duration::from_secs(2);
 
@@ -31,6 +33,7 @@ fn worker(name: &str, num_ranks: usize) -> Registration {
         num_ranks,
         term: Term(0),
         lead: 0,
+        stepped: None,
         draining: false,
     }
 }
@@ -290,7 +293,7 @@ fn a_term_is_above_every_term_a_worker_obeyed() {
     assert_eq!(actions, [Action::Raise { above: Term(41) }]);
     assert_eq!(leader.on(Event::Tick, LATER), [], "no epoch before that");
     assert_eq!(leader.on(Event::Raised(Term(41)), LATER), []);
-    let fence = fence_of(&leader.on(Event::Raised(Term(42)), LATER));
+    let fence = fence_of(&leader.on(Event::Raised(Term(42)), NOW + GRACE));
     assert_eq!(
         fence,
         Fence {
@@ -333,7 +336,7 @@ fn a_term_that_cannot_be_is_refused_and_one_of_ours_never() {
     let highest = Term(MAX_TERM.0 - 1);
     let asked = leader.register(with(highest), NOW).unwrap();
     assert_eq!(asked, [Action::Raise { above: highest }]);
-    let fence = fence_of(&leader.on(Event::Raised(MAX_TERM), NOW));
+    let fence = fence_of(&leader.on(Event::Raised(MAX_TERM), NOW + GRACE));
     assert_eq!(fence.term, MAX_TERM);
     let obeyed_us = Registration {
         lead: 7,

@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Lead;
+use super::convert;
 use super::follow::ending;
 use super::leads::Leads;
 use super::message::{Message, Orders, Register};
@@ -79,7 +80,10 @@ impl Lead {
             orders,
             reply,
         };
-        let sent = self.messages.send(Message::Register(register)).await;
+        let sent = self
+            .messages
+            .send(Message::Register(Box::new(register)))
+            .await;
         sent.map_err(|_| ending())?;
         let answer = answer.await.map_err(|_| ending())?;
         answer.map_err(|refused| refusal(&refused))
@@ -108,6 +112,9 @@ fn registration(from: wire::Registration) -> Registration {
         num_ranks: from.num_ranks as usize,
         term: Term(from.term),
         lead: from.lead,
+        stepped: from
+            .stepped
+            .map(|stepped| convert::to_fence(stepped.term, stepped.epoch)),
         draining: from.draining,
     }
 }
@@ -219,5 +226,14 @@ impl Heard {
                 Err(status) => return status,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_new_lead_waits_longer_than_a_worker_rests() {
+        let spare = cluster::GRACE.checked_sub(worker::limits::BACKOFF_MAX);
+        assert!(spare.is_some_and(|spare| spare.as_millis() >= 500));
     }
 }

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use engine::Stop;
 use proto::internal as wire;
 use spec::{
-    BlockId, BlockRun, Fence, KvPlan, Line, LineResult, Open, Part, PartResult, Placement, Rank,
-    Sampling, TokenId,
+    BlockId, BlockRun, Epoch, Fence, KvPlan, Line, LineResult, Open, Part, PartResult, Placement,
+    Rank, Sampling, Term, TokenId,
 };
 
 use super::follow::good_end;
@@ -42,6 +42,14 @@ pub(crate) fn fence(fence: Fence) -> wire::Fence {
     wire::Fence {
         term: fence.term.0,
         epoch: fence.epoch.0,
+    }
+}
+
+/// Reads a fence, whatever it is: zero stands for none.
+pub(crate) fn to_fence(term: u64, epoch: u64) -> Fence {
+    Fence {
+        term: Term(term),
+        epoch: Epoch(epoch),
     }
 }
 

@@ -113,6 +113,7 @@ mod tests {
             tokens: vec![1, 2, 3, 4, 5],
             prompt_len: 3,
             term: 1,
+            epoch: 0,
         }
     }
 
@@ -183,6 +184,7 @@ mod tests {
             tokens: vec![1],
             prompt_len: 9,
             term: 1,
+            epoch: 0,
         };
         for record in [&[][..], &[0xff; 8]] {
             let refused = collected(left(record), &VOCABULARY).unwrap_err();

@@ -19,7 +19,7 @@ pub(crate) enum Message {
     /// An operator asks.
     Inquiry(Inquiry),
     /// A worker registers.
-    Register(Register),
+    Register(Box<Register>),
     /// A worker's stream ended. Not heard if a newer stream has the name.
     Left { name: String, session: u64 },
     /// A worker is about to end.
@@ -28,8 +28,8 @@ pub(crate) enum Message {
     Group(Event),
     /// A worker that gets ready has a sequence that an earlier lead has left.
     Collected(wire::LeftSequence),
-    /// A worker that is ready has taken part in steps of this term last.
-    Stepped(Term),
+    /// A worker that is ready has taken part in steps of this epoch last.
+    Stepped(Fence),
     /// What a running worker says.
     Worker {
         fence: Fence,

@@ -9,7 +9,7 @@ use proto::internal as wire;
 use proto::internal::prepare_response::State;
 use proto::internal::step_service_client::StepServiceClient;
 use sockets::Dialer;
-use spec::{Fence, KvPlan, Rank, Step, Term};
+use spec::{Fence, KvPlan, Rank, Step};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 use tokio_stream::wrappers::ReceiverStream;
@@ -29,7 +29,8 @@ pub(crate) struct Ranks {
     messages: mpsc::Sender<Message>,
     dialer: Dialer,
     tasks: TaskTracker,
-    /// This start of the coordinator.
+    /// The group, and this start of the coordinator.
+    group: String,
     lead: u64,
     epoch: Option<Epoch>,
 }
@@ -53,9 +54,10 @@ impl Ranks {
         messages: mpsc::Sender<Message>,
         dialer: Dialer,
         tasks: TaskTracker,
-        lead: u64,
+        (group, lead): (String, u64),
     ) -> Self {
         Self {
+            group,
             messages,
             dialer,
             tasks,
@@ -77,6 +79,7 @@ impl Workers for Ranks {
                 member: member.clone(),
                 request: wire::PrepareRequest {
                     lead: self.lead,
+                    group: self.group.clone(),
                     ..request(plan, member, kv, max_step_rows)
                 },
                 messages: self.messages.clone(),
@@ -109,6 +112,7 @@ impl Workers for Ranks {
                 fence: Some(convert::fence(step.fence)),
                 step: step.number.0,
                 parts: parts.collect(),
+                group: self.group.clone(),
             };
             worker.parts.try_send(request).map_err(|_| name.clone())?;
         }
@@ -131,7 +135,11 @@ fn request(
         address: member.address.clone(),
         ranks: ranks.iter().map(|rank| rank.0).collect(),
     });
+    let own = plan.members.iter().find(|(own, _)| own.name == member.name);
+    let own = own.map_or(&[][..], |(_, ranks)| ranks);
+    let held = plan.held.iter().filter(|rank| own.contains(rank));
     wire::PrepareRequest {
+        held: held.map(|rank| rank.0).collect(),
         fence: Some(convert::fence(plan.fence)),
         members: members.collect(),
         placement: convert::placement(&plan.placement),
@@ -238,7 +246,8 @@ impl WorkerTask {
                 .map_err(|status| NotReady::of(&status))?;
             match state.and_then(|response| response.state) {
                 Some(State::Ready(ready)) => {
-                    self.tell(Message::Stepped(Term(ready.left_term))).await;
+                    let stepped = convert::to_fence(ready.left_term, ready.left_epoch);
+                    self.tell(Message::Stepped(stepped)).await;
                     return Ok((client, ready.kept_kv));
                 }
                 // Only bytes count as progress: a disk that hangs is reported on, too.

@@ -17,11 +17,12 @@ use std::time::Duration;
 use cluster::{EpochPlan, Event, Leader, LeaderConfig};
 use engine::Engine;
 use proto::internal as wire;
-use spec::{Rank, SequenceId, Term};
+use spec::{Fence, Rank, SequenceId, Term};
 use telemetry::labels::EpochEnd;
 use tokio::sync::{mpsc, watch};
 
 use self::answers::Broken;
+use self::collect::Collected;
 pub(crate) use self::describe::Inquiry;
 pub(in crate::lead) use self::describe::millis;
 use super::blame::Blame;
@@ -104,9 +105,9 @@ pub(crate) struct StepLoop {
     /// Whether an epoch has served.
     has_served: bool,
     /// What the last lead has left at the workers, until an epoch serves.
-    collected: Vec<wire::LeftSequence>,
-    /// The latest term in which a worker of ours has taken part in a step of another lead.
-    left_term: Term,
+    collected: Collected,
+    /// The latest epoch in which a worker of ours has taken part in a step of another lead.
+    stepped: Fence,
     /// When the loop last looked for steps without progress.
     ticked: Duration,
     /// Why the loop cannot go on.
@@ -146,8 +147,8 @@ impl StepLoop {
             refusing: BTreeSet::new(),
             suspect: None,
             has_served: false,
-            collected: Vec::new(),
-            left_term: Term(0),
+            collected: Collected::default(),
+            stepped: Fence::default(),
             ticked: Duration::ZERO,
             hopeless: None,
             progress,
@@ -215,11 +216,11 @@ impl StepLoop {
         match message {
             Message::Ask(ask) => self.answer(ask),
             Message::Inquiry(inquiry) => self.inquire(inquiry),
-            Message::Register(register) => self.register(register),
+            Message::Register(register) => self.register(*register),
             Message::Left { name, session } => self.left(name, session),
             Message::Draining { name, session } => self.drains(name, session),
             Message::Collected(left) => self.collect(left),
-            Message::Stepped(term) => self.left_term = self.left_term.max(term),
+            Message::Stepped(fence) => self.stepped = self.stepped.max(fence),
             Message::Group(event) => self.tell_leader(event),
             Message::Worker { fence, name, said } => {
                 if self.is_current(fence)

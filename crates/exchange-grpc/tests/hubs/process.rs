@@ -14,6 +14,9 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_stream::StreamExt;
 
+/// The group of all processes.
+pub(crate) const GROUP: &str = "0";
+
 /// The epoch most tests are in.
 pub(crate) const FENCE: Fence = Fence {
     term: Term(2),
@@ -44,7 +47,7 @@ impl Process {
         let listener = runtime.block_on(Listener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().to_string();
         let _inside = runtime.enter();
-        let hub = Hub::new(Dialer::default());
+        let hub = Hub::new(Dialer::default(), GROUP);
         let connections = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&connections);
         let incoming = listener.map(move |connection| {

@@ -10,7 +10,7 @@ use proto::internal::{ExchangePhase, PushRequest};
 use spec::Rank;
 use tonic::{Code, Status};
 
-use crate::process::{FENCE, Process, dispatch, pair};
+use crate::process::{FENCE, GROUP, Process, dispatch, pair};
 
 /// A process with rank 0, in an epoch with another that has rank 1 and never sends: the test does
 /// in its name.
@@ -34,6 +34,8 @@ pub(crate) fn frame() -> PushRequest {
         from: 1,
         to: 0,
         payload: payload.into(),
+        // As from builds that did not say it.
+        group: String::new(),
     }
 }
 
@@ -76,6 +78,32 @@ fn refuses_frames_of_another_epoch_and_names_both() {
     // Nobody of this epoch is to blame.
     push(&process, vec![frame()]).unwrap();
     dispatch(&mut exchange, FENCE, 1).unwrap();
+}
+
+#[test]
+fn refuses_frames_of_another_group_and_names_both() {
+    let (process, mut exchange, _quiet) = victim();
+    let of = |group: &str| PushRequest {
+        group: group.into(),
+        ..frame()
+    };
+    let status = push(&process, vec![of("other")]).unwrap_err();
+    assert_eq!(status.code(), Code::FailedPrecondition);
+    let text = status.message();
+    assert!(text.contains(GROUP) && text.contains("other"), "{text}");
+    // Nobody of this one is to blame.
+    push(&process, vec![of(GROUP)]).unwrap();
+    dispatch(&mut exchange, FENCE, 1).unwrap();
+
+    let (process, mut exchange, _quiet) = victim();
+    let second = PushRequest {
+        step: 2,
+        ..of("other")
+    };
+    let status = push(&process, vec![frame(), second]).unwrap_err();
+    assert_eq!(status.code(), Code::FailedPrecondition);
+    let error = dispatch(&mut exchange, FENCE, 1).unwrap_err();
+    assert!(matches!(error, ExchangeError::PeerLost { .. }), "{error}");
 }
 
 #[test]

@@ -23,10 +23,14 @@ pub(crate) struct Member {
 /// An epoch as a lead describes it, checked against this worker and its model.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct EpochPlan {
+    /// The group of this worker.
+    pub(crate) group: String,
     /// Term and epoch.
     pub(crate) fence: Fence,
     /// This worker's ranks, ascending.
     pub(crate) own: Vec<Rank>,
+    /// Those of them that were this worker's when steps of the term last ran.
+    pub(crate) held: Vec<Rank>,
     /// All other members.
     pub(crate) peers: Vec<Member>,
     /// Who holds which expert.
@@ -70,12 +74,19 @@ impl EpochPlan {
             );
             return Err(Fault::new("members.ranks", why));
         }
+        let held: Vec<Rank> = request.held.into_iter().map(Rank).collect();
+        if let Some(rank) = held.iter().find(|rank| !me.ranks.contains(rank)) {
+            let why = format!("rank {rank} is not among those of {:?}", me.name);
+            return Err(Fault::new("held", why));
+        }
         let placement = placement(&request.placement, num_ranks, &bounds.geometry)?;
         let kv = kv_plan(request.kv, bounds)?;
         let max_step_rows = step_rows(request.max_step_rows, num_ranks, &bounds.geometry)?;
         Ok(Self {
+            group: bounds.group.clone(),
             fence,
             own: me.ranks,
+            held,
             peers,
             placement: Arc::new(placement),
             kv,

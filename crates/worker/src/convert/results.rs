@@ -2,7 +2,7 @@
 
 use proto::internal as wire;
 use spec::{
-    LineResult, PartResult, Rank, SampledToken, SequenceId, StepNumber, Term, TokenLogprob,
+    Fence, LineResult, PartResult, Rank, SampledToken, SequenceId, StepNumber, TokenLogprob,
 };
 use wire::prepare_response::State;
 use wire::run_response::Message;
@@ -25,11 +25,13 @@ pub(crate) fn left(sequence: wire::LeftSequence) -> wire::PrepareResponse {
     }
 }
 
-/// The end of a preparation, by a worker whose last step was of this term.
-pub(crate) fn ready(kept_kv: Vec<bool>, stepped: Term) -> wire::PrepareResponse {
+/// The end of a preparation, by a worker whose last step was of this epoch.
+pub(crate) fn ready(kept_kv: Vec<bool>, stepped: Option<Fence>) -> wire::PrepareResponse {
+    let stepped = stepped.unwrap_or_default();
     let ready = wire::Ready {
         kept_kv,
-        left_term: stepped.0,
+        left_term: stepped.term.0,
+        left_epoch: stepped.epoch.0,
     };
     wire::PrepareResponse {
         state: Some(State::Ready(ready)),

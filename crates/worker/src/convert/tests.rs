@@ -29,6 +29,7 @@ fn geometry() -> Geometry {
 fn bounds() -> Bounds {
     Bounds {
         name: "b".into(),
+        group: "0".into(),
         num_ranks: 2,
         geometry: geometry(),
         max_kv_bytes: 1 << 20,
@@ -57,6 +58,8 @@ fn request() -> wire::PrepareRequest {
         name: "b".into(),
         max_step_rows: 32,
         lead: 1,
+        held: vec![2],
+        group: "0".into(),
     }
 }
 
@@ -77,6 +80,7 @@ fn prepare_fault(change: impl FnOnce(&mut wire::PrepareRequest)) -> Fault {
 fn takes_a_sound_plan() {
     let plan = plan();
     assert_eq!(plan.own, [Rank(1), Rank(2)]);
+    assert_eq!(plan.held, [Rank(2)]);
     assert_eq!(plan.peers.len(), 1);
     assert_eq!(plan.peers[0].address, "http://a:1");
     assert_eq!(plan.peers[0].ranks, [Rank(0)]);
@@ -95,7 +99,8 @@ fn a_placement_as_the_lead_makes_it_passes() {
     assert_eq!(*EpochPlan::new(request, &bounds()).unwrap().placement, even);
 }
 
-const SPOILT_PLANS: [Spoilt<wire::PrepareRequest>; 26] = [
+const SPOILT_PLANS: [Spoilt<wire::PrepareRequest>; 27] = [
+    ("held", |r| r.held = vec![0]),
     ("name", |r| r.name = "c".into()),
     ("fence", |r| r.fence = None),
     ("fence.term", |r| r.fence.as_mut().unwrap().term = 0),
@@ -154,6 +159,7 @@ fn rows_beyond_a_frame_are_refused_where_there_are_frames() {
     bounds.num_ranks = 1;
     request.members.remove(0);
     request.members[0].ranks = vec![0];
+    request.held.clear();
     request
         .placement
         .iter_mut()
@@ -230,6 +236,7 @@ fn run_request() -> wire::RunRequest {
         fence: Some(wire::Fence { term: 1, epoch: 2 }),
         step: 7,
         parts: vec![busy, idle],
+        group: "0".into(),
     }
 }
 

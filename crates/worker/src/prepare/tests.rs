@@ -18,7 +18,7 @@ fn workshop(crew: Crew) -> Workshop {
     Workshop::new(
         checkpoint(),
         crew,
-        Hub::new(sockets::Dialer::default()),
+        Hub::new(sockets::Dialer::default(), "0"),
         1,
         Arc::new(standing),
     )

@@ -13,6 +13,8 @@ use wire::run_response::Message;
 
 use crate::process::{MODEL, Process};
 
+/// The group of all workers.
+pub(crate) const GROUP: &str = "0";
 /// Positions in a block.
 pub(crate) const BLOCK: u32 = 16;
 /// Blocks that each sequence is given, in both pools.
@@ -79,6 +81,8 @@ pub(crate) fn prepare_request(
         }),
         name: members[index].wire.name.clone(),
         max_step_rows: 128,
+        held: Vec::new(),
+        group: GROUP.into(),
         lead: 1,
     }
 }
@@ -148,6 +152,7 @@ impl Run {
             fence: Some(fence),
             step,
             parts,
+            group: GROUP.into(),
         };
         self.requests.send(request).await.unwrap();
     }

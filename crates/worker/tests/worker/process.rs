@@ -37,7 +37,7 @@ pub(crate) fn config(name: &str, ranks: u32, coordinator: SocketAddr) -> Config 
         numerics: Numerics::Exact,
         store: store_at(coordinator),
         dialer: sockets::Dialer::default(),
-        group: "0".into(),
+        group: crate::lead::GROUP.into(),
         advertise: None,
         admin: None,
         max_kv_bytes: NonZeroU64::new(MAX_KV_BYTES).unwrap(),

@@ -5,7 +5,7 @@ use tonic::Code;
 
 use crate::health::Health;
 use crate::lead::{
-    Run, Sequence, advance, fence, parts, prepare, prepare_one, prepare_request, seat,
+    GROUP, Run, Sequence, advance, fence, parts, prepare, prepare_one, prepare_request, seat,
 };
 use crate::process::Process;
 
@@ -53,6 +53,40 @@ async fn only_the_prepared_epoch_is_run_and_only_once() {
     let refused = second.answer().await.unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition);
     assert!(refused.message().contains("once"), "{refused}");
+}
+
+#[tokio::test]
+async fn another_groups_lead_is_refused_naming_both_and_one_that_names_none_is_obeyed() {
+    let worker = Process::alone("a", 1).await;
+    let mut members = seat(&[&worker]).await;
+    let refused = |status: tonic::Status| {
+        assert_eq!(status.code(), Code::FailedPrecondition);
+        let text = status.message();
+        assert!(text.contains("other") && text.contains(GROUP), "{text}");
+    };
+    let mut request = prepare_request(&members, 0, fence(9, 9));
+    request.group = "other".into();
+    refused(prepare_one(&mut members[0], request).await.unwrap_err());
+    // Its terms count for nothing here.
+    let mut request = prepare_request(&members, 0, fence(1, 1));
+    request.group.clear();
+    prepare_one(&mut members[0], request).await.unwrap();
+
+    let parts = parts(&Sequence::several(1), 1, true);
+    let step = |group: &str, step| wire::RunRequest {
+        fence: Some(fence(1, 1)),
+        step,
+        parts: parts.clone(),
+        group: group.into(),
+    };
+    let mut other = Run::open(&mut members[0]).await;
+    other.requests.send(step("other", 1)).await.unwrap();
+    refused(other.answer().await.unwrap_err());
+    let mut run = Run::open(&mut members[0]).await;
+    run.requests.send(step("", 1)).await.unwrap();
+    run.answer().await.unwrap();
+    run.requests.send(step("other", 2)).await.unwrap();
+    refused(run.answer().await.unwrap_err());
 }
 
 #[tokio::test]

@@ -137,12 +137,12 @@ impl Lead {
                 let (reply, mut answer) = oneshot::channel();
                 let name = registration.name.clone();
                 let is_draining = registration.draining;
-                let register = Message::Register(Register {
+                let register = Message::Register(Box::new(Register {
                     registration,
                     session: number,
                     orders: orders.clone(),
                     reply,
-                });
+                }));
                 let heard = net.now;
                 self.tell(net, rules, Heard::Message(register));
                 match answer.try_recv().expect("it answers at once") {
@@ -201,9 +201,9 @@ impl Lead {
                 rules.counts.collected += 1;
                 Message::Collected(left)
             }
-            Packet::Ready(kept_kv, term) => {
+            Packet::Ready(kept_kv, stepped) => {
                 member.is_ready = true;
-                self.tell(net, rules, Heard::Message(Message::Stepped(term)));
+                self.tell(net, rules, Heard::Message(Message::Stepped(stepped)));
                 Message::Group(Group::Prepared {
                     fence,
                     name,

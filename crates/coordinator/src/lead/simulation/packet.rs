@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cluster::{Ask, EpochPlan, Registration, Seat};
 use proto::internal as wire;
-use spec::{Fence, Part, Rank, StepNumber, Term};
+use spec::{Fence, Part, Rank, StepNumber};
 use tonic::Code;
 
 /// A message of a stream.
@@ -40,8 +40,8 @@ pub(super) enum Packet {
     Prepare { plan: Arc<EpochPlan>, lead: u64 },
     /// From a worker: what another lead has left here.
     Left(wire::LeftSequence),
-    /// From a worker: for each of its ranks, whether its KV is still there; and the term of its last step.
-    Ready(Vec<bool>, Term),
+    /// From a worker: for each of its ranks, whether its KV is still there; and the epoch of its last step.
+    Ready(Vec<bool>, Fence),
     /// From a worker: it obeys another lead.
     Overtaken(String),
     /// From a lead: a step's parts for this worker's ranks, twice: as they travel and as they are read.

@@ -149,6 +149,7 @@ impl Worker {
             num_ranks: self.num_ranks,
             term: self.epochs.obeyed().term,
             lead: self.epochs.lead(),
+            stepped: self.left.stepped(),
             draining: self.draining.is_some(),
         };
         net.send(port, Packet::Register(registration));
@@ -182,7 +183,7 @@ impl Worker {
                     net.close(port);
                     return false;
                 }
-                self.left.begin(fence.term, step, &sent);
+                self.left.begin(fence, step, &sent);
                 if let Some(run) = &mut self.run
                     && !run.accept(net, &mut self.work, (step, read))
                 {
@@ -301,7 +302,12 @@ impl Worker {
         for left in self.left.before(plan.fence.term) {
             net.send(port, Packet::Left(left));
         }
-        net.send(port, Packet::Ready(kept, self.left.term()));
+        let counted = own.iter().zip(&kept);
+        let counted = counted.filter(|(rank, kept)| **kept && plan.held.contains(rank));
+        let counted: Vec<Rank> = counted.map(|(rank, _)| *rank).collect();
+        self.left.ready(plan.fence, &counted);
+        let stepped = self.left.stepped().unwrap_or_default();
+        net.send(port, Packet::Ready(kept, stepped));
     }
 
     /// Says whether steps of this epoch are run for whoever is at this port; the first one begins that.
@@ -340,9 +346,9 @@ impl Worker {
         while let Some((step, results, slots)) =
             run.go_on(net, rules, &mut self.peers, (self.model, &mut self.ranks))
         {
-            let term = run.plan.fence.term;
+            let fence = run.plan.fence;
             for (result, slots) in results.iter().zip(&slots) {
-                self.left.sampled(term, step, slots, result);
+                self.left.sampled(fence, step, slots, result);
             }
             let parts = results.iter().map(super::run::result_to_wire).collect();
             let done = wire::StepDone {

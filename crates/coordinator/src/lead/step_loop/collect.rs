@@ -1,29 +1,53 @@
 //! Goes on with what the last lead has left: the home ranks have kept the records of its sequences.
 
+use std::collections::BTreeMap;
+
 use proto::internal as wire;
+use spec::Fence;
 
 use super::StepLoop;
-use crate::lead::convert::Vocabulary;
+use crate::lead::convert::{self, Vocabulary};
 use crate::lead::kept;
 use crate::lead::ledger::Found;
 use crate::lead::life;
 use crate::limits;
 
+/// What workers have told of the last lead's sequences, by record: attempts to get ready may be many, and
+/// each tells all.
+pub(super) type Collected = BTreeMap<Vec<u8>, wire::LeftSequence>;
+
 impl StepLoop {
     /// Keeps what a worker has kept. Once an epoch has served, clients have come back or know better.
     pub(super) fn collect(&mut self, left: wire::LeftSequence) {
-        if !self.has_served {
-            self.collected.push(left);
+        if self.has_served {
+            return;
+        }
+        let is_full = self.collected.len() >= limits::MAX_COLLECTED;
+        match self.collected.get_mut(&left.record) {
+            Some(known) if of(&left) > of(known) => *known = left,
+            Some(_) => {}
+            None if is_full => {
+                let limit = limits::MAX_COLLECTED;
+                tracing::warn!(
+                    limit,
+                    "more sequences of the last lead are left than can be"
+                );
+            }
+            None => drop(self.collected.insert(left.record.clone(), left)),
         }
     }
 
     /// Begins what was collected, except what clients have already begun again.
     pub(super) fn go_on(&mut self) {
-        let mut collected = std::mem::take(&mut self.collected);
-        // A worker without a seat may have kept what was of a lead before the last one, and has ended since.
-        let terms = collected.iter().map(|left| left.term);
-        let newest = terms.fold(self.left_term.0, u64::max);
-        collected.retain(|left| left.term == newest);
+        let collected = std::mem::take(&mut self.collected);
+        let mut collected: Vec<wire::LeftSequence> = collected.into_values().collect();
+        // A worker without a seat may have kept what has moved elsewhere, and has ended since.
+        let newest = self.newest(&collected);
+        collected.retain(|left| match left.epoch {
+            // Of a worker that does not tell epochs apart.
+            0 => left.term == newest.term.0,
+            _ => convert::to_fence(left.term, left.epoch) >= newest,
+        });
         // One that has moved its home is told of twice: the longest is the latest.
         collected.sort_by_key(|left| std::cmp::Reverse(left.tokens.len()));
         let found = collected.len();
@@ -35,6 +59,12 @@ impl StepLoop {
         if found > 0 {
             tracing::info!(found, begun, "sequences of the last lead go on");
         }
+    }
+
+    /// Returns the latest epoch that has run steps, or the latest term where no more is known.
+    fn newest(&self, collected: &[wire::LeftSequence]) -> Fence {
+        let terms = collected.iter().map(|left| convert::to_fence(left.term, 0));
+        terms.fold(self.stepped, Fence::max)
     }
 
     /// Returns whether it was begun.
@@ -65,6 +95,11 @@ impl StepLoop {
     }
 }
 
+/// What makes one of two reports of a sequence the later one.
+fn of(left: &wire::LeftSequence) -> (Fence, usize) {
+    (convert::to_fence(left.term, left.epoch), left.tokens.len())
+}
+
 #[cfg(test)]
 mod tests {
     use prost::Message as _;
@@ -72,6 +107,7 @@ mod tests {
 
     use super::*;
     use crate::lead::log::End;
+    use crate::lead::message::Message;
     use crate::lead::step_loop::Heard;
     use crate::lead::step_loop::tests::{expected, follow, read, world};
     use crate::wire::sampling_to_wire;
@@ -100,6 +136,7 @@ mod tests {
             prompt_len: prompt.len() as u32,
             tokens: [prompt, expected(generated)].concat(),
             term,
+            epoch: 0,
         }
     }
 
@@ -138,11 +175,53 @@ mod tests {
     fn what_ended_under_a_later_lead_does_not_come_back() {
         let mut world = world(8, 4);
         world.step_loop.collect(left("a", 1, 2));
-        let stepped = crate::lead::message::Message::Stepped(spec::Term(2));
+        let stepped = Message::Stepped(convert::to_fence(2, 1));
         let now = std::time::Duration::ZERO;
         world.step_loop.on(Heard::Message(stepped), now);
         world.step_loop.go_on();
         assert!(!world.step_loop.engine.has_work());
+    }
+
+    #[test]
+    fn what_has_moved_and_ended_in_the_last_term_does_not_come_back() {
+        let mut world = world(8, 4);
+        let of = |id, epoch| wire::LeftSequence {
+            epoch,
+            ..left(id, 1, 2)
+        };
+        let stepped = Message::Stepped(convert::to_fence(1, 2));
+        // A rank that was ready for a later epoch which nobody has run is as good as those of the last.
+        for left in [of("moved", 1), of("here", 2), of("ready", 3), of("old", 0)] {
+            world.step_loop.collect(left);
+        }
+        let now = std::time::Duration::ZERO;
+        world.step_loop.on(Heard::Message(stepped), now);
+        world.step_loop.go_on();
+        let known = |id| world.step_loop.ledger.sequence(&follow(id, 6).name);
+        assert!(known("moved").is_none());
+        assert!(
+            ["here", "ready", "old"]
+                .into_iter()
+                .all(|id| known(id).is_some())
+        );
+    }
+
+    #[test]
+    fn however_often_it_is_told_a_sequence_is_kept_once() {
+        let mut world = world(8, 4);
+        for generated in [2, 4, 3, 4] {
+            world.step_loop.collect(left("a", 1, generated));
+        }
+        let moved = wire::LeftSequence {
+            epoch: 1,
+            ..left("a", 1, 3)
+        };
+        assert_eq!(world.step_loop.collected.len(), 1);
+        let kept = world.step_loop.collected.values().next().unwrap();
+        assert_eq!(kept.tokens, left("a", 1, 4).tokens);
+        world.step_loop.collect(moved.clone());
+        let kept: Vec<_> = world.step_loop.collected.values().collect();
+        assert_eq!(kept, [&moved], "of a later epoch");
     }
 
     #[test]

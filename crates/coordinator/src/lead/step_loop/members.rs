@@ -20,6 +20,7 @@ impl StepLoop {
         } = register;
         let (name, incarnation) = (registration.name.clone(), registration.incarnation);
         let (address, build) = (registration.address.clone(), registration.build.clone());
+        let stepped = registration.stepped.unwrap_or_default();
         let cause = match registration.draining {
             true => EpochEnd::Drain,
             false => EpochEnd::Leave,
@@ -32,6 +33,8 @@ impl StepLoop {
             }
         };
         tracing::info!(worker = %name, %address, %build, "worker registered");
+        // Also of one that gets no seat: it knows what is over elsewhere.
+        self.stepped = self.stepped.max(stepped);
         let session = Session {
             number: session,
             incarnation,
@@ -119,8 +122,14 @@ impl StepLoop {
                 Action::Serve { fence, kept_kv } => self.serve(fence, &kept_kv),
                 Action::Stop { fence, why } => {
                     tracing::warn!(epoch = %fence, reason = %why, "epoch ended");
-                    life::void(&self.ledger);
-                    let running = self.engine.num_running();
+                    // Before it serves nothing runs in an epoch that could be interrupted.
+                    let running = match self.serving {
+                        true => self.engine.num_running(),
+                        false => 0,
+                    };
+                    if self.serving {
+                        life::void(&self.ledger);
+                    }
                     self.meter.end_epoch(cause, running, self.now);
                     self.engine.void();
                     self.flight.ground();
@@ -170,5 +179,62 @@ fn cause(event: &Event) -> EpochEnd {
         Event::Left { .. } | Event::Prepared { .. } | Event::Raised(_) | Event::Tick => {
             EpochEnd::Leave
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use telemetry::{About, Telemetry};
+
+    use super::*;
+    use crate::lead::message::Message;
+    use crate::lead::meter::LeadMeter;
+    use crate::lead::step_loop::Heard;
+    use crate::lead::step_loop::tests::{follow, world};
+
+    #[test]
+    fn what_runs_is_interrupted_once_however_often_the_next_epoch_fails() {
+        let mut world = world(8, 4);
+        let telemetry = Telemetry::coordinator(About::default(), vec!["0".into()], 1);
+        world.step_loop.meter = LeadMeter::new(telemetry.clone(), 0, 1);
+        world.register(1);
+        let mut now = Duration::ZERO;
+        let mut tell = |step_loop: &mut StepLoop, event: fn(Fence) -> Event| {
+            now += Duration::from_secs(1);
+            let fence = step_loop.leader.status().fence;
+            let told = Heard::Message(Message::Group(event(fence)));
+            step_loop.on(told, now);
+        };
+        let ready = |fence| Event::Prepared {
+            fence,
+            name: "w".into(),
+            kept_kv: vec![true],
+        };
+        tell(&mut world.step_loop, ready);
+        let _follower = world.follow(follow("a", 6)).unwrap();
+        tell(&mut world.step_loop, |_| Event::Tick);
+        assert_eq!(world.step_loop.engine.num_running(), 1);
+        tell(&mut world.step_loop, |fence| Event::StepFailed {
+            fence,
+            why: "reset".into(),
+            silent: None,
+        });
+        for _ in 0..3 {
+            tell(&mut world.step_loop, |_| Event::Tick);
+            tell(&mut world.step_loop, |fence| Event::PrepareFailed {
+                fence,
+                name: "w".into(),
+                why: "disk".into(),
+            });
+        }
+        assert_eq!(world.step_loop.engine.num_running(), 1);
+        let text = telemetry.render();
+        let of_epochs = |line: &&str| {
+            line.starts_with("conclave_preemptions_total") && line.contains("\"epoch\"")
+        };
+        let shown = text.lines().find(of_epochs).unwrap();
+        assert!(shown.ends_with(" 1"), "{shown}");
     }
 }
