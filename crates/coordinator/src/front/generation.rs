@@ -90,10 +90,16 @@ pub(super) struct Generation {
     trouble: Option<(Instant, Error)>,
     /// When the stream began.
     regained: Instant,
+    /// Term of the lead that has it.
+    term: u64,
     /// How often it went on at another lead.
     resumed: u32,
-    /// When the request would have arrived by this clock, had it come to this front.
+    /// When the request would have arrived by this clock, had it come to this front: the earliest that
+    /// the front, or any lead that it followed, knows of.
     origin: Instant,
+    /// How much later it arrived by the account of the lead that has it. One that has collected it from
+    /// its home rank does not know how long it was elsewhere.
+    late: Duration,
     times: Times,
     state: GenerationState,
     cached_prompt_tokens: u32,
@@ -144,8 +150,10 @@ impl Generation {
             forced: None,
             trouble: None,
             regained: Instant::now(),
+            term: 0,
             resumed: 0,
             origin: clock.arrived,
+            late: Duration::ZERO,
             times: Times::default(),
             state: GenerationState::Queued,
             cached_prompt_tokens: 0,
@@ -208,7 +216,8 @@ impl Generation {
 
     /// Checks an event of the lead and converts it; `None` if it is no news for the client.
     fn take(&mut self, event: Option<follow_response::Event>) -> Result<Option<Event>, Error> {
-        let after = Duration::from_micros;
+        let late = self.late;
+        let after = |micros| late + Duration::from_micros(micros);
         match event {
             Some(follow_response::Event::Running(running)) => {
                 self.times.running.get_or_insert(after(running.after_us));

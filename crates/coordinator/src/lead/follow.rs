@@ -41,6 +41,7 @@ impl EventStream {
             queue_position: queue_position as u32,
             age_us: convert::micros(follower.following.age),
             attached: follower.attached,
+            term: follower.term.0,
         };
         Self {
             follower,

@@ -82,6 +82,7 @@ impl StepLoop {
             name,
             following,
             attached,
+            term: self.leader.status().fence.term,
             gone: self.gone.clone(),
         })
     }
