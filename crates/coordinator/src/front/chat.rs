@@ -109,6 +109,7 @@ pub(super) async fn start(
 fn event(said: Said<Event>) -> Event {
     match said {
         Said::Told(Told::Piece(event)) => event,
+        Said::Resumed => Event::Warning(reply::resumed()),
         Said::Idle(heartbeat) => Event::Heartbeat(heartbeat),
         Said::Finished(ending) => Event::Finished(reply::finished(ending)),
         Said::Told(_) => unreachable!("a chat asks for no logprobs of its prompt"),

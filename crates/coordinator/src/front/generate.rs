@@ -106,6 +106,7 @@ fn event(shared: &Shared, prompt: &[TokenId], said: Said<Chunk>) -> Event {
         }
         Said::Told(Told::Piece(chunk)) => Event::Tokens(tokens(shared, chunk)),
         Said::Told(Told::Finished(_)) => unreachable!("an end comes with its figures"),
+        Said::Resumed => Event::Warning(reply::resumed()),
         Said::Idle(heartbeat) => Event::Heartbeat(heartbeat),
         Said::Finished(ending) => Event::Finished(reply::finished(ending)),
     }

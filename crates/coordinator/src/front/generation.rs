@@ -35,6 +35,8 @@ pub(super) enum Event {
     Prompt(Vec<TokenLogprob>),
     /// The next tokens.
     Tokens(Vec<SampledToken>),
+    /// It goes on at another lead than before.
+    Resumed,
     /// Nothing was sent to the client for a while.
     Idle,
     /// The lead ended it: by its last token, or else by a limit. Nothing follows.
@@ -94,6 +96,8 @@ pub(super) struct Generation {
     term: u64,
     /// How often it went on at another lead.
     resumed: u32,
+    /// Whether the client has yet to hear of the last time.
+    is_news: bool,
     /// When the request would have arrived by this clock, had it come to this front: the earliest that
     /// the front, or any lead that it followed, knows of.
     origin: Instant,
@@ -152,6 +156,7 @@ impl Generation {
             regained: Instant::now(),
             term: 0,
             resumed: 0,
+            is_news: false,
             origin: clock.arrived,
             late: Duration::ZERO,
             times: Times::default(),
@@ -179,6 +184,9 @@ impl Generation {
     pub(super) async fn next(&mut self) -> Result<Event, Error> {
         let heartbeat = self.last_sent.0 + self.shared.config.heartbeat;
         loop {
+            if std::mem::take(&mut self.is_news) {
+                return Ok(Event::Resumed);
+            }
             let Some(events) = self.events.as_mut() else {
                 tokio::select! {
                     biased;

@@ -25,6 +25,8 @@ use super::transcript::{Next, Told, Transcript};
 pub(super) enum Said<Piece> {
     /// Something told, but the end.
     Told(Told<Piece>),
+    /// It goes on at another lead than before.
+    Resumed,
     /// Nothing was sent for a while.
     Idle(Heartbeat),
     /// The end. Nothing follows.
@@ -212,6 +214,7 @@ impl<O: Output> OutputStream<O> {
             match event {
                 Event::Prompt(logprobs) => self.transcript.push_prompt(logprobs),
                 Event::Tokens(tokens) => self.take(tokens),
+                Event::Resumed => return Ok(Step::Say(Said::Resumed)),
                 Event::Idle => return Ok(Step::Say(Said::Idle(self.idle()))),
                 Event::End { by_token } => self.transcript.finish_by_lead(by_token),
                 Event::Cancelled => self.transcript.finish(FinishReason::Cancelled),

@@ -59,6 +59,7 @@ fn by_number(responses: &[v1::GenerateResponse]) -> Vec<(u64, String)> {
             }
             Some(Event::Finished(finished)) => events.push((last, format!("{:?}", finished.usage))),
             Some(Event::Started(started)) => events.push((last, started.generation_id.clone())),
+            Some(Event::Warning(_)) => {}
             other => events.push((last, format!("{other:?}"))),
         }
     }
@@ -295,6 +296,44 @@ async fn a_stream_goes_on_at_the_lead_that_comes_after() {
         let total = Duration::try_from(timings.total.unwrap()).unwrap();
         assert!(total >= before, "{total:?} of {before:?}");
     }
+}
+
+#[tokio::test]
+async fn a_stream_says_that_it_goes_on_at_another_lead() {
+    let next = Stage::new(leads_next(ids(ANSWER))).await;
+    let stage = Stage::with_config(holding(), leads_no_more(ids(ANSWER), 6)).await;
+    let other = Stage::with_config(holding(), leads_no_more(ids(ANSWER), 6)).await;
+    let request = v1::ChatRequest {
+        request_id: "c".into(),
+        ..chat::request("Hi")
+    };
+    let stream = stage.client().chat(request.clone()).await.unwrap();
+    let mut stream = stream.into_inner();
+    let mut chat = vec![soon(stream.next()).await.unwrap().unwrap()];
+    stage.leads.send_replace(next.leads.borrow().clone());
+    chat.extend(soon(stream.map(Result::unwrap).collect::<Vec<_>>()).await);
+    let warned = |said: &v1::ChatResponse| match &said.event {
+        Some(v1::chat_response::Event::Warning(warning)) => Some(warning.reason.clone()),
+        _ => None,
+    };
+    let reasons: Vec<_> = chat.iter().filter_map(warned).collect();
+    assert_eq!(reasons, ["RESUMED"]);
+    let at = chat.iter().position(|said| warned(said).is_some()).unwrap();
+    assert_eq!(chat[at].sequence, chat[at - 1].sequence);
+    assert!(chat[at + 1].sequence > chat[at].sequence, "{chat:?}");
+    let undisturbed = chat::run(&Stage::new(always(ids(ANSWER))).await, request).await;
+    assert_eq!(chat::messages(&chat), chat::messages(&undisturbed));
+
+    let stream = other.client().generate(named("g")).await.unwrap();
+    let mut stream = stream.into_inner();
+    let mut raw = vec![soon(stream.next()).await.unwrap().unwrap()];
+    other.leads.send_replace(next.leads.borrow().clone());
+    raw.extend(soon(stream.map(Result::unwrap).collect::<Vec<_>>()).await);
+    let warnings = raw.iter().filter_map(|said| match &said.event {
+        Some(Event::Warning(warning)) => Some(warning.reason.as_str()),
+        _ => None,
+    });
+    assert_eq!(warnings.collect::<Vec<_>>(), ["RESUMED"]);
 }
 
 #[tokio::test]

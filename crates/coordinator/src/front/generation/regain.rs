@@ -166,6 +166,7 @@ impl Generation {
         }
         if self.group.is_some() && is_other {
             self.resumed += 1;
+            self.is_news = true;
         }
         self.term = followed.accepted.term;
         self.queue_position = followed.accepted.queue_position;
