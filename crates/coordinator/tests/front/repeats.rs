@@ -16,6 +16,7 @@ use tonic_types::StatusExt as _;
 
 use crate::chat;
 use crate::generate::{chunks, end, request, run, text};
+use crate::http;
 use crate::stage::{
     Cue, Stage, accept, always, finished, ids, patient, play, refusal, running, soon, special,
     tokenizer, tokens,
@@ -390,6 +391,21 @@ async fn a_lead_that_stays_away_ends_the_stream_as_unavailable() {
     let status = soon(stream.filter_map(Result::err).next()).await.unwrap();
     assert_eq!(status.code(), Code::Unavailable);
     assert!(status.get_details_retry_info().is_some());
+}
+
+#[tokio::test]
+async fn a_lead_that_never_answers_ends_the_stream_as_unavailable() {
+    let stage = Stage::new(|_| Ok(vec![Cue::Hang])).await;
+    let stream = stage.client().generate(named("s")).await.unwrap();
+    let mut stream = stream.into_inner();
+    let status = soon(stream.next()).await.unwrap().unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(status.get_details_retry_info().is_some());
+    let info = status.get_details_error_info().unwrap();
+    assert_eq!(info.reason, "LEAD_GONE");
+    let body = serde_json::json!({"prompt": "x"});
+    let answer = soon(http::complete(stage.http, body)).await;
+    assert_eq!(answer.status, 503, "{answer:?}");
 }
 
 #[tokio::test]

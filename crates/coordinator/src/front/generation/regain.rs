@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proto::internal::{self, follow_response};
 use spec::TokenId;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 use tonic::{Code, Streaming};
 
 use super::{Forced, Generation, PRINCIPAL};
@@ -48,7 +48,11 @@ impl Generation {
             let attempt = tokio::select! {
                 biased;
                 error = self.expiry() => return Err(self.fail(error)),
-                attempt = self.follow() => attempt,
+                // A lead whose step loop hangs still keeps its connection up.
+                attempt = timeout_at(until, self.follow()) => attempt.unwrap_or_else(|_| {
+                    let why = format!("it did not answer within {:?}", self.shared.config.hold);
+                    Err(Error::LeadGone { why })
+                }),
             };
             match attempt {
                 Ok(followed) => {
