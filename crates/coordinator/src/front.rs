@@ -33,6 +33,7 @@ mod stop;
 mod stream;
 mod text;
 mod transcript;
+mod unreadable;
 
 #[cfg(test)]
 mod documented;

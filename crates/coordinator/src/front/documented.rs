@@ -168,6 +168,10 @@ fn refusals() -> Vec<Error> {
     let mut refusals = vec![
         Error::field("x", "y"),
         Error::unsupported("x", "y"),
+        Error::Unreadable {
+            field: text(),
+            why: text(),
+        },
         Error::UnknownModel {
             name: text(),
             served: text(),

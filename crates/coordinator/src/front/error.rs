@@ -45,6 +45,9 @@ pub(super) enum Error {
     /// The caller's deadline has passed, and this call has begun no generation.
     #[error("the deadline passed before there was an answer")]
     DeadlineEarly,
+    /// The request is no message of its call.
+    #[error("{field}: {why}")]
+    Unreadable { field: String, why: String },
     /// The request did not come, or there is no room for it.
     #[error(transparent)]
     Unread(#[from] Unread),
@@ -160,7 +163,7 @@ impl Error {
     /// Returns the gRPC code.
     pub(super) fn code(&self) -> Code {
         match self {
-            Self::Field { .. } => Code::InvalidArgument,
+            Self::Field { .. } | Self::Unreadable { .. } => Code::InvalidArgument,
             Self::Unsupported { .. } => Code::Unimplemented,
             Self::UnknownModel { .. } => Code::NotFound,
             Self::BeyondTheEnd { .. } => Code::OutOfRange,
@@ -188,6 +191,7 @@ impl Error {
             Self::TooManyLive { .. } => "TOO_MANY_GENERATIONS",
             Self::Draining => "DRAINING",
             Self::Deadline { .. } | Self::DeadlineEarly => reason::DEADLINE_PASSED,
+            Self::Unreadable { .. } => "REQUEST_UNREADABLE",
             Self::Unread(Unread::Crowded) => "TOO_MANY_REQUESTS",
             Self::Unread(Unread::TooLong { .. }) => "REQUEST_TOO_LONG",
             Self::Unread(Unread::TooSlow { .. }) => "REQUEST_TOO_SLOW",
@@ -220,7 +224,9 @@ impl Error {
     /// Returns the name of the field that is at fault.
     pub(super) fn at_field(&self) -> Option<&str> {
         match self {
-            Self::Field { field, .. } | Self::Unsupported { field, .. } => Some(field),
+            Self::Field { field, .. }
+            | Self::Unsupported { field, .. }
+            | Self::Unreadable { field, .. } => Some(field),
             Self::AnswerTooLong { field, .. } => Some(field),
             Self::BeyondTheEnd { .. } => Some("stream.resume_after"),
             _ => None,
