@@ -119,6 +119,8 @@ struct Shared {
     groups: Groups,
     /// Permits to follow generations.
     live: Arc<Semaphore>,
+    /// Permits to hold calls that name one.
+    held: Semaphore,
     health: Health,
     telemetry: CoordinatorTelemetry,
     /// Seconds since 1970 when the front started.
@@ -160,6 +162,7 @@ impl Front {
             tokenizer,
             groups: Groups::default(),
             live: Arc::new(Semaphore::new(limits::MAX_LIVE)),
+            held: Semaphore::new(limits::MAX_HELD),
             health: Health::new(telemetry.clone()),
             telemetry,
             started_at: http::unix_time(),

@@ -36,6 +36,9 @@ pub(super) enum Error {
     /// The front is full.
     #[error("{limit} generations are live, more are not taken")]
     TooManyLive { limit: usize },
+    /// So many calls wait for leads that can tell.
+    #[error("{limit} calls wait for a lead that can tell of their generations, more are not held")]
+    TooManyHeld { limit: usize },
     /// The front is going away.
     #[error("the server is shutting down")]
     Draining,
@@ -168,7 +171,7 @@ impl Error {
             Self::UnknownModel { .. } => Code::NotFound,
             Self::BeyondTheEnd { .. } => Code::OutOfRange,
             Self::AnswerTooLong { .. } => Code::InvalidArgument,
-            Self::TooManyLive { .. } => Code::ResourceExhausted,
+            Self::TooManyLive { .. } | Self::TooManyHeld { .. } => Code::ResourceExhausted,
             Self::Draining | Self::LeadGone { .. } => Code::Unavailable,
             Self::Deadline { .. } | Self::DeadlineEarly => Code::DeadlineExceeded,
             Self::Unread(Unread::Crowded) => Code::ResourceExhausted,
@@ -189,6 +192,7 @@ impl Error {
             Self::BeyondTheEnd { .. } => "BEYOND_THE_END",
             Self::AnswerTooLong { .. } => "ANSWER_TOO_LONG",
             Self::TooManyLive { .. } => "TOO_MANY_GENERATIONS",
+            Self::TooManyHeld { .. } => "TOO_MANY_HELD",
             Self::Draining => "DRAINING",
             Self::Deadline { .. } | Self::DeadlineEarly => reason::DEADLINE_PASSED,
             Self::Unreadable { .. } => "REQUEST_UNREADABLE",
@@ -212,10 +216,11 @@ impl Error {
     /// Returns when it may be worth another try; `None` if it is not.
     pub(super) fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::TooManyLive { .. } | Self::Draining | Self::LeadGone { .. } => {
-                Some(limits::RETRY_AFTER)
-            }
-            Self::Unread(Unread::Crowded) => Some(limits::RETRY_AFTER),
+            Self::TooManyLive { .. }
+            | Self::TooManyHeld { .. }
+            | Self::Unread(Unread::Crowded)
+            | Self::Draining
+            | Self::LeadGone { .. } => Some(limits::RETRY_AFTER),
             Self::Lead(status) => status.get_details_retry_info()?.retry_delay,
             _ => None,
         }
