@@ -307,7 +307,7 @@ impl Shared {
         done.await.map_err(|_| Error::Broken)
     }
 
-    /// Returns the opening message of a stream.
+    /// Returns the opening message of a stream, but for what only its lead knows.
     fn started(&self, request: &Request) -> v1::GenerationStarted {
         v1::GenerationStarted {
             generation_id: request.id.clone(),

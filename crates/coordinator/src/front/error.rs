@@ -175,7 +175,7 @@ impl Error {
             Self::Draining | Self::LeadGone { .. } => Code::Unavailable,
             Self::Deadline { .. } | Self::DeadlineEarly => Code::DeadlineExceeded,
             Self::Unread(Unread::Crowded) => Code::ResourceExhausted,
-            Self::Unread(Unread::TooLong { .. }) => Code::OutOfRange,
+            Self::Unread(Unread::TooLong { .. }) => Code::InvalidArgument,
             Self::Unread(Unread::TooSlow { .. } | Unread::Broken { .. }) => Code::Cancelled,
             Self::Cancelled | Self::ClientStalled { .. } | Self::ClientGone => Code::Cancelled,
             Self::Lead(status) => status.code(),
@@ -234,6 +234,7 @@ impl Error {
             | Self::Unreadable { field, .. } => Some(field),
             Self::AnswerTooLong { field, .. } => Some(field),
             Self::BeyondTheEnd { .. } => Some("stream.resume_after"),
+            Self::Unread(Unread::TooLong { .. }) => Some("request"),
             _ => None,
         }
     }
@@ -264,6 +265,11 @@ impl From<Error> for Status {
         let mut details = ErrorDetails::with_error_info(error.reason(), DOMAIN, metadata);
         if let Some(field) = error.at_field() {
             details.add_bad_request_violation(field, error.to_string());
+        }
+        if let Error::Lead(status) = &error
+            && let Some(bad) = status.get_details_bad_request()
+        {
+            details.set_bad_request(bad.field_violations);
         }
         if let Some(delay) = error.retry_after() {
             details.set_retry_info(Some(delay));
@@ -302,6 +308,17 @@ mod tests {
         assert_eq!(status.message(), "queue full");
         let delay = status.get_details_retry_info().unwrap().retry_delay;
         assert_eq!(delay, Some(Duration::from_secs(3)));
+    }
+
+    #[test]
+    fn a_field_that_the_lead_refuses_is_named_to_the_client() {
+        let details = ErrorDetails::with_bad_request_violation("prompt", "is too long");
+        let lead = Status::with_error_details(Code::InvalidArgument, "no", details);
+        let status = Status::from(Error::from_lead(lead));
+        let violations = status.get_details_bad_request().unwrap().field_violations;
+        assert_eq!(violations[0].field, "prompt");
+        let info = status.get_details_error_info().unwrap();
+        assert_eq!(info.reason, "REFUSED_BY_LEAD");
     }
 
     #[test]

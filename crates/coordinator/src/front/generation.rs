@@ -336,6 +336,11 @@ impl Generation {
         });
     }
 
+    /// Returns how many of the prompt's tokens are known to have been cached.
+    pub(super) fn cached_prompt_tokens(&self) -> u32 {
+        self.cached_prompt_tokens
+    }
+
     /// Returns what was used, of these tokens.
     pub(super) fn usage(&self, output_tokens: u32, reasoning_tokens: u32) -> Usage {
         Usage {

@@ -90,6 +90,30 @@ async fn a_repeated_request_attaches_and_hears_everything_again() {
 }
 
 #[tokio::test]
+async fn a_call_that_attaches_hears_at_once_what_the_cache_saved() {
+    let stage = Stage::new(|record| {
+        let mut cues = play(record, &[special("<|return|>")]);
+        cues[0] = Cue::Say(Said::Accepted(proto::internal::Accepted {
+            attached: true,
+            cached_prompt_tokens: 7,
+            ..Default::default()
+        }));
+        Ok(cues)
+    })
+    .await;
+    let raw = run(&stage, named("r")).await;
+    let Some(Event::Started(started)) = &raw[0].event else {
+        panic!("{raw:?}")
+    };
+    assert_eq!(started.cached_prompt_tokens, 7);
+    let chat = chat::run(&stage, chat::request("Hi")).await;
+    let Some(v1::chat_response::Event::Started(started)) = &chat[0].event else {
+        panic!("{chat:?}")
+    };
+    assert_eq!(started.cached_prompt_tokens, 7);
+}
+
+#[tokio::test]
 async fn another_request_of_the_same_name_is_refused() {
     let stage = Stage::new(always(vec![special("<|return|>")])).await;
     run(&stage, named("r")).await;

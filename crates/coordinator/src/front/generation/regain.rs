@@ -173,6 +173,7 @@ impl Generation {
             self.is_news = true;
         }
         self.term = followed.accepted.term;
+        self.cached_prompt_tokens = followed.accepted.cached_prompt_tokens;
         self.queue_position = followed.accepted.queue_position;
         if followed.is_unforced {
             self.forced = None;
