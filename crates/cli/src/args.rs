@@ -3,11 +3,14 @@
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, value_parser};
 
 use crate::listen::ListenAt;
 use crate::size::parse_bytes;
 use crate::telemetry::LogFormat;
+
+/// Most seconds that requests are held: no client waits for a day, and no clock overflows.
+const MAX_HOLD: u64 = 86_400;
 
 const UP_EXAMPLES: &str = "\
 Examples:
@@ -114,7 +117,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, default_value = "131072", value_name = "N")]
     pub(crate) max_output_tokens: NonZeroU32,
     /// Seconds a request waits for the group to be complete before it fails.
-    #[arg(long, default_value = "120", value_name = "SECONDS")]
+    #[arg(long, default_value = "120", value_name = "SECONDS", value_parser = value_parser!(u64).range(..=MAX_HOLD))]
     pub(crate) hold: u64,
 }
 
@@ -399,7 +402,7 @@ pub(crate) struct InspectArgs {
     /// Folder of a checkpoint, or `synth:…`.
     pub(crate) model: String,
     /// Shows the bytes of each rank for this many ranks, at most 4096.
-    #[arg(long, default_value = "1", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    #[arg(long, default_value = "1", value_name = "N", value_parser = value_parser!(u32).range(1..=4096))]
     pub(crate) ranks: u32,
     /// Reads every byte: checks values, and prints the SHA-256 of each file.
     #[arg(long)]

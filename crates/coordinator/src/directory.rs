@@ -14,47 +14,60 @@ use tokio_util::sync::CancellationToken;
 
 use crate::front::Addresses;
 
-/// A group whose lead is missing from the store for this long is forgotten. Longer than any election:
-/// fronts hold its requests meanwhile.
+/// A group whose lead is missing from the store is not forgotten before this: longer than any election.
 const FORGET: Duration = Duration::from_secs(60);
 
 /// The leads that were seen, and since when one is missing.
-#[derive(Default)]
-struct Leads(BTreeMap<String, (LeadRecord, Option<Instant>)>);
+struct Leads {
+    seen: BTreeMap<String, (LeadRecord, Option<Instant>)>,
+    /// How long a group is known that has no lead.
+    forget: Duration,
+}
 
 impl Leads {
+    /// Nobody was seen yet. Fronts hold requests for this long: meanwhile a group that has no lead is
+    /// one that cannot tell what it knows, and not one that is not there.
+    fn new(hold: Duration) -> Self {
+        Self {
+            seen: BTreeMap::new(),
+            forget: FORGET.max(hold),
+        }
+    }
+
     fn put(&mut self, entry: &Entry) {
         let Some(group) = records::group_of_lead(&entry.key) else {
             return;
         };
         if let Some(lead) = read(records::read_lead, entry) {
-            self.0.insert(group.to_owned(), (lead, None));
+            self.seen.insert(group.to_owned(), (lead, None));
         }
     }
 
     fn miss(&mut self, key: &str) {
         let group = records::group_of_lead(key);
-        if let Some((_, missing)) = group.and_then(|group| self.0.get_mut(group)) {
+        if let Some((_, missing)) = group.and_then(|group| self.seen.get_mut(group)) {
             missing.get_or_insert_with(Instant::now);
         }
     }
 
     fn forget(&mut self) {
-        self.0
-            .retain(|_, (_, missing)| missing.is_none_or(|since| since.elapsed() < FORGET));
+        let forget = self.forget;
+        self.seen
+            .retain(|_, (_, missing)| missing.is_none_or(|since| since.elapsed() < forget));
     }
 
     fn addresses(&self) -> Addresses {
-        let leads = self.0.iter();
+        let leads = self.seen.iter();
         leads
             .map(|(group, (lead, _))| (group.clone(), lead.address.clone()))
             .collect()
     }
 }
 
-/// Follows the leads of all groups until `stop`.
+/// Follows the leads of all groups until `stop`, for fronts that hold requests for this long.
 pub(crate) async fn follow_leads(
     store: Store,
+    hold: Duration,
     addresses: watch::Sender<Addresses>,
     stop: CancellationToken,
 ) {
@@ -62,7 +75,7 @@ pub(crate) async fn follow_leads(
         Ok(changes) => changes,
         Err(error) => return tracing::error!(%error, "leads cannot be followed"),
     };
-    let mut leads = Leads::default();
+    let mut leads = Leads::new(hold);
     let mut tick = interval(FORGET / 12);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -71,7 +84,7 @@ pub(crate) async fn follow_leads(
             _ = tick.tick() => leads.forget(),
             change = changes.next() => match change {
                 Some(Change::Reset(entries, _)) => {
-                    let groups: Vec<String> = leads.0.keys().cloned().collect();
+                    let groups: Vec<String> = leads.seen.keys().cloned().collect();
                     groups.iter().for_each(|group| leads.miss(&records::lead_key(group)));
                     entries.iter().for_each(|entry| leads.put(entry));
                 }
@@ -178,6 +191,24 @@ mod tests {
             ((*name).to_owned(), (record, *revision))
         };
         Peers(records.iter().map(entry).collect())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_group_without_a_lead_is_known_for_as_long_as_requests_are_held() {
+        let key = records::lead_key("1");
+        for (hold, known) in [(1, 59), (120, 119)] {
+            let mut leads = Leads::new(Duration::from_secs(hold));
+            leads.seen.insert("1".into(), (LeadRecord::default(), None));
+            tokio::time::advance(Duration::from_secs(600)).await;
+            leads.forget();
+            leads.miss(&key);
+            tokio::time::advance(Duration::from_secs(known)).await;
+            leads.forget();
+            assert!(leads.addresses().contains_key("1"), "held for {hold} s");
+            tokio::time::advance(Duration::from_secs(1)).await;
+            leads.forget();
+            assert!(!leads.addresses().contains_key("1"), "held for {hold} s");
+        }
     }
 
     #[test]

@@ -33,6 +33,7 @@ mod stop;
 mod stream;
 mod text;
 mod transcript;
+mod unreadable;
 
 #[cfg(test)]
 mod documented;
@@ -118,6 +119,8 @@ struct Shared {
     groups: Groups,
     /// Permits to follow generations.
     live: Arc<Semaphore>,
+    /// Permits to hold calls that name one.
+    held: Semaphore,
     health: Health,
     telemetry: CoordinatorTelemetry,
     /// Seconds since 1970 when the front started.
@@ -159,6 +162,7 @@ impl Front {
             tokenizer,
             groups: Groups::default(),
             live: Arc::new(Semaphore::new(limits::MAX_LIVE)),
+            held: Semaphore::new(limits::MAX_HELD),
             health: Health::new(telemetry.clone()),
             telemetry,
             started_at: http::unix_time(),
@@ -303,7 +307,7 @@ impl Shared {
         done.await.map_err(|_| Error::Broken)
     }
 
-    /// Returns the opening message of a stream.
+    /// Returns the opening message of a stream, but for what only its lead knows.
     fn started(&self, request: &Request) -> v1::GenerationStarted {
         v1::GenerationStarted {
             generation_id: request.id.clone(),

@@ -138,7 +138,7 @@ pub fn start(
     let follow = phases::follow(telemetry.clone(), store.clone(), known.clone(), end.clone());
     builder.tasks.spawn(follow);
     let (peers, others) = watch::channel(directory::Peers::default());
-    let follow = directory::follow_leads(store.clone(), addresses, end.clone());
+    let follow = directory::follow_leads(store.clone(), config.lead.hold, addresses, end.clone());
     builder.tasks.spawn(follow);
     let follow = directory::follow_peers(store.clone(), peers, end.clone());
     builder.tasks.spawn(follow);

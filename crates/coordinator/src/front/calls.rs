@@ -16,14 +16,14 @@ use tokio::time::Instant;
 use tonic::Status;
 
 use super::error::Error;
-use super::{Shared, deadline, fields, limits, meter};
+use super::{Shared, deadline, fields, limits, meter, unreadable};
 
 /// Begins the paths of the public API. The other services, of which one takes a stream, are tonic's.
-const PUBLIC: &str = "/conclave.v1.";
+pub(super) const PUBLIC: &str = "/conclave.v1.";
 
 /// Bytes before a message: whether it is compressed, and its length in four bytes.
 /// Source: gRPC over HTTP/2, "Length-Prefixed-Message".
-const PREFIX: usize = 5;
+pub(super) const PREFIX: usize = 5;
 
 /// How long before tonic's our clock runs out: more than a tick of tokio's timers.
 const EARLIER: Duration = Duration::from_millis(2);
@@ -62,8 +62,13 @@ async fn serve(shared: &Shared, request: Request, next: Next) -> Result<Response
         if let Some(message) = bytes.get(PREFIX..) {
             fields::check(head.uri.path(), message)?;
         }
-        let request = Request::from_parts(head, Body::from(bytes));
-        Ok(next.run(request).await)
+        let path = head.uri.path().to_owned();
+        let request = Request::from_parts(head, Body::from(bytes.clone()));
+        let answer = next.run(request).await;
+        match unreadable::explain(&path, &bytes, answer.headers()) {
+            Some(error) => Err(error),
+            None => Ok(answer),
+        }
     };
     match deadline {
         None => served.await,
@@ -159,6 +164,55 @@ mod tests {
         let both = [framed(&bad.encode_to_vec()), framed(&crowd())].concat();
         let status = status(&front, path, "1M", both).await;
         assert_eq!(status.code(), Code::NotFound, "{status}");
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_decoded_is_refused_by_field() {
+        let front = Front { shared: shared() };
+        let cases: [(&str, Vec<u8>, &str); 8] = [
+            ("no UTF-8", framed(&[0x0a, 1, 0xff]), "model"),
+            ("another type", framed(&[0x08, 1]), "model"),
+            ("a type that is none", framed(&[0x0f, 1]), "request"),
+            (
+                "another type inside",
+                framed(&[0x2a, 2, 0x08, 1]),
+                "sampling.temperature",
+            ),
+            ("a message that is cut", framed(&[0x0a, 9, b'x']), "model"),
+            ("a frame that is cut", vec![0, 0, 0, 0, 9, 0x0a], "request"),
+            ("a compressed one", vec![1, 0, 0, 0, 0], "request"),
+            ("nothing", Vec::new(), "request"),
+        ];
+        let path = "/conclave.v1.GenerationService/Generate";
+        for (name, body, field) in cases {
+            let status = status(&front, path, "1M", body).await;
+            assert_eq!(status.code(), Code::InvalidArgument, "{name}: {status}");
+            let violations = status.get_details_bad_request().unwrap().field_violations;
+            assert_eq!(violations[0].field, field, "{name}: {status}");
+            let info = status.get_details_error_info().unwrap();
+            assert_eq!(info.reason, "REQUEST_UNREADABLE", "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn every_call_says_what_it_cannot_decode() {
+        let front = Front { shared: shared() };
+        let files = prost_types::FileDescriptorSet::decode(proto::DESCRIPTORS).unwrap();
+        let mut calls = 0;
+        for file in files.file {
+            let package = file.package().to_owned();
+            for service in &file.service {
+                for method in &service.method {
+                    let path = format!("/{package}.{}/{}", service.name(), method.name());
+                    if path.starts_with(super::PUBLIC) {
+                        let status = status(&front, &path, "1M", framed(&[0xff])).await;
+                        assert_eq!(status.code(), Code::InvalidArgument, "{path}: {status}");
+                        calls += 1;
+                    }
+                }
+            }
+        }
+        assert_eq!(calls, 9);
     }
 
     #[tokio::test]

@@ -93,14 +93,21 @@ pub(super) async fn start(
         sequence,
         event: Some(event),
     };
-    let started = numbered(1, Event::Started(shared.started(&request)));
+    let started = shared.started(&request);
+    let opening = move |cached_prompt_tokens| {
+        let started = v1::GenerationStarted {
+            cached_prompt_tokens,
+            ..started
+        };
+        numbered(1, Event::Started(started))
+    };
     let message = move |sequence, said| numbered(sequence, event(said));
     Ok(stream::serve(
         shared,
         request,
         output,
         (clock, meter),
-        started,
+        opening,
         message,
     ))
 }
@@ -109,6 +116,7 @@ pub(super) async fn start(
 fn event(said: Said<Event>) -> Event {
     match said {
         Said::Told(Told::Piece(event)) => event,
+        Said::Resumed => Event::Warning(reply::resumed()),
         Said::Idle(heartbeat) => Event::Heartbeat(heartbeat),
         Said::Finished(ending) => Event::Finished(reply::finished(ending)),
         Said::Told(_) => unreachable!("a chat asks for no logprobs of its prompt"),

@@ -94,6 +94,7 @@ fn the_limits_on_the_page_are_those_of_the_code() {
         bytes(limits::MAX_WHOLE_TEXT),
         time(config.heartbeat),
         time(config.ask_hold),
+        count(limits::MAX_HELD),
         time(config.client_stall),
         count(limits::MAX_CHOICES),
         count(limits::MAX_ANSWER_LOGPROBS),
@@ -168,6 +169,10 @@ fn refusals() -> Vec<Error> {
     let mut refusals = vec![
         Error::field("x", "y"),
         Error::unsupported("x", "y"),
+        Error::Unreadable {
+            field: text(),
+            why: text(),
+        },
         Error::UnknownModel {
             name: text(),
             served: text(),
@@ -179,6 +184,7 @@ fn refusals() -> Vec<Error> {
             most: 0,
         },
         Error::TooManyLive { limit: 0 },
+        Error::TooManyHeld { limit: 0 },
         Error::Draining,
         Error::DeadlineEarly,
         Error::Cancelled,
@@ -238,6 +244,7 @@ fn the_reasons_on_the_page_are_those_of_the_code() {
 fn the_warnings_on_the_page_are_those_of_the_code() {
     let mut all = reasons_in(include_str!("../../../tokenizer/src/harmony/event.rs"));
     all.extend(reasons_in(include_str!("output/chat.rs")));
+    all.extend(reasons_in(include_str!("convert/reply.rs")));
     let rows = rows("| warning |");
     let found: BTreeSet<&str> = rows.iter().flat_map(|row| names(row[0])).collect();
     assert_eq!(found, all);

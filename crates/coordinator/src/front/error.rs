@@ -36,6 +36,9 @@ pub(super) enum Error {
     /// The front is full.
     #[error("{limit} generations are live, more are not taken")]
     TooManyLive { limit: usize },
+    /// So many calls wait for leads that can tell.
+    #[error("{limit} calls wait for a lead that can tell of their generations, more are not held")]
+    TooManyHeld { limit: usize },
     /// The front is going away.
     #[error("the server is shutting down")]
     Draining,
@@ -45,6 +48,9 @@ pub(super) enum Error {
     /// The caller's deadline has passed, and this call has begun no generation.
     #[error("the deadline passed before there was an answer")]
     DeadlineEarly,
+    /// The request is no message of its call.
+    #[error("{field}: {why}")]
+    Unreadable { field: String, why: String },
     /// The request did not come, or there is no room for it.
     #[error(transparent)]
     Unread(#[from] Unread),
@@ -160,16 +166,16 @@ impl Error {
     /// Returns the gRPC code.
     pub(super) fn code(&self) -> Code {
         match self {
-            Self::Field { .. } => Code::InvalidArgument,
+            Self::Field { .. } | Self::Unreadable { .. } => Code::InvalidArgument,
             Self::Unsupported { .. } => Code::Unimplemented,
             Self::UnknownModel { .. } => Code::NotFound,
             Self::BeyondTheEnd { .. } => Code::OutOfRange,
             Self::AnswerTooLong { .. } => Code::InvalidArgument,
-            Self::TooManyLive { .. } => Code::ResourceExhausted,
+            Self::TooManyLive { .. } | Self::TooManyHeld { .. } => Code::ResourceExhausted,
             Self::Draining | Self::LeadGone { .. } => Code::Unavailable,
             Self::Deadline { .. } | Self::DeadlineEarly => Code::DeadlineExceeded,
             Self::Unread(Unread::Crowded) => Code::ResourceExhausted,
-            Self::Unread(Unread::TooLong { .. }) => Code::OutOfRange,
+            Self::Unread(Unread::TooLong { .. }) => Code::InvalidArgument,
             Self::Unread(Unread::TooSlow { .. } | Unread::Broken { .. }) => Code::Cancelled,
             Self::Cancelled | Self::ClientStalled { .. } | Self::ClientGone => Code::Cancelled,
             Self::Lead(status) => status.code(),
@@ -186,8 +192,10 @@ impl Error {
             Self::BeyondTheEnd { .. } => "BEYOND_THE_END",
             Self::AnswerTooLong { .. } => "ANSWER_TOO_LONG",
             Self::TooManyLive { .. } => "TOO_MANY_GENERATIONS",
+            Self::TooManyHeld { .. } => "TOO_MANY_HELD",
             Self::Draining => "DRAINING",
             Self::Deadline { .. } | Self::DeadlineEarly => reason::DEADLINE_PASSED,
+            Self::Unreadable { .. } => "REQUEST_UNREADABLE",
             Self::Unread(Unread::Crowded) => "TOO_MANY_REQUESTS",
             Self::Unread(Unread::TooLong { .. }) => "REQUEST_TOO_LONG",
             Self::Unread(Unread::TooSlow { .. }) => "REQUEST_TOO_SLOW",
@@ -208,10 +216,11 @@ impl Error {
     /// Returns when it may be worth another try; `None` if it is not.
     pub(super) fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::TooManyLive { .. } | Self::Draining | Self::LeadGone { .. } => {
-                Some(limits::RETRY_AFTER)
-            }
-            Self::Unread(Unread::Crowded) => Some(limits::RETRY_AFTER),
+            Self::TooManyLive { .. }
+            | Self::TooManyHeld { .. }
+            | Self::Unread(Unread::Crowded)
+            | Self::Draining
+            | Self::LeadGone { .. } => Some(limits::RETRY_AFTER),
             Self::Lead(status) => status.get_details_retry_info()?.retry_delay,
             _ => None,
         }
@@ -220,9 +229,12 @@ impl Error {
     /// Returns the name of the field that is at fault.
     pub(super) fn at_field(&self) -> Option<&str> {
         match self {
-            Self::Field { field, .. } | Self::Unsupported { field, .. } => Some(field),
+            Self::Field { field, .. }
+            | Self::Unsupported { field, .. }
+            | Self::Unreadable { field, .. } => Some(field),
             Self::AnswerTooLong { field, .. } => Some(field),
             Self::BeyondTheEnd { .. } => Some("stream.resume_after"),
+            Self::Unread(Unread::TooLong { .. }) => Some("request"),
             _ => None,
         }
     }
@@ -253,6 +265,11 @@ impl From<Error> for Status {
         let mut details = ErrorDetails::with_error_info(error.reason(), DOMAIN, metadata);
         if let Some(field) = error.at_field() {
             details.add_bad_request_violation(field, error.to_string());
+        }
+        if let Error::Lead(status) = &error
+            && let Some(bad) = status.get_details_bad_request()
+        {
+            details.set_bad_request(bad.field_violations);
         }
         if let Some(delay) = error.retry_after() {
             details.set_retry_info(Some(delay));
@@ -291,6 +308,17 @@ mod tests {
         assert_eq!(status.message(), "queue full");
         let delay = status.get_details_retry_info().unwrap().retry_delay;
         assert_eq!(delay, Some(Duration::from_secs(3)));
+    }
+
+    #[test]
+    fn a_field_that_the_lead_refuses_is_named_to_the_client() {
+        let details = ErrorDetails::with_bad_request_violation("prompt", "is too long");
+        let lead = Status::with_error_details(Code::InvalidArgument, "no", details);
+        let status = Status::from(Error::from_lead(lead));
+        let violations = status.get_details_bad_request().unwrap().field_violations;
+        assert_eq!(violations[0].field, "prompt");
+        let info = status.get_details_error_info().unwrap();
+        assert_eq!(info.reason, "REFUSED_BY_LEAD");
     }
 
     #[test]

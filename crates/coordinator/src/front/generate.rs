@@ -73,7 +73,14 @@ pub(super) async fn start(
         sequence,
         event: Some(event),
     };
-    let started = numbered(1, Event::Started(shared.started(&request)));
+    let started = shared.started(&request);
+    let opening = move |cached_prompt_tokens| {
+        let started = v1::GenerationStarted {
+            cached_prompt_tokens,
+            ..started
+        };
+        numbered(1, Event::Started(started))
+    };
     let (front, prompt) = (Arc::clone(shared), Arc::clone(&request.prompt));
     let message = move |sequence, said| numbered(sequence, event(&front, &prompt, said));
     Ok(stream::serve(
@@ -81,7 +88,7 @@ pub(super) async fn start(
         request,
         output,
         (clock, meter),
-        started,
+        opening,
         message,
     ))
 }
@@ -106,6 +113,7 @@ fn event(shared: &Shared, prompt: &[TokenId], said: Said<Chunk>) -> Event {
         }
         Said::Told(Told::Piece(chunk)) => Event::Tokens(tokens(shared, chunk)),
         Said::Told(Told::Finished(_)) => unreachable!("an end comes with its figures"),
+        Said::Resumed => Event::Warning(reply::resumed()),
         Said::Idle(heartbeat) => Event::Heartbeat(heartbeat),
         Said::Finished(ending) => Event::Finished(reply::finished(ending)),
     }

@@ -35,6 +35,8 @@ pub(super) enum Event {
     Prompt(Vec<TokenLogprob>),
     /// The next tokens.
     Tokens(Vec<SampledToken>),
+    /// It goes on at another lead than before.
+    Resumed,
     /// Nothing was sent to the client for a while.
     Idle,
     /// The lead ended it: by its last token, or else by a limit. Nothing follows.
@@ -90,10 +92,18 @@ pub(super) struct Generation {
     trouble: Option<(Instant, Error)>,
     /// When the stream began.
     regained: Instant,
+    /// Term of the lead that has it.
+    term: u64,
     /// How often it went on at another lead.
     resumed: u32,
-    /// When the request would have arrived by this clock, had it come to this front.
+    /// Whether the client has yet to hear of the last time.
+    is_news: bool,
+    /// When the request would have arrived by this clock, had it come to this front: the earliest that
+    /// the front, or any lead that it followed, knows of.
     origin: Instant,
+    /// How much later it arrived by the account of the lead that has it. One that has collected it from
+    /// its home rank does not know how long it was elsewhere.
+    late: Duration,
     times: Times,
     state: GenerationState,
     cached_prompt_tokens: u32,
@@ -144,8 +154,11 @@ impl Generation {
             forced: None,
             trouble: None,
             regained: Instant::now(),
+            term: 0,
             resumed: 0,
+            is_news: false,
             origin: clock.arrived,
+            late: Duration::ZERO,
             times: Times::default(),
             state: GenerationState::Queued,
             cached_prompt_tokens: 0,
@@ -171,6 +184,9 @@ impl Generation {
     pub(super) async fn next(&mut self) -> Result<Event, Error> {
         let heartbeat = self.last_sent.0 + self.shared.config.heartbeat;
         loop {
+            if std::mem::take(&mut self.is_news) {
+                return Ok(Event::Resumed);
+            }
             let Some(events) = self.events.as_mut() else {
                 tokio::select! {
                     biased;
@@ -208,7 +224,8 @@ impl Generation {
 
     /// Checks an event of the lead and converts it; `None` if it is no news for the client.
     fn take(&mut self, event: Option<follow_response::Event>) -> Result<Option<Event>, Error> {
-        let after = Duration::from_micros;
+        let late = self.late;
+        let after = |micros| late + Duration::from_micros(micros);
         match event {
             Some(follow_response::Event::Running(running)) => {
                 self.times.running.get_or_insert(after(running.after_us));
@@ -325,6 +342,11 @@ impl Generation {
             // Not before: to lose its last follower would be another end.
             drop(events);
         });
+    }
+
+    /// Returns how many of the prompt's tokens are known to have been cached.
+    pub(super) fn cached_prompt_tokens(&self) -> u32 {
+        self.cached_prompt_tokens
     }
 
     /// Returns what was used, of these tokens.

@@ -3,7 +3,9 @@
 //! Between a lead's death and the moment when the next one has heard what it has left, nobody knows
 //! whether a generation is there: to say that it is not would be wrong, and a cancel would be lost.
 
-use tokio::time::{Instant, sleep, timeout_at};
+use std::pin::pin;
+
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tonic::{Response, Status};
 
 use super::error::Error;
@@ -11,12 +13,32 @@ use super::groups::Group;
 use super::{Shared, limits};
 
 /// Asks the group that knows a generation, again and again until a lead can tell, or the front's time to
-/// hold the call is over.
+/// hold the call is over. Few calls are held at a time: each keeps its request's place, and those are for
+/// groups that serve, too.
 ///
 /// # Errors
 ///
 /// [`Error::Lead`] with NOT_FOUND if there is no such generation, or why no lead could tell.
 pub(super) async fn ask<T, Call>(
+    shared: &Shared,
+    id: &str,
+    call: impl Fn(Group) -> Call,
+) -> Result<T, Error>
+where
+    Call: Future<Output = Result<Response<T>, Status>>,
+{
+    let mut asked = pin!(ask_again(shared, id, call));
+    if let Ok(answer) = timeout(limits::HELD_AFTER, &mut asked).await {
+        return answer;
+    }
+    let held = shared.held.try_acquire();
+    let _held = held.map_err(|_| Error::TooManyHeld {
+        limit: limits::MAX_HELD,
+    })?;
+    asked.await
+}
+
+async fn ask_again<T, Call>(
     shared: &Shared,
     id: &str,
     call: impl Fn(Group) -> Call,
@@ -63,5 +85,38 @@ where
             () = sleep(pause) => pause = longest.min(pause * 2),
         }
         last = Some(error);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+    use tonic::{Code, Response};
+
+    use super::ask;
+    use crate::front::limits;
+    use crate::front::testing::shared;
+
+    #[tokio::test]
+    async fn few_calls_are_held_at_a_time_and_those_with_an_answer_are_none() {
+        let shared = shared();
+        let others = shared.held.acquire_many(limits::MAX_HELD as u32).await;
+        let many = ask(&shared, "r", |_| pending());
+        let many = timeout(Duration::from_secs(10), many).await;
+        let refused: Result<(), _> = many.expect("it is not held");
+        let refused = refused.unwrap_err();
+        assert_eq!(refused.code(), Code::ResourceExhausted);
+        assert!(refused.retry_after().is_some());
+        let answer = ask(&shared, "r", |_| ready(Ok(Response::new(7)))).await;
+        assert_eq!(answer.unwrap(), 7);
+        drop(others);
+        let held = ask(&shared, "r", |_| async {
+            tokio::time::sleep(2 * limits::HELD_AFTER).await;
+            Ok(Response::new(8))
+        });
+        assert_eq!(held.await.unwrap(), 8);
     }
 }

@@ -147,6 +147,13 @@ pub(crate) const REPEAT_AGE: Duration = Duration::from_millis(10);
 /// waits for the answer meanwhile.
 pub(crate) const ASK_HOLD: Duration = Duration::from_secs(15);
 
+/// Calls that name a generation and are held at a time. An eighth of the requests for which there is room:
+/// [`MAX_SHORT_REQUESTS`] in units of [`REQUEST_UNIT`].
+pub(crate) const MAX_HELD: usize = 4096;
+
+/// A call that has no answer after this is held. A lead answers between two steps.
+pub(crate) const HELD_AFTER: Duration = Duration::from_millis(250);
+
 /// How long a lead may take to say whether it knows a generation. It answers between two steps.
 pub(crate) const FIND_TIME: Duration = Duration::from_secs(3);
 

@@ -155,9 +155,9 @@ fn rejection(error: &Error) -> Option<Rejection> {
         reason::NOT_LEADER => Some(Rejection::NotLeader),
         reason::LEAD_ENDING => Some(Rejection::Draining),
         _ => match error {
-            Error::TooManyLive { .. } | Error::Unread(Unread::Crowded) => {
-                Some(Rejection::TooManyRequests)
-            }
+            Error::TooManyLive { .. }
+            | Error::TooManyHeld { .. }
+            | Error::Unread(Unread::Crowded) => Some(Rejection::TooManyRequests),
             Error::LeadGone { .. } => Some(Rejection::NoCapacity),
             Error::Draining => Some(Rejection::Draining),
             _ => None,

@@ -25,6 +25,8 @@ use super::transcript::{Next, Told, Transcript};
 pub(super) enum Said<Piece> {
     /// Something told, but the end.
     Told(Told<Piece>),
+    /// It goes on at another lead than before.
+    Resumed,
     /// Nothing was sent for a while.
     Idle(Heartbeat),
     /// The end. Nothing follows.
@@ -212,6 +214,7 @@ impl<O: Output> OutputStream<O> {
             match event {
                 Event::Prompt(logprobs) => self.transcript.push_prompt(logprobs),
                 Event::Tokens(tokens) => self.take(tokens),
+                Event::Resumed => return Ok(Step::Say(Said::Resumed)),
                 Event::Idle => return Ok(Step::Say(Said::Idle(self.idle()))),
                 Event::End { by_token } => self.transcript.finish_by_lead(by_token),
                 Event::Cancelled => self.transcript.finish(FinishReason::Cancelled),
@@ -289,8 +292,8 @@ impl<O: Output> OutputStream<O> {
     }
 }
 
-/// Follows a request in a task of its own, and returns what it says: this opening message, unless the
-/// client has it, then each event as a message of its number.
+/// Follows a request in a task of its own, and returns what it says: the opening message, of how many of the
+/// prompt's tokens were cached, unless the client has it, then each event as a message of its number.
 ///
 /// The lead's answer is awaited inside the stream: for a call whose deadline passes before the
 /// stream begins, tonic would answer with a code of its own. While it does not come, the client gets
@@ -300,7 +303,7 @@ pub(super) fn serve<O, T>(
     request: Request,
     output: O,
     (clock, meter): (Clock, Meter),
-    opening: T,
+    opening: impl FnOnce(u32) -> T + Send + 'static,
     message: impl Fn(u64, Said<O::Piece>) -> T + Send + Sync + 'static,
 ) -> Replies<T>
 where
@@ -315,7 +318,8 @@ where
         let beat = || message(known, Said::Idle(unaccepted()));
         let mut stream = accepted(start, &client, (clock.arrived, every), beat).await?;
         if known == 0 {
-            stream.send(&client, opening).await?;
+            let cached = stream.generation.cached_prompt_tokens();
+            stream.send(&client, opening(cached)).await?;
         }
         stream.send_all(client, message).await
     })

@@ -36,11 +36,16 @@ async fn more(mut log: watch::Receiver<Log>) -> bool {
 
 impl EventStream {
     pub(super) fn new(follower: Follower) -> Self {
-        let queue_position = follower.following.log.borrow().queue_position();
+        let (queue_position, cached) = {
+            let log = follower.following.log.borrow();
+            (log.queue_position(), log.cached())
+        };
         let accepted = wire::Accepted {
             queue_position: queue_position as u32,
+            cached_prompt_tokens: cached.unwrap_or(0),
             age_us: convert::micros(follower.following.age),
             attached: follower.attached,
+            term: follower.term.0,
         };
         Self {
             follower,

@@ -93,6 +93,8 @@ pub(crate) struct Follower {
     pub(crate) following: Following,
     /// Whether the generation was known.
     pub(crate) attached: bool,
+    /// Term of the lead.
+    pub(crate) term: Term,
     pub(crate) gone: mpsc::UnboundedSender<(Name, u64)>,
 }
 

@@ -351,6 +351,11 @@ fn bad_fields() -> Vec<(Value, &'static str)> {
         (json!({"prompt": "x", "n": 0}), "n"),
         (json!({"prompt": "x", "n": 2, "best_of": 3}), "best_of"),
         (json!({"prompt": "x", "max_tokens": -1}), "max_tokens"),
+        (json!({"prompt": "x", "max_tokens": 0}), "max_tokens"),
+        (
+            json!({"prompt": "x", "max_tokens": 0, "logprobs": 1, "echo": false}),
+            "max_tokens",
+        ),
         (json!({"prompt": "x", "max_tokens": CONTEXT}), "max_tokens"),
         (json!({"prompt": "x", "temperature": "hot"}), "temperature"),
         (json!({"prompt": "x", "temperature": -1}), "temperature"),

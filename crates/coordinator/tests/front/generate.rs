@@ -341,6 +341,10 @@ async fn an_idle_stream_has_heartbeats() {
     let mut beats = 0;
     while beats < 2 {
         let response = stream.next().await.unwrap().unwrap();
+        if response.sequence == 0 {
+            // On a busy machine the lead has not accepted it by then.
+            continue;
+        }
         assert_eq!(response.sequence, 1);
         if let Some(Event::Heartbeat(beat)) = response.event {
             assert_eq!(beat.state(), v1::GenerationState::Queued);

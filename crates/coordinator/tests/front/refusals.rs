@@ -480,7 +480,9 @@ async fn a_request_above_the_limit_is_refused() {
         .generate(request(&"a".repeat(17 << 20)))
         .await
         .unwrap_err();
-    assert_eq!(status.code(), Code::OutOfRange, "{status}");
+    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    let violations = status.get_details_bad_request().unwrap().field_violations;
+    assert_eq!(violations[0].field, "request");
 }
 
 fn with(messages: Vec<v1::Message>) -> v1::ChatRequest {

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use coordinator::front::FrontConfig;
 use prost::Message as _;
+use proto::internal::follow_response::Event as Said;
 use proto::v1::generate_response::Event;
 use proto::v1::{self, FinishReason, GenerationState};
 use spec::TokenId;
@@ -14,6 +15,7 @@ use tonic::{Code, Request};
 use tonic_types::StatusExt as _;
 
 use crate::generate::{chunks, end, request, run, text};
+use crate::http;
 use crate::stage::{
     Cue, Stage, accept, always, finished, ids, patient, play, refusal, running, soon, special,
     tokenizer, tokens,
@@ -58,6 +60,7 @@ fn by_number(responses: &[v1::GenerateResponse]) -> Vec<(u64, String)> {
             }
             Some(Event::Finished(finished)) => events.push((last, format!("{:?}", finished.usage))),
             Some(Event::Started(started)) => events.push((last, started.generation_id.clone())),
+            Some(Event::Warning(_)) => {}
             other => events.push((last, format!("{other:?}"))),
         }
     }
@@ -84,6 +87,30 @@ async fn a_repeated_request_attaches_and_hears_everything_again() {
         ..named("r")
     };
     assert_eq!(chunks(&run(&stage, delivered).await).count(), 1);
+}
+
+#[tokio::test]
+async fn a_call_that_attaches_hears_at_once_what_the_cache_saved() {
+    let stage = Stage::new(|record| {
+        let mut cues = play(record, &[special("<|return|>")]);
+        cues[0] = Cue::Say(Said::Accepted(proto::internal::Accepted {
+            attached: true,
+            cached_prompt_tokens: 7,
+            ..Default::default()
+        }));
+        Ok(cues)
+    })
+    .await;
+    let raw = run(&stage, named("r")).await;
+    let Some(Event::Started(started)) = &raw[0].event else {
+        panic!("{raw:?}")
+    };
+    assert_eq!(started.cached_prompt_tokens, 7);
+    let chat = chat::run(&stage, chat::request("Hi")).await;
+    let Some(v1::chat_response::Event::Started(started)) = &chat[0].event else {
+        panic!("{chat:?}")
+    };
+    assert_eq!(started.cached_prompt_tokens, 7);
 }
 
 #[tokio::test]
@@ -223,59 +250,122 @@ fn dies_once(
     }
 }
 
-#[tokio::test]
-async fn a_stream_goes_on_at_the_lead_that_comes_after() {
-    let mut output = ids("one two three four");
-    output.push(special("<|return|>"));
-    for forgets in [false, true] {
-        let mut stage = Stage::new(dies_once(output.clone())).await;
-        let mut stream = stage
-            .client()
-            .generate(named("f"))
-            .await
-            .unwrap()
-            .into_inner();
-        let mut responses = vec![soon(stream.next()).await.unwrap().unwrap()];
-        if forgets {
-            stage.forget();
-        }
-        responses.extend(soon(stream.map(Result::unwrap).collect::<Vec<_>>()).await);
-        let undisturbed = run(&Stage::new(always(output.clone())).await, named("f")).await;
-        assert_eq!(by_number(&responses), by_number(&undisturbed));
-        let resumed = end(&responses).timings.unwrap().resumed_on_other_node;
-        assert_eq!(stage.asked().await.tokens_seen, 0);
-        let again = stage.asked().await;
-        assert_eq!(again.tokens_seen, 2);
-        if forgets && resumed == 1 {
-            assert!(!again.attach_only);
-            assert_eq!(again.generated, output[..2]);
-        } else {
-            assert!(again.attach_only);
+/// Ends the first stream after so many cues, as a lead that is no more, and takes no others.
+fn leads_no_more(
+    output: Vec<u32>,
+    after: usize,
+) -> impl Fn(&proto::internal::SequenceRecord) -> Result<Vec<Cue>, tonic::Status> {
+    let played = AtomicUsize::new(0);
+    move |record| {
+        let mut cues = play(record, &output);
+        cues.truncate(after);
+        match played.fetch_add(1, Ordering::SeqCst) {
+            0 => Ok(cues),
+            _ => Err(refusal(Code::Unavailable, "NOT_LEADER", "no more")),
         }
     }
+}
+
+/// Plays all of it as the lead of the second term, who takes it for new.
+fn leads_next(
+    output: Vec<u32>,
+) -> impl Fn(&proto::internal::SequenceRecord) -> Result<Vec<Cue>, tonic::Status> {
+    move |record| {
+        let mut cues = play(record, &output);
+        cues[0] = Cue::Say(Said::Accepted(proto::internal::Accepted {
+            term: 2,
+            ..Default::default()
+        }));
+        Ok(cues)
+    }
+}
+
+/// Looks for a lost lead for longer than any test.
+fn holding() -> FrontConfig {
+    FrontConfig {
+        hold: Duration::from_secs(600),
+        ..patient()
+    }
+}
+
+#[tokio::test]
+async fn a_stream_goes_on_at_the_lead_that_comes_after() {
+    let output = [ids("one two three four"), vec![special("<|return|>")]].concat();
+    let undisturbed = run(&Stage::new(always(output.clone())).await, named("f")).await;
+    for collected in [true, false] {
+        let mut next = Stage::new(leads_next(output.clone())).await;
+        if collected {
+            run(&next, named("f")).await;
+            next.asked().await;
+        }
+        let script = leads_no_more(output.clone(), 4);
+        let mut stage = Stage::with_config(holding(), script).await;
+        let stream = stage.client().generate(named("f")).await.unwrap();
+        let mut stream = stream.into_inner();
+        let mut responses = vec![soon(stream.next()).await.unwrap().unwrap()];
+        let begun = Instant::now();
+        assert_eq!(stage.asked().await.tokens_seen, 0);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let before = begun.elapsed();
+        stage.leads.send_replace(next.leads.borrow().clone());
+        responses.extend(soon(stream.map(Result::unwrap).collect::<Vec<_>>()).await);
+        assert_eq!(by_number(&responses), by_number(&undisturbed));
+        let timings = end(&responses).timings.unwrap();
+        assert_eq!(timings.resumed_on_other_node, 1);
+        let again = next.asked().await;
+        assert_eq!((again.tokens_seen, again.attach_only), (2, collected));
+        if !collected {
+            assert_eq!(again.generated, output[..2]);
+        }
+        // The next lead says that the request has just come; its client knows better.
+        let total = Duration::try_from(timings.total.unwrap()).unwrap();
+        assert!(total >= before, "{total:?} of {before:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_says_that_it_goes_on_at_another_lead() {
+    let next = Stage::new(leads_next(ids(ANSWER))).await;
+    let stage = Stage::with_config(holding(), leads_no_more(ids(ANSWER), 6)).await;
+    let other = Stage::with_config(holding(), leads_no_more(ids(ANSWER), 6)).await;
+    let request = v1::ChatRequest {
+        request_id: "c".into(),
+        ..chat::request("Hi")
+    };
+    let stream = stage.client().chat(request.clone()).await.unwrap();
+    let mut stream = stream.into_inner();
+    let mut chat = vec![soon(stream.next()).await.unwrap().unwrap()];
+    stage.leads.send_replace(next.leads.borrow().clone());
+    chat.extend(soon(stream.map(Result::unwrap).collect::<Vec<_>>()).await);
+    let warned = |said: &v1::ChatResponse| match &said.event {
+        Some(v1::chat_response::Event::Warning(warning)) => Some(warning.reason.clone()),
+        _ => None,
+    };
+    let reasons: Vec<_> = chat.iter().filter_map(warned).collect();
+    assert_eq!(reasons, ["RESUMED"]);
+    let at = chat.iter().position(|said| warned(said).is_some()).unwrap();
+    assert_eq!(chat[at].sequence, chat[at - 1].sequence);
+    assert!(chat[at + 1].sequence > chat[at].sequence, "{chat:?}");
+    let undisturbed = chat::run(&Stage::new(always(ids(ANSWER))).await, request).await;
+    assert_eq!(chat::messages(&chat), chat::messages(&undisturbed));
+
+    let stream = other.client().generate(named("g")).await.unwrap();
+    let mut stream = stream.into_inner();
+    let mut raw = vec![soon(stream.next()).await.unwrap().unwrap()];
+    other.leads.send_replace(next.leads.borrow().clone());
+    raw.extend(soon(stream.map(Result::unwrap).collect::<Vec<_>>()).await);
+    let warnings = raw.iter().filter_map(|said| match &said.event {
+        Some(Event::Warning(warning)) => Some(warning.reason.as_str()),
+        _ => None,
+    });
+    assert_eq!(warnings.collect::<Vec<_>>(), ["RESUMED"]);
 }
 
 #[tokio::test]
 async fn a_front_that_drains_takes_its_streams_to_the_next_lead() {
     let output = [ids("one two three four"), vec![special("<|return|>")]].concat();
     let next = Stage::new(always(output.clone())).await;
-    let (played, config) = (
-        AtomicUsize::new(0),
-        FrontConfig {
-            hold: Duration::from_secs(20),
-            ..patient()
-        },
-    );
-    let cut = output.clone();
-    let stage = Stage::with_config(config, move |record| {
-        let mut cues = play(record, &cut);
-        cues.truncate(4);
-        match played.fetch_add(1, Ordering::SeqCst) {
-            0 => Ok(cues),
-            _ => Err(refusal(Code::Unavailable, "NOT_LEADER", "no more")),
-        }
-    })
-    .await;
+    let stage = Stage::with_config(holding(), leads_no_more(output.clone(), 4)).await;
     let stream = stage.client().generate(named("f")).await.unwrap();
     let mut stream = stream.into_inner();
     let mut responses = vec![soon(stream.next()).await.unwrap().unwrap()];
@@ -327,6 +417,21 @@ async fn a_lead_that_stays_away_ends_the_stream_as_unavailable() {
     let status = soon(stream.filter_map(Result::err).next()).await.unwrap();
     assert_eq!(status.code(), Code::Unavailable);
     assert!(status.get_details_retry_info().is_some());
+}
+
+#[tokio::test]
+async fn a_lead_that_never_answers_ends_the_stream_as_unavailable() {
+    let stage = Stage::new(|_| Ok(vec![Cue::Hang])).await;
+    let stream = stage.client().generate(named("s")).await.unwrap();
+    let mut stream = stream.into_inner();
+    let status = soon(stream.next()).await.unwrap().unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(status.get_details_retry_info().is_some());
+    let info = status.get_details_error_info().unwrap();
+    assert_eq!(info.reason, "LEAD_GONE");
+    let body = serde_json::json!({"prompt": "x"});
+    let answer = soon(http::complete(stage.http, body)).await;
+    assert_eq!(answer.status, 503, "{answer:?}");
 }
 
 #[tokio::test]

@@ -31,6 +31,14 @@ pub(in crate::front) fn token_logprob(
     }
 }
 
+/// Tells of the loss of a lead, which costs a client time and nothing else.
+pub(in crate::front) fn resumed() -> v1::Warning {
+    v1::Warning {
+        reason: "RESUMED".into(),
+        message: "the generation goes on at another lead, where it was".into(),
+    }
+}
+
 /// Converts an end.
 pub(in crate::front) fn finished(ending: Ending) -> v1::Finished {
     let duration = |time: std::time::Duration| {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use proto::internal::{self, follow_response};
 use spec::TokenId;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 use tonic::{Code, Streaming};
 
 use super::{Forced, Generation, PRINCIPAL};
@@ -17,8 +17,6 @@ struct Followed {
     events: Streaming<internal::FollowResponse>,
     group: Group,
     accepted: internal::Accepted,
-    /// Whether this lead did not know the generation, which had tokens already.
-    is_resumed: bool,
     /// Whether it had ended before tokens could be forced.
     is_unforced: bool,
 }
@@ -50,7 +48,11 @@ impl Generation {
             let attempt = tokio::select! {
                 biased;
                 error = self.expiry() => return Err(self.fail(error)),
-                attempt = self.follow() => attempt,
+                // A lead whose step loop hangs still keeps its connection up.
+                attempt = timeout_at(until, self.follow()) => attempt.unwrap_or_else(|_| {
+                    let why = format!("it did not answer within {:?}", self.shared.config.hold);
+                    Err(Error::LeadGone { why })
+                }),
             };
             match attempt {
                 Ok(followed) => {
@@ -90,11 +92,7 @@ impl Generation {
         let is_unforced = self.force_again().await?;
         match self.call_follow(true).await {
             Err(Error::Lead(status)) if status.code() == Code::NotFound => {
-                let followed = self.call_follow(false).await?;
-                Ok(Followed {
-                    is_resumed: true,
-                    ..followed
-                })
+                self.call_follow(false).await
             }
             attached => Ok(Followed {
                 is_unforced,
@@ -164,9 +162,19 @@ impl Generation {
             let (request_id, labels) = (&self.request.id, self.request.labels());
             tracing::debug!(request_id, labels, "request has labels");
         }
-        self.origin = now.checked_sub(age).unwrap_or(now);
+        let is_other = self.term != followed.accepted.term;
+        if self.group.is_none() || is_other {
+            let arrived = now.checked_sub(age).unwrap_or(now);
+            self.origin = self.origin.min(arrived);
+            self.late = arrived - self.origin;
+        }
+        if self.group.is_some() && is_other {
+            self.resumed += 1;
+            self.is_news = true;
+        }
+        self.term = followed.accepted.term;
+        self.cached_prompt_tokens = followed.accepted.cached_prompt_tokens;
         self.queue_position = followed.accepted.queue_position;
-        self.resumed += u32::from(followed.is_resumed);
         if followed.is_unforced {
             self.forced = None;
         }
@@ -238,7 +246,6 @@ impl Generation {
                 events,
                 group,
                 accepted,
-                is_resumed: false,
                 is_unforced: false,
             }),
             Some(_) => Err(Error::LeadProtocol {

@@ -8,8 +8,8 @@ use spec::{SequenceId, TokenId};
 use tonic::{Code, Status};
 
 use super::StepLoop;
-use crate::lead::convert;
-use crate::lead::follow::deadline_passed;
+use crate::lead::convert::{self, Malformed};
+use crate::lead::follow::{deadline_passed, invalid};
 use crate::lead::ledger::{Entering, Found, Name, Work};
 use crate::lead::life;
 use crate::lead::log::End;
@@ -82,6 +82,7 @@ impl StepLoop {
             name,
             following,
             attached,
+            term: self.leader.status().fence.term,
             gone: self.gone.clone(),
         })
     }
@@ -241,17 +242,72 @@ fn reused(name: &Name) -> Status {
 
 fn refusal(refused: &Refused) -> Status {
     let said = refused.to_string();
+    // By the public name: a front passes it on to the client.
+    let at_fault = |field, why| invalid(&Malformed { field, why });
     match refused {
         Refused::QueueFull { .. } => {
             let retry = Some(limits::RETRY_AFTER);
             status(Code::ResourceExhausted, reason::QUEUE_FULL, said, retry)
         }
         Refused::Duplicate { .. } | Refused::Finished { .. } => Status::internal(said),
-        Refused::Empty { .. }
-        | Refused::TooLong { .. }
-        | Refused::NeverFits { .. }
-        | Refused::Unknown { .. } => {
+        Refused::Empty { .. } | Refused::TooLong { .. } => at_fault("prompt", said),
+        Refused::NeverFits { .. } => at_fault("stop.max_output_tokens", said),
+        Refused::Unknown { .. } => {
             status(Code::InvalidArgument, reason::REFUSED_BY_LEAD, said, None)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use engine::Refused;
+    use proto::internal::follow_response::Event;
+    use tokio_stream::StreamExt as _;
+    use tonic::Code;
+    use tonic_types::StatusExt as _;
+
+    use super::refusal;
+    use crate::lead::follow::EventStream;
+    use crate::lead::step_loop::tests::{follow, world};
+    use crate::status::reason_of;
+
+    #[tokio::test]
+    async fn who_attaches_hears_whose_lead_it_is_and_what_the_cache_saved() {
+        let mut world = world(8, 4);
+        let first = world.follow(follow("a", 6)).unwrap();
+        let sequence = world.step_loop.ledger.sequence(&first.name).unwrap();
+        let now = world.step_loop.now;
+        world.step_loop.ledger.run(sequence, 3, now);
+        let mut events = EventStream::new(world.follow(follow("a", 6)).unwrap());
+        let heard = events.next().await.unwrap().unwrap();
+        let Some(Event::Accepted(accepted)) = heard.event else {
+            panic!("{heard:?}")
+        };
+        assert!(accepted.attached);
+        assert_eq!((accepted.term, accepted.cached_prompt_tokens), (1, 3));
+    }
+
+    #[test]
+    fn what_can_never_be_served_is_refused_by_field() {
+        let cases = [
+            (
+                Refused::NeverFits { needed: 2, have: 1 },
+                "stop.max_output_tokens",
+            ),
+            (
+                Refused::TooLong {
+                    tokens: 2,
+                    max_context: 1,
+                },
+                "prompt",
+            ),
+        ];
+        for (refused, field) in cases {
+            let status = refusal(&refused);
+            assert_eq!(status.code(), Code::InvalidArgument);
+            assert_eq!(reason_of(&status).as_deref(), Some("REFUSED_BY_LEAD"));
+            let violations = status.get_details_bad_request().unwrap().field_violations;
+            assert_eq!(violations[0].field, field);
         }
     }
 }

@@ -148,7 +148,12 @@ impl Ask {
             return Err(Error::field("stream_options", "is for stream: true only").into());
         }
         let echo = body.read("echo")?.unwrap_or(false);
-        let max_tokens = body.read("max_tokens")?;
+        let max_tokens: Option<u32> = body.read("max_tokens")?;
+        if max_tokens == Some(0) && !echo {
+            let why =
+                "0 leaves nothing to generate; 1 is the least, but for a prompt that is echoed";
+            return Err(Error::field("max_tokens", why).into());
+        }
         let template = v1::GenerateRequest {
             model: body.read("model")?.unwrap_or_default(),
             sampling: Some(sampling(&body)?),

@@ -102,7 +102,7 @@ impl ChoiceText {
                     ..empty
                 }
             }
-            Said::Told(Told::Finished(_)) | Said::Idle(_) => return None,
+            Said::Told(Told::Finished(_)) | Said::Resumed | Said::Idle(_) => return None,
             Said::Finished(ending) => {
                 let mut text = String::new();
                 self.utf8.finish(&mut text);
