@@ -55,8 +55,32 @@ fn a_generation_shows_in_the_metrics_of_every_process_while_it_runs() {
         let startup = get(&format!("http://{admin}/startupz")).json;
         assert_eq!(startup["phase"], "serving", "{startup}");
         assert_eq!(Scrape::of(admin).sum("conclave_build_info", &[]), 1.0);
-        assert_eq!(Scrape::of(admin).sum("conclave_store_up", &[]), 1.0);
+        let shown = Scrape::of(admin);
+        assert_eq!(shown.sum("conclave_store_up", &[]), 1.0);
+        assert!(shown.sum("conclave_store_lease_remaining_seconds", &[]) > 0.0);
+        for op in ["read", "transaction", "lease_grant", "watch"] {
+            let answered = [&*format!("op=\"{op}\""), "outcome=\"ok\""];
+            let requests = "conclave_store_request_duration_seconds_count";
+            assert!(shown.sum(requests, &answered) >= 1.0, "{op}");
+        }
+        assert!(shown.sum("conclave_tokio_busy_seconds_total", &[]) > 0.0);
+        let lag = "conclave_event_loop_lag_seconds_count";
+        wait_until("lateness is observed", LIMIT, || {
+            Scrape::of(admin).sum(lag, &[]) >= 1.0
+        });
     }
+    // One line for each process, with the seconds of each phase of its start.
+    let log = cluster.log();
+    let started = log.lines().filter(|line| {
+        let phases = [
+            "opening_model=",
+            "waiting_for_store=",
+            "waiting_for_lead=",
+            "loading=",
+        ];
+        phases.iter().all(|phase| line.contains(phase))
+    });
+    assert_eq!(started.count(), 3, "{log}");
     for admin in &workers {
         let startup = get(&format!("http://{admin}/startupz")).json;
         let bytes = (&startup["bytes_done"], &startup["bytes_total"]);
@@ -103,12 +127,28 @@ fn a_generation_shows_in_the_metrics_of_every_process_while_it_runs() {
     ];
     assert_eq!(after.sum("conclave_http_requests_total", &answered), 1.0);
     assert_eq!(after.sum("conclave_requests_in_flight", &[]), 0.0);
+    for phase in ["plan", "send", "settle"] {
+        let labels = [&*format!("phase=\"{phase}\"")];
+        let spent = after.sum("conclave_step_phase_seconds_total", &labels);
+        assert!(spent > 0.0, "{phase}");
+    }
+    let compared = "conclave_ep_load_imbalance_ratio";
+    let (count, sum) = (format!("{compared}_count"), format!("{compared}_sum"));
+    let steps = after.sum(&count, &[]);
+    assert!(steps >= 64.0, "{steps}");
+    // Between even, and all rows at one of two ranks.
+    assert!((steps..=2.0 * steps).contains(&after.sum(&sum, &[])));
     for (admin, before) in workers.iter().zip(before) {
         let after = Scrape::of(admin);
         let steps = |scrape: &Scrape| scrape.sum("conclave_steps_total", &[]);
         assert!(steps(&after) >= steps(&before) + 64.0, "{}", after.0);
         let sent = ["transport=\"grpc\""];
         assert!(after.sum("conclave_ep_all_to_all_bytes_total", &sent) > 0.0);
+        for phase in ["attention", "dispatch", "experts", "combine", "sample"] {
+            let labels = [&*format!("phase=\"{phase}\"")];
+            let spent = after.sum("conclave_step_phase_seconds_total", &labels);
+            assert!(spent > 0.0, "{phase}");
+        }
         assert!(after.sum("conclave_log_events_total", &["level=\"info\""]) > 0.0);
     }
 }
@@ -130,6 +170,10 @@ fn what_a_lead_does_shows_in_its_metrics_through_the_loss_of_a_worker() {
     assert_eq!(shows("conclave_leader", &[]), 1.0);
     assert!(shows("conclave_term", &[]) >= 1.0);
     assert_eq!(shows("conclave_ep_size", &[]), 2.0);
+    wait_until("both workers are shown as active", LIMIT, || {
+        shows("conclave_worker_state", &["state=\"active\""]) == 2.0
+    });
+    assert_eq!(shows("conclave_worker_state", &[]), 2.0);
     assert!(shows("conclave_kv_blocks", &["pool=\"full\"", "rank=\"1\""]) > 0.0);
     let won = ["outcome=\"won\""];
     assert_eq!(shows("conclave_leader_elections_total", &won), 1.0);

@@ -18,7 +18,7 @@ const ALLOWED: [(&str, u32, &[&str]); 21] = [
     ("tokenizer", 2, &["spec"]),
     ("cluster", 2, &["spec"]),
     ("records", 1, &["proto", "spec"]),
-    ("store", 2, &["sockets"]),
+    ("store", 2, &["sockets", "telemetry"]),
     ("presence", 3, &["proto", "records", "sockets", "store"]),
     ("model", 2, &["checkpoint", "exchange", "kernels", "spec"]),
     (

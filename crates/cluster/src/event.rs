@@ -132,6 +132,21 @@ pub struct EpochPlan {
     pub held: Vec<Rank>,
 }
 
+/// How a rank of the group is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// No member holds it.
+    Lost,
+    /// Its member waits for an epoch, or for the others to get ready.
+    Standby,
+    /// Its member gets ready for an epoch.
+    Loading,
+    /// It is part of the epoch that serves.
+    Active,
+    /// Its member is about to end.
+    Draining,
+}
+
 /// What can be told of the group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {

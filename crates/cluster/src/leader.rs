@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use spec::{Epoch, Fence, Placement, Rank, Term};
 
-use crate::event::{Action, EpochPlan, Event, LeaderConfig, Status};
+use crate::event::{Action, EpochPlan, Event, LeaderConfig, Standing, Status};
 use crate::member::{Refused, Registration};
 use crate::seats::Seats;
 
@@ -209,6 +209,25 @@ impl Leader {
             draining,
             text,
         }
+    }
+
+    /// Tells how each rank is.
+    pub fn standings(&self) -> impl Iterator<Item = Standing> {
+        (0..self.config.num_ranks).map(|rank| {
+            let holder = self.seats.holder(Rank(rank as u32));
+            let Some(member) = holder.and_then(|name| self.members.get(name)) else {
+                return Standing::Lost;
+            };
+            match &self.state {
+                _ if member.draining => Standing::Draining,
+                State::Serving { .. } => Standing::Active,
+                State::Preparing { ready, .. } if ready.contains_key(&member.name) => {
+                    Standing::Standby
+                }
+                State::Preparing { .. } => Standing::Loading,
+                State::Gathering { .. } => Standing::Standby,
+            }
+        })
     }
 
     /// Lists members that are about to end and are seated, or are not.

@@ -11,6 +11,6 @@ mod member;
 mod seats;
 
 pub use candidate::{Ask, Candidate, Heard, LeadRecord, Revision, Seat};
-pub use event::{Action, EpochPlan, Event, LeaderConfig, Status};
+pub use event::{Action, EpochPlan, Event, LeaderConfig, Standing, Status};
 pub use leader::{GRACE, Leader};
 pub use member::{Refused, Registration};

@@ -134,6 +134,8 @@ pub fn start(
     let store = builder.internal(&config, incarnation, listeners.internal, &leads, orders.to)?;
 
     let telemetry = telemetry(&config);
+    let seeing = telemetry.clone();
+    store.observe(move |event| seeing.store_sees(event));
     let (addresses, known) = watch::channel(crate::front::Addresses::default());
     let follow = phases::follow(telemetry.clone(), store.clone(), known.clone(), end.clone());
     builder.tasks.spawn(follow);

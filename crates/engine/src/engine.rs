@@ -11,7 +11,7 @@ use std::collections::{BTreeSet, VecDeque};
 use spec::{Fence, Rank, SequenceId, Slot, StepNumber, TokenId};
 
 use crate::config::{ConfigError, EngineConfig};
-use crate::outcome::{Admitted, Finish, Load, RankLoad, Report};
+use crate::outcome::{Admitted, Finish, Load, RankLoad, Report, Shortage};
 use crate::queue::Waiting;
 use crate::rank::RankState;
 use crate::sequence::{Sequence, Told};
@@ -44,6 +44,8 @@ pub struct Engine {
     admitted: Vec<Admitted>,
     /// Only what has run before is let in.
     is_paused: bool,
+    /// What kept the first that waits from being let in last.
+    shortage: Option<Shortage>,
 }
 
 /// What the engine remembers of a step in flight.
@@ -98,6 +100,7 @@ impl Engine {
             report: Report::default(),
             admitted: Vec::new(),
             is_paused: false,
+            shortage: None,
         })
     }
 
@@ -363,6 +366,7 @@ impl Engine {
         });
         Load {
             waiting: self.num_waiting(),
+            shortage: self.shortage.filter(|_| self.waiting.len() > 0),
             running: self.num_running(),
             in_flight: self.in_flight.len(),
             ranks: ranks.collect(),

@@ -30,6 +30,6 @@ mod submit;
 pub use config::{ConfigError, EngineConfig, MAX_IN_FLIGHT};
 pub use engine::Engine;
 pub use outcome::{
-    Admitted, BadResult, Completed, Event, Finish, Load, PoolLoad, RankLoad, Report,
+    Admitted, BadResult, Completed, Event, Finish, Load, PoolLoad, RankLoad, Report, Shortage,
 };
 pub use submit::{MAX_PRIORITY, PRIORITY_TURNS, Refused, Stop, Submit};

@@ -75,12 +75,25 @@ pub struct Report {
 pub struct Load {
     /// Sequences that wait.
     pub waiting: usize,
+    /// What the first of them was found to wait for; `None` if it was not asked yet.
+    pub shortage: Option<Shortage>,
     /// Sequences that run.
     pub running: usize,
     /// Steps in flight.
     pub in_flight: usize,
     /// Each rank.
     pub ranks: Vec<RankLoad>,
+}
+
+/// What a sequence waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shortage {
+    /// A slot on a rank, or a row in a step.
+    Room,
+    /// Blocks of KV.
+    Kv,
+    /// Nobody new is let in, see [`crate::Engine::pause_admission`].
+    Pause,
 }
 
 /// How full a rank is.

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use etcd_client::{GetOptions, KeyValue, ResponseHeader};
 use sockets::Dialer;
+use telemetry::StoreEvent;
+use telemetry::labels::StoreOp;
 use tokio::sync::watch;
 
 use crate::error::Error;
@@ -117,6 +119,11 @@ impl Store {
         self.link.health()
     }
 
+    /// Tells this one from now on what the client sees of the store; the first one who asks is told.
+    pub fn observe(&self, observer: impl Fn(StoreEvent) + Send + Sync + 'static) {
+        self.link.observer().tell(observer);
+    }
+
     /// Reads a key.
     ///
     /// # Errors
@@ -130,7 +137,10 @@ impl Store {
             async move { kv.get(full, None).await }
         };
         let what = format!("read {key}");
-        let mut answer = self.link.call(&what, Repeat::Harmless, read).await?;
+        let mut answer = self
+            .link
+            .call(StoreOp::Read, &what, Repeat::Harmless, read)
+            .await?;
         Ok(self.entries(answer.take_kvs()).pop())
     }
 
@@ -149,7 +159,10 @@ impl Store {
             "" => "list the cluster's keys".to_owned(),
             prefix => format!("list {prefix}"),
         };
-        let mut answer = self.link.call(&what, Repeat::Harmless, read).await?;
+        let mut answer = self
+            .link
+            .call(StoreOp::Read, &what, Repeat::Harmless, read)
+            .await?;
         Ok(Listing {
             revision: answer.header().map_or(0, ResponseHeader::revision),
             entries: self.entries(answer.take_kvs()),

@@ -1,6 +1,7 @@
 //! Which clusters a store holds.
 
 use etcd_client::GetOptions;
+use telemetry::labels::StoreOp;
 
 use crate::client::Store;
 use crate::error::Error;
@@ -24,7 +25,8 @@ impl Store {
                 let options = GetOptions::new().with_range(end.clone()).with_limit(1);
                 async move { kv.get(from, Some(options)).await }
             };
-            let answer = self.link.call("list clusters", Repeat::Harmless, read);
+            let link = &self.link;
+            let answer = link.call(StoreOp::Read, "list clusters", Repeat::Harmless, read);
             let answer = answer.await?;
             let first = answer.kvs().first();
             let Some(name) = first.and_then(|first| cluster_of(first.key())) else {

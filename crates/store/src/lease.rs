@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use etcd_client::LeaseTimeToLiveOptions;
+use telemetry::labels::StoreOp;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -14,7 +15,7 @@ use crate::backoff::Backoff;
 use crate::client::LeaseId;
 use crate::error::Error;
 use crate::limits::{ATTEMPT_LIMIT, MAX_LEASE_TTL};
-use crate::link::{Attempts, Link, Repeat, Services, within};
+use crate::link::{Attempts, Link, Repeat, Services};
 
 /// A lease that keeps itself alive, every third of its time.
 ///
@@ -61,7 +62,7 @@ impl Lease {
             async move { Ok((sent, lease.grant(seconds, None).await?)) }
         };
         let (sent, answer) = link
-            .call("take out a lease", Repeat::Harmless, grant)
+            .call(StoreOp::Grant, "take out a lease", Repeat::Harmless, grant)
             .await?;
         let ttl = Duration::from_secs(answer.ttl().try_into().unwrap_or(0));
         let id = LeaseId(answer.id());
@@ -69,6 +70,7 @@ impl Lease {
             at: Mutex::new(sent + ttl),
             lost: CancellationToken::new(),
         });
+        link.observer().lease(id, Some(sent + ttl));
         let keeper = Keeper {
             id,
             ttl,
@@ -120,15 +122,14 @@ impl Lease {
     /// If the store cannot be reached or refuses; then it ends with its time. One that is gone already
     /// is no error.
     pub async fn revoke(self) -> Result<(), Error> {
-        self.task.abort();
-        self.end.lost.cancel();
+        self.ends();
         let LeaseId(id) = self.id;
         let revoke = |services: Services| {
             let mut lease = services.lease;
             async move { lease.revoke(id).await }
         };
         let revoked = (self.link)
-            .call("revoke a lease", Repeat::Harmless, revoke)
+            .call(StoreOp::Revoke, "revoke a lease", Repeat::Harmless, revoke)
             .await;
         match revoked {
             Ok(_) => Ok(()),
@@ -139,12 +140,18 @@ impl Lease {
             Err(error) => Err(error),
         }
     }
+
+    /// Renews it no more.
+    fn ends(&self) {
+        self.task.abort();
+        self.end.lost.cancel();
+        self.link.observer().lease(self.id, None);
+    }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.task.abort();
-        self.end.lost.cancel();
+        self.ends();
     }
 }
 
@@ -188,6 +195,8 @@ impl Keeper {
                 // The answer may lie in a process that was stopped.
                 Renewal::Done(endpoint) if Instant::now() < end => {
                     self.end.renewed(sent + self.ttl);
+                    let observer = self.link.observer();
+                    observer.lease(self.id, Some(sent + self.ttl));
                     self.link.up(&endpoint);
                     attempts.succeeded();
                     sent + self.ttl / 3
@@ -204,6 +213,7 @@ impl Keeper {
 
     fn lost(&self, why: &str) {
         warn!(lease = self.id.0, why, "a lease is lost");
+        self.link.observer().lease(self.id, None);
         self.end.lost.cancel();
     }
 
@@ -212,7 +222,9 @@ impl Keeper {
             Ok(peer) => peer,
             Err(failure) => return Renewal::Failed(failure.why()),
         };
-        match within(limit, renew(peer.services.clone(), self.id)).await {
+        let renewal = renew(peer.services.clone(), self.id);
+        let observer = self.link.observer();
+        match observer.within(StoreOp::Renew, limit, renewal).await {
             Ok(true) => Renewal::Done(peer.address),
             Ok(false) => Renewal::Gone,
             Err(failure) => {

@@ -24,6 +24,7 @@ mod lease;
 mod limits;
 mod link;
 mod memory;
+mod observer;
 mod txn;
 mod watch;
 

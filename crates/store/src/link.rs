@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use etcd_client::{Client, ConnectOptions, KvClient, LeaseClient, WatchClient};
 use sockets::Dialer;
+use telemetry::labels::StoreOp;
 use tokio::sync::{OnceCell, watch};
 use tokio::time::Instant;
 use tonic::Code;
@@ -23,6 +24,7 @@ use crate::limits::{
     ATTEMPT_LIMIT, CONNECT_LIMIT, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_ANSWER_BYTES,
     OPERATION_LIMIT,
 };
+use crate::observer::Observer;
 
 /// Whether the store is there, as its last use showed.
 #[derive(Clone, Debug)]
@@ -87,6 +89,7 @@ pub(crate) struct Link {
     current: AtomicUsize,
     dialer: Dialer,
     health: watch::Sender<Health>,
+    observer: Observer,
 }
 
 impl std::fmt::Debug for Link {
@@ -115,7 +118,12 @@ impl Link {
             current: AtomicUsize::new(0),
             dialer,
             health: watch::Sender::new(health),
+            observer: Observer::default(),
         })
+    }
+
+    pub(crate) fn observer(&self) -> &Observer {
+        &self.observer
     }
 
     pub(crate) fn health(&self) -> watch::Receiver<Health> {
@@ -198,6 +206,7 @@ impl Link {
     /// If the store refuses, cannot be reached, or does not say what it did.
     pub(crate) async fn call<T, F>(
         &self,
+        op: StoreOp,
         what: &str,
         repeat: Repeat,
         call: impl Fn(Services) -> F,
@@ -208,7 +217,7 @@ impl Link {
         let end = Instant::now() + OPERATION_LIMIT;
         let mut attempts = Attempts::new(Backoff::new());
         loop {
-            let why = match self.attempt(what, repeat, end, &call).await {
+            let why = match self.attempt((op, what), repeat, end, &call).await {
                 Ok(result) => return result,
                 Err(why) => why,
             };
@@ -229,7 +238,7 @@ impl Link {
     /// Asks one endpoint. The error of the outer result says why to try the next one.
     async fn attempt<T, F>(
         &self,
-        what: &str,
+        (op, what): (StoreOp, &str),
         repeat: Repeat,
         end: Instant,
         call: impl Fn(Services) -> F,
@@ -242,7 +251,7 @@ impl Link {
             Repeat::Harmless => end.min(Instant::now() + ATTEMPT_LIMIT),
             Repeat::Never => end,
         };
-        let failure = match within(limit, call(peer.services)).await {
+        let failure = match self.observer.within(op, limit, call(peer.services)).await {
             Ok(done) => {
                 self.up(&peer.address);
                 return Ok(Ok(done));
@@ -339,21 +348,6 @@ impl From<etcd_client::Error> for Failure {
             | Code::Unknown => Self::Broken(in_words(status)),
             code => Self::Refused(code, status.message().to_owned()),
         }
-    }
-}
-
-/// Waits for an answer until `limit`.
-pub(crate) async fn within<T>(
-    limit: Instant,
-    answer: impl Future<Output = Result<T, etcd_client::Error>>,
-) -> Result<T, Failure> {
-    let start = Instant::now();
-    match tokio::time::timeout_at(limit, answer).await {
-        Ok(answer) => answer.map_err(Failure::from),
-        Err(_) => Err(Failure::Broken(format!(
-            "no answer within {:.1} s",
-            start.elapsed().as_secs_f64()
-        ))),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Transactions: if all this is so, do that, else read these.
 
 use etcd_client::{Compare, CompareOp, PutOptions, TxnOp, TxnOpResponse};
+use telemetry::labels::StoreOp;
 
 use crate::client::{Entry, LeaseId, Revision, Store};
 use crate::error::Error;
@@ -173,7 +174,10 @@ pub(crate) async fn run(store: &Store, txn: Txn) -> Result<Outcome, Error> {
         let (mut kv, request) = (services.kv, request.clone());
         async move { kv.txn(request).await }
     };
-    let answer = store.link.call(&what, Repeat::Never, send).await?;
+    let answer = store
+        .link
+        .call(StoreOp::Transaction, &what, Repeat::Never, send)
+        .await?;
     let read = |response| match response {
         TxnOpResponse::Get(mut read) => Some(store.entries(read.take_kvs()).pop()),
         _ => None,

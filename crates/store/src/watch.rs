@@ -16,6 +16,7 @@ use etcd_client::{
     Compare, CompareOp, EventType, GetOptions, GetResponse, ResponseHeader, Txn, TxnOp,
     TxnOpResponse, WatchOptions, WatchResponse, WatchStream,
 };
+use telemetry::labels::StoreOp;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::Stream;
@@ -25,7 +26,8 @@ use crate::backoff::{Backoff, random};
 use crate::client::{Entry, Revision, Store};
 use crate::error::Error;
 use crate::limits::{ATTEMPT_LIMIT, OPERATION_LIMIT, WATCH_QUEUE};
-use crate::link::{Attempts, Failure, Peer, within};
+use crate::link::{Attempts, Failure, Peer};
+use crate::observer::Observer;
 
 /// What a [`Watch`] brings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,6 +135,7 @@ impl Follower {
             };
             if connected {
                 attempts.succeeded();
+                self.store.link.observer().watch_restarts();
                 if self.out.send(Change::Disconnected).await.is_err() {
                     return;
                 }
@@ -203,6 +206,10 @@ impl Follower {
         }
     }
 
+    fn observer(&self) -> &Observer {
+        self.store.link.observer()
+    }
+
     /// Reads everything, and which store it is, at one revision.
     async fn snapshot(&self, peer: &Peer) -> Result<(Place, Vec<Entry>), End> {
         let mark = self.store.prefix.identity();
@@ -217,7 +224,13 @@ impl Follower {
             .and_then(write)
             .or_else(read);
         let mut kv = peer.services.kv.clone();
-        let answer = within(Instant::now() + OPERATION_LIMIT, kv.txn(request)).await?;
+        let answer = (self.observer())
+            .within(
+                StoreOp::Read,
+                Instant::now() + OPERATION_LIMIT,
+                kv.txn(request),
+            )
+            .await?;
         let mut reads = answer
             .op_responses()
             .into_iter()
@@ -243,8 +256,17 @@ impl Follower {
         let options = WatchOptions::new().with_prefix().with_start_revision(from);
         let mut watch = peer.services.watch.clone();
         let open = watch.watch(&*self.range, Some(options));
-        let mut stream = within(limit, open).await?;
-        match within(limit, stream.message()).await? {
+        let opened = async {
+            let mut stream = open.await?;
+            let first = stream.message().await?;
+            Ok((stream, first))
+        };
+        // The client's own future is a large one.
+        let opened = self
+            .observer()
+            .within(StoreOp::Watch, limit, Box::pin(opened));
+        let (stream, first) = opened.await?;
+        match first {
             Some(answer) if answer.created() && !answer.canceled() => Ok(stream),
             Some(answer) => Err(canceled(&answer)),
             None => Err(End::Broken("the store has ended the watch".to_owned())),
@@ -255,7 +277,8 @@ impl Follower {
     async fn recognize(&self, peer: &Peer, place: &Place) -> Result<(), End> {
         let mut kv = peer.services.kv.clone();
         let limit = Instant::now() + ATTEMPT_LIMIT;
-        let mark = within(limit, kv.get(self.store.prefix.identity(), None)).await?;
+        let read = kv.get(self.store.prefix.identity(), None);
+        let mark = (self.observer()).within(StoreOp::Read, limit, read).await?;
         let header = mark.header();
         let found = header.and_then(|header| identity(header, &mark));
         if found.as_ref() != Some(&place.store) {

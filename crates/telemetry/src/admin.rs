@@ -21,6 +21,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::runtime::watch_lag;
 use crate::table::Set;
 use crate::telemetry::Telemetry;
 use crate::text::MEDIA_TYPE;
@@ -48,6 +49,8 @@ pub async fn serve<M: Set>(
     telemetry: Telemetry<M>,
     shutdown: CancellationToken,
 ) {
+    let lag = watch_lag(telemetry.clone(), shutdown.clone());
+    tokio::spawn(lag);
     let router = router(telemetry.clone());
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let connections = TaskTracker::new();

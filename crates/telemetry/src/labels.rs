@@ -61,6 +61,13 @@ macro_rules! closed {
     };
 }
 
+mod cluster;
+
+pub use cluster::{
+    Block, Election, EpochEnd, Exchange, Fenced, Kind, LeadPhase, Lookup, Pool, Preemption,
+    Registration, Replay, StepPhase, Transport, Wait, WorkerState,
+};
+
 closed! {
     /// What a process is doing, as balancers and alerts need to know.
     Serving as "state" {
@@ -89,6 +96,27 @@ closed! {
         Info = "info",
         Debug = "debug",
         Trace = "trace",
+    }
+}
+
+closed! {
+    /// What is asked of the membership store.
+    StoreOp as "op" {
+        Read = "read",
+        Transaction = "transaction",
+        Grant = "lease_grant",
+        Renew = "lease_renew",
+        Revoke = "lease_revoke",
+        Watch = "watch",
+    }
+}
+
+closed! {
+    /// What came of a request to the membership store: an answer, a refusal, or neither.
+    StoreOutcome as "outcome" {
+        Ok = "ok",
+        Refused = "refused",
+        Failed = "failed",
     }
 }
 
@@ -260,124 +288,5 @@ closed! {
         Encode = "encode",
         Decode = "decode",
         Template = "template",
-    }
-}
-
-closed! {
-    /// What a step, or a rank's part of it, computes: prompts, one row for each sequence that
-    /// generates, both, or nothing but its share of the others' experts.
-    Kind as "kind" {
-        Prefill = "prefill",
-        Decode = "decode",
-        Mixed = "mixed",
-        Idle = "idle",
-    }
-}
-
-impl Kind {
-    /// Returns the kind of work with these rows.
-    #[must_use]
-    pub fn of(has_prefill: bool, has_decode: bool) -> Self {
-        match (has_prefill, has_decode) {
-            (true, true) => Self::Mixed,
-            (true, false) => Self::Prefill,
-            (false, true) => Self::Decode,
-            (false, false) => Self::Idle,
-        }
-    }
-}
-
-closed! {
-    /// A direction of the exchange: rows to the experts, or their outputs back.
-    Exchange as "op" {
-        Dispatch = "dispatch",
-        Combine = "combine",
-    }
-}
-
-closed! {
-    /// How a frame reaches another rank: in this process's memory, or over gRPC.
-    Transport as "transport" {
-        Local = "local",
-        Grpc = "grpc",
-    }
-}
-
-closed! {
-    /// What became of an attempt to register.
-    Registration as "outcome" {
-        Accepted = "accepted",
-        Refused = "refused",
-        Failed = "failed",
-    }
-}
-
-closed! {
-    /// A message that says what term and epoch it is of.
-    Fenced as "message" {
-        Prepare = "prepare",
-        Run = "run",
-        Step = "step",
-    }
-}
-
-closed! {
-    /// Why a sequence that ran waits again.
-    Preemption as "cause" {
-        Kv = "kv",
-        Epoch = "epoch",
-    }
-}
-
-closed! {
-    /// Why a request went on from what was known of it.
-    Replay as "cause" {
-        EpochChange = "epoch_change",
-        LeaderChange = "leader_change",
-    }
-}
-
-closed! {
-    /// Why an epoch ended.
-    EpochEnd as "reason" {
-        Leave = "leave",
-        StepFailed = "step_failed",
-        PrepareFailed = "prepare_failed",
-        Drain = "drain",
-        LeaderChange = "leader_change",
-    }
-}
-
-closed! {
-    /// What became of a candidacy.
-    Election as "outcome" {
-        Won = "won",
-        Lost = "lost",
-        Resigned = "resigned",
-    }
-}
-
-closed! {
-    /// Where a block of KV is.
-    Block as "state" {
-        Held = "used",
-        Cached = "cached",
-        Free = "free",
-    }
-}
-
-closed! {
-    /// The layers that a pool of KV blocks is for.
-    Pool as "pool" {
-        Full = "full",
-        Window = "window",
-    }
-}
-
-closed! {
-    /// Whether the prefix cache held a token's KV.
-    Lookup as "result" {
-        Hit = "hit",
-        Miss = "miss",
     }
 }

@@ -9,14 +9,16 @@ use std::sync::Arc;
 
 use crate::labels::{
     Api, Block, Call, Election, EpochEnd, Exchange, Fenced, Finish, Group, GrpcCode, HttpCode,
-    Kind, Level, Lookup, Outcome, Pool, Preemption, ProcessKind, Rank, Registration, Rejection,
-    Replay, Route, Seat, Serving, Start, Stream, TextWork, Transport, Verb, Version,
+    Kind, LeadPhase, Level, Lookup, Outcome, Pool, Preemption, ProcessKind, Rank, Registration,
+    Rejection, Replay, Route, Seat, Serving, Start, StepPhase, StoreOp, StoreOutcome, Stream,
+    TextWork, Transport, Verb, Version, Wait, WorkerState,
 };
 use crate::scope::Scope;
 use crate::series::{Counter, Entry, Family, Gauge, Histogram, Make, Seconds};
 use buckets::{
-    CHANGE_SECONDS, EXCHANGE_SECONDS, REQUEST_SECONDS, ROWS, SEQUENCES, STEP_SECONDS, TEXT_SECONDS,
-    TOKEN_COUNTS, TOKEN_SECONDS, TTFT_SECONDS, WAIT_SECONDS,
+    CHANGE_SECONDS, EXCHANGE_SECONDS, IMBALANCE, LAG_SECONDS, REQUEST_SECONDS, ROWS, SEQUENCES,
+    STEP_SECONDS, STORE_SECONDS, TEXT_SECONDS, TOKEN_COUNTS, TOKEN_SECONDS, TTFT_SECONDS,
+    WAIT_SECONDS,
 };
 
 /// Metrics of one process.
@@ -83,6 +85,23 @@ table! {
         startup: Gauge<Start> = "conclave_startup_seconds" in "seconds";
         /// 1 while the membership store answers.
         store_up: Gauge<()> = "conclave_store_up" in "1";
+        /// One request to one endpoint of the membership store, however it ended.
+        store_requests: Histogram<(StoreOp, StoreOutcome)> =
+            "conclave_store_request_duration_seconds" in "seconds" by STORE_SECONDS;
+        /// How long the process's lease in the membership store lasts yet, unrenewed; 0 without one.
+        store_lease: Gauge<()> = "conclave_store_lease_remaining_seconds" in "seconds";
+        /// Watches of the membership store that broke, and went on or began again.
+        store_watch_restarts: Counter<()> = "conclave_store_watch_restarts_total" in "restarts";
+        /// How much later than it was due a task ran, of one that is due every 100 ms.
+        event_loop_lag: Histogram<()> = "conclave_event_loop_lag_seconds" in "seconds" by LAG_SECONDS;
+        /// How long the threads of the runtime were busy, all together; ranks have threads of their own.
+        tokio_busy: Seconds<()> = "conclave_tokio_busy_seconds_total" in "seconds";
+        /// Threads of the runtime, without those for work that blocks.
+        tokio_threads: Gauge<()> = "conclave_tokio_threads" in "threads";
+        /// Tasks of the runtime that have not ended.
+        tokio_tasks: Gauge<()> = "conclave_tokio_tasks" in "tasks";
+        /// Tasks that wait for any of the runtime's threads.
+        tokio_queue: Gauge<()> = "conclave_tokio_queue_tasks" in "tasks";
         /// Lines of the log that were written.
         log_events: Counter<Level> = "conclave_log_events_total" in "lines";
         /// Time of all processors, in the program and in the system for it.
@@ -117,6 +136,8 @@ table! {
         step_completed: Gauge<Seat> = "conclave_step_last_completed_timestamp_seconds" in "seconds";
         /// From the arrival of a step at the worker to its answer, which waits for all its ranks.
         step_duration: Histogram<Kind> = "conclave_step_duration_seconds" in "seconds" by STEP_SECONDS;
+        /// How long a rank was in each phase of the steps that it completed.
+        step_phases: Seconds<(Seat, StepPhase)> = "conclave_step_phase_seconds_total" in "seconds";
         /// One exchange of one layer: sending, and waiting for all other ranks.
         exchange: Histogram<(Seat, Exchange)> = "conclave_ep_all_to_all_seconds" in "seconds"
             by EXCHANGE_SECONDS;
@@ -184,6 +205,8 @@ table! {
             by TOKEN_COUNTS;
         /// Work on the text of one request, waiting for a thread to do it included.
         tokenizer: Histogram<TextWork> = "conclave_tokenizer_seconds" in "seconds" by TEXT_SECONDS;
+        /// How long generations that had something to tell waited until their clients had read enough.
+        stream_backpressure: Seconds<()> = "conclave_stream_backpressure_seconds_total" in "seconds";
         /// Clients that left before the end of what they had asked for.
         client_disconnects: Counter<()> = "conclave_client_disconnects_total" in "clients";
         /// 1 for a group that this coordinator leads. The sum over coordinators is 1.
@@ -203,8 +226,10 @@ table! {
         ep_size: Gauge<Group> = "conclave_ep_size" in "ranks";
         /// Ranks that a registered worker holds.
         ep_ranks_ready: Gauge<Group> = "conclave_ep_ranks_ready" in "ranks";
-        /// Generations that wait for room on a rank.
-        waiting: Gauge<Group> = "conclave_requests_waiting" in "generations";
+        /// 1 for how the worker of a rank is, 0 for all else.
+        worker_state: Gauge<(Group, (Rank, WorkerState))> = "conclave_worker_state" in "1";
+        /// Generations that wait to be computed, all under what the first of them waits for.
+        waiting: Gauge<(Group, Wait)> = "conclave_requests_waiting" in "generations";
         /// Generations that are computed.
         running: Gauge<Group> = "conclave_requests_running" in "generations";
         /// Generations that ran and wait again: their KV's blocks went to others, or their epoch ended.
@@ -214,6 +239,11 @@ table! {
         /// From the sending of a step to the answer of the last rank.
         step_duration: Histogram<(Group, Kind)> = "conclave_step_duration_seconds" in "seconds"
             by STEP_SECONDS;
+        /// How long the lead worked on steps.
+        step_phases: Seconds<(Group, LeadPhase)> = "conclave_step_phase_seconds_total" in "seconds";
+        /// Rows of experts of the busiest rank by those of the mean rank, of all layers of a step; 1 is even.
+        load_imbalance: Histogram<(Group, Kind)> = "conclave_ep_load_imbalance_ratio" in "ratio"
+            by IMBALANCE;
         /// Generations in a step.
         batch_sequences: Histogram<(Group, Kind)> = "conclave_batch_sequences" in "generations"
             by SEQUENCES;

@@ -6,8 +6,10 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusRecorder
 
 use crate::labels::{ProcessKind, Serving, Start, Version};
 use crate::process;
+use crate::runtime;
 use crate::scope::{About, Scope};
 use crate::series::{Family, Kind};
+use crate::store::{self, HeldLease, StoreEvent};
 use crate::table::{Coordinator, Process, Set, Worker};
 use crate::text::tidy;
 use crate::vitals::{Phase, Vitals};
@@ -30,11 +32,25 @@ struct Inner<M> {
     process: Process,
     metrics: M,
     vitals: Vitals,
+    lease: HeldLease,
 }
 
 impl<M> Clone for Telemetry<M> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
+    }
+}
+
+impl<M> Telemetry<M> {
+    /// Returns the metrics of any process.
+    #[must_use]
+    pub fn process(&self) -> &Process {
+        &self.0.process
+    }
+
+    /// Counts what the client of the membership store has seen.
+    pub fn store_sees(&self, event: StoreEvent) {
+        store::count(&self.0.process, &self.0.lease, event);
     }
 }
 
@@ -92,6 +108,7 @@ impl<M: Set> Telemetry<M> {
             process,
             metrics,
             vitals: Vitals::new(),
+            lease: HeldLease::default(),
         }));
         telemetry.register();
         telemetry
@@ -114,12 +131,6 @@ impl<M: Set> Telemetry<M> {
     #[must_use]
     pub fn metrics(&self) -> &M {
         &self.0.metrics
-    }
-
-    /// Returns the metrics of any process.
-    #[must_use]
-    pub fn process(&self) -> &Process {
-        &self.0.process
     }
 
     /// Returns what the probes ask for.
@@ -164,6 +175,9 @@ impl<M: Set> Telemetry<M> {
     fn refresh(&self) {
         let process = &self.0.process;
         process::measure(process);
+        runtime::measure(process);
+        let lease = self.0.lease.remaining().as_secs_f64();
+        process.store_lease.set((), lease);
         let vitals = &self.0.vitals;
         for (start, phase) in Start::ALL.iter().zip(Phase::ALL) {
             let spent = vitals.spent(*phase).as_secs_f64();

@@ -140,12 +140,30 @@ impl Vitals {
             }
             (state.phase, state.since) = (phase, now);
         }
-        if phase == Phase::Serving {
-            state.started = true;
-        }
+        let has_started = phase == Phase::Serving && !state.started;
+        state.started |= has_started;
         if phase == Phase::Draining {
             state.not_ready = Some("draining".into());
         }
+        let spent = state.spent;
+        drop(state);
+        if has_started {
+            self.log_start(&spent);
+        }
+    }
+
+    /// Says once how long each phase of the start took.
+    fn log_start(&self, spent: &[Duration; Phase::ALL.len()]) {
+        let seconds = |time: Duration| format!("{:.3}", time.as_secs_f64());
+        let took = |phase: Phase| seconds(spent[phase as usize]);
+        tracing::info!(
+            seconds = seconds(self.began.elapsed()),
+            opening_model = took(Phase::OpeningModel),
+            waiting_for_store = took(Phase::WaitingForStore),
+            waiting_for_lead = took(Phase::WaitingForLead),
+            loading = took(Phase::Loading),
+            "started; seconds of each phase"
+        );
     }
 
     /// Says how many bytes of weights are in memory, of how many.

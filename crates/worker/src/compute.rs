@@ -5,8 +5,8 @@
 //! an unknown state must not be used again.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use checkpoint::RankWeights;
 use kernels::{Backend, Exchange, ExchangeError, Moment, Phase};
@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::convert::EpochPlan;
+use crate::effort::{Effort, Stopwatch};
 
 /// Where a rank is; written by its thread, read by anyone.
 #[derive(Debug, Default)]
@@ -24,6 +25,8 @@ pub(crate) struct Gauge {
     step: AtomicU64,
     /// Grows with every piece of work done.
     ticks: AtomicU64,
+    /// Rows that its experts were given in the step, by layer.
+    rows: Mutex<Vec<u32>>,
 }
 
 impl Gauge {
@@ -33,6 +36,21 @@ impl Gauge {
             self.step.load(Ordering::Relaxed),
             self.ticks.load(Ordering::Relaxed),
         )
+    }
+
+    /// The rank's experts are given so many rows in a layer. For the rank's thread alone.
+    pub(crate) fn count_rows(&self, layer: usize, rows: u32) {
+        let mut all = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() <= layer {
+            all.resize(layer + 1, 0);
+        }
+        all[layer] += rows;
+    }
+
+    /// Takes the rows that were counted.
+    fn take_rows(&self) -> Vec<u32> {
+        let mut all = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut all)
     }
 
     fn enter(&self, step: StepNumber) {
@@ -50,6 +68,7 @@ impl Gauge {
 struct Watch<'a> {
     gauge: &'a Gauge,
     alive: &'a CancellationToken,
+    times: Stopwatch,
 }
 
 /// What a step that is given up unwinds with: where it was. No panic, so no hook is called.
@@ -61,6 +80,7 @@ struct GivenUp {
 impl Progress for Watch<'_> {
     fn at(&self, moment: Moment, stage: Stage) {
         self.gauge.tick();
+        self.times.enters(stage);
         if self.alive.is_cancelled() {
             resume_unwind(Box::new(GivenUp { moment, stage }));
         }
@@ -121,6 +141,7 @@ pub(crate) struct Outcome {
     pub(crate) rank: Rank,
     pub(crate) step: StepNumber,
     pub(crate) result: Result<PartResult, ModelError>,
+    pub(crate) effort: Effort,
 }
 
 /// Returns whom an error of a step blames: the rank that was waited for.
@@ -243,7 +264,10 @@ impl RankThread {
         let watch = Watch {
             gauge: &self.gauge,
             alive: &alive,
+            times: Stopwatch::start(),
         };
+        // Those of a part that was given up.
+        self.gauge.take_rows();
         let run = || memory.model.run(fence, step, &part, exchange, &watch);
         let result = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|payload| {
             match payload.downcast::<GivenUp>() {
@@ -252,6 +276,10 @@ impl RankThread {
                 Err(panic) => resume_unwind(panic),
             }
         });
+        let effort = Effort {
+            spent: watch.times.stop(),
+            rows: self.gauge.take_rows(),
+        };
         self.gauge.enter(StepNumber(0));
         seat.failed = result.is_err();
         // An error means that the run has ended.
@@ -260,6 +288,7 @@ impl RankThread {
                 rank: self.rank,
                 step,
                 result,
+                effort,
             })
             .ok();
     }

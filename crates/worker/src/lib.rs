@@ -12,6 +12,7 @@ mod address;
 mod config;
 
 mod convert;
+mod effort;
 mod epoch;
 
 mod chosen;

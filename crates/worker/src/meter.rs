@@ -9,9 +9,11 @@ use exchange_grpc::{Sent, Wire};
 use kernels::{Dispatch, Exchange, ExchangeError, Phase, Received, Returned};
 use spec::{Line, Part, StepNumber};
 use telemetry::WorkerTelemetry;
-use telemetry::labels::{self, Fenced, Kind, Seat, Transport};
+use telemetry::labels::{self, Fenced, Kind, Seat, StepPhase, Transport};
 
 use crate::chosen::Chosen;
+use crate::compute::Gauge;
+use crate::effort::Effort;
 use crate::standing::Standing;
 
 /// Counts the steps of a run.
@@ -55,13 +57,16 @@ impl StepMeter {
     }
 
     /// A rank has completed its part; `seat` is its place among the worker's ranks.
-    pub(crate) fn completed(&self, step: StepNumber, seat: usize) {
+    pub(crate) fn completed(&self, step: StepNumber, seat: usize, effort: &Effort) {
         let begun = self.begun.get(&step);
         let Some(kind) = begun.and_then(|begun| begun.kinds.get(seat)) else {
             return;
         };
         let metrics = self.telemetry.metrics();
         metrics.steps.add((Seat(seat), *kind), 1);
+        for (phase, spent) in StepPhase::ALL.iter().zip(effort.spent) {
+            metrics.step_phases.add((Seat(seat), *phase), spent);
+        }
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now = now.unwrap_or_default().as_secs_f64();
         metrics.step_completed.set(Seat(seat), now);
@@ -96,6 +101,7 @@ pub(crate) struct Metered {
     sent: Arc<Sent>,
     telemetry: WorkerTelemetry,
     chosen: Chosen,
+    gauge: Arc<Gauge>,
     seat: Seat,
     /// How much of the exchange's own sums was counted.
     waited: Duration,
@@ -104,13 +110,18 @@ pub(crate) struct Metered {
 
 impl Metered {
     /// Counts the exchange of the rank in this place among the worker's.
-    pub(crate) fn new(exchange: HostExchange<Wire>, seat: usize, standing: &Standing) -> Self {
+    pub(crate) fn new(
+        exchange: HostExchange<Wire>,
+        (seat, gauge): (usize, Arc<Gauge>),
+        standing: &Standing,
+    ) -> Self {
         Self {
             inbox: Arc::clone(exchange.inbox()),
             sent: Arc::clone(exchange.transport().sent()),
             exchange,
             telemetry: standing.telemetry().clone(),
             chosen: standing.chosen().clone(),
+            gauge,
             seat: Seat(seat),
             waited: Duration::ZERO,
             bytes: [(0, 0); 2],
@@ -147,6 +158,7 @@ impl Exchange for Metered {
         if let Ok(received) = &received {
             let rows = (received.rows.len() / hidden) as u64;
             self.telemetry.metrics().rank_tokens.add(self.seat, rows);
+            self.gauge.count_rows(layer, received.work.len() as u32);
             self.chosen.count(layer, num_experts, &received.work, began);
         }
         received

@@ -215,7 +215,8 @@ impl Workshop {
         let mut seats = Vec::with_capacity(contacts.len());
         for (index, (contact, exchange)) in contacts.into_iter().zip(exchanges).enumerate() {
             let inbox = Arc::clone(exchange.inbox());
-            let exchange = Metered::new(exchange, index, &self.standing);
+            let counted = (index, Arc::clone(&contact.gauge));
+            let exchange = Metered::new(exchange, counted, &self.standing);
             let exchange: Box<dyn Exchange> = Box::new(exchange);
             let order = Order::Enter {
                 plan: Arc::clone(plan),

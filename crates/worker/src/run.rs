@@ -15,6 +15,7 @@ use tonic::{Status, Streaming};
 use crate::compute::{Order, Outcome, StepOrder, blamed};
 use crate::convert::{self, EpochPlan};
 use crate::crew::Contact;
+use crate::effort::Effort;
 use crate::error::chain;
 use crate::left::Left;
 use crate::limits::{MAX_STEPS_IN_FLIGHT, PROGRESS_INTERVAL};
@@ -43,7 +44,7 @@ pub(crate) type Answers = mpsc::Sender<Result<wire::RunResponse, Status>>;
 struct Place {
     /// The slots of its lines.
     slots: Vec<Slot>,
-    result: Option<PartResult>,
+    result: Option<(PartResult, Vec<u32>)>,
 }
 
 /// A run in progress.
@@ -173,7 +174,12 @@ impl Run {
         if self.failed {
             return;
         }
-        let Outcome { rank, step, result } = outcome;
+        let Outcome {
+            rank,
+            step,
+            result,
+            effort,
+        } = outcome;
         let answer = match result {
             Err(error) => {
                 // Only the first failure is told: later ones are often its consequences. The
@@ -191,7 +197,7 @@ impl Run {
                 tracing::warn!(%rank, %step, request_id, sequence = number, reason, "step failed");
                 convert::failed(step, rank, reason, blamed(&error, rank), sequence)
             }
-            Ok(result) => match self.place(rank, step, result) {
+            Ok(result) => match self.place(rank, step, (result, effort)) {
                 Some(parts) => {
                     self.prepared.meter.answered(step);
                     convert::step_done(step, parts)
@@ -207,16 +213,16 @@ impl Run {
         &mut self,
         rank: Rank,
         step: StepNumber,
-        result: PartResult,
-    ) -> Option<Vec<PartResult>> {
+        (result, effort): (PartResult, Effort),
+    ) -> Option<Vec<(PartResult, Vec<u32>)>> {
         let plan = &self.prepared.plan;
         let index = plan.own.iter().position(|own| *own == rank)?;
         let places = self.pending.get_mut(&step)?;
-        self.prepared.meter.completed(step, index);
+        self.prepared.meter.completed(step, index, &effort);
         let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
         left.sampled(plan.fence, step, &places[index].slots, &result);
         drop(left);
-        places[index].result = Some(result);
+        places[index].result = Some((result, effort.rows));
         if places.iter().any(|place| place.result.is_none()) {
             return None;
         }

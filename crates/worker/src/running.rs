@@ -55,6 +55,8 @@ pub async fn start(
 ) -> Result<Running> {
     config.check()?;
     let standing = standing(&config);
+    let seeing = standing.telemetry().clone();
+    config.store.observe(move |event| seeing.store_sees(event));
     let address = match &config.advertise {
         Some(address) => address.clone(),
         None => advertised(listener.local_addr())?,

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use tonic::Status;
 
 use super::error::Error;
+use super::intake::Place;
 use super::{Shared, deadline, fields, limits, meter, unreadable};
 
 /// Begins the paths of the public API. The other services, of which one takes a stream, are tonic's.
@@ -38,10 +39,7 @@ pub(super) async fn pass(
     let response = if path.starts_with(PUBLIC) {
         match serve(&shared, request, next).await {
             Ok(response) => response,
-            Err(error) => {
-                meter::count_rejection(&shared.telemetry, &error);
-                Status::from(error).into_http()
-            }
+            Err(error) => Status::from(error).into_http(),
         }
     } else {
         next.run(request).await
@@ -52,31 +50,48 @@ pub(super) async fn pass(
 async fn serve(shared: &Shared, request: Request, next: Next) -> Result<Response, Error> {
     let arrived = Instant::now();
     let (head, body) = request.into_parts();
-    let deadline = deadline::of(&head.headers, arrived)?;
-    let served = async {
-        let limit = PREFIX + limits::MAX_REQUEST;
-        let read = shared.intake.read(body, limit, shared.config.body_time);
-        // The place is kept until the answer begins: until then the service holds the request.
-        let (bytes, _place) = read.await?;
-        let bytes = first(bytes);
-        if let Some(message) = bytes.get(PREFIX..) {
-            fields::check(head.uri.path(), message)?;
-        }
-        let path = head.uri.path().to_owned();
-        let request = Request::from_parts(head, Body::from(bytes.clone()));
-        let answer = next.run(request).await;
-        match unreadable::explain(&path, &bytes, answer.headers()) {
-            Some(error) => Err(error),
-            None => Ok(answer),
-        }
+    // Of what is refused here, no service hears.
+    let refused = |error: Error| {
+        meter::count_refused(&shared.telemetry, head.uri.path(), &error);
+        error
     };
+    let deadline = deadline::of(&head.headers, arrived).map_err(refused)?;
+    let read = until(deadline, read(shared, head.uri.path(), body)).await;
+    // The place is kept until the answer begins: until then the service holds the request.
+    let (bytes, _place) = read.flatten().map_err(refused)?;
+    let path = head.uri.path().to_owned();
+    let request = Request::from_parts(head, Body::from(bytes.clone()));
+    let answer = until(deadline, next.run(request)).await?;
+    match unreadable::explain(&path, &bytes, answer.headers()) {
+        Some(error) => {
+            meter::count_refused(&shared.telemetry, &path, &error);
+            Err(error)
+        }
+        None => Ok(answer),
+    }
+}
+
+/// Does something while the caller's deadline has not passed.
+async fn until<T>(deadline: Option<Instant>, work: impl Future<Output = T>) -> Result<T, Error> {
     match deadline {
-        None => served.await,
+        None => Ok(work.await),
         Some(deadline) => {
-            let served = tokio::time::timeout_at(deadline - EARLIER, served).await;
-            served.map_err(|_| Error::DeadlineEarly)?
+            let done = tokio::time::timeout_at(deadline - EARLIER, work).await;
+            done.map_err(|_| Error::DeadlineEarly)
         }
     }
+}
+
+/// Reads a call's message, and counts what is in its lists.
+async fn read(shared: &Shared, path: &str, body: Body) -> Result<(Bytes, Place), Error> {
+    let limit = PREFIX + limits::MAX_REQUEST;
+    let read = shared.intake.read(body, limit, shared.config.body_time);
+    let (bytes, place) = read.await?;
+    let bytes = first(bytes);
+    if let Some(message) = bytes.get(PREFIX..) {
+        fields::check(path, message)?;
+    }
+    Ok((bytes, place))
 }
 
 /// Returns the first message with its prefix, which is all that a call has. tonic would decode what
@@ -103,6 +118,7 @@ mod tests {
     use super::limits;
     use crate::front::Front;
     use crate::front::testing::shared;
+    use telemetry::labels::{Api, Outcome};
 
     fn framed(message: &[u8]) -> Vec<u8> {
         let length = u32::try_from(message.len()).unwrap().to_be_bytes();
@@ -151,6 +167,46 @@ mod tests {
             let violations = status.get_details_bad_request().unwrap().field_violations;
             assert_eq!(violations[0].field, field);
         }
+        // Only one of the two asks for a generation.
+        assert_eq!(ends(&front, Api::Chat, Outcome::ClientError), "1");
+        assert_eq!(ends(&front, Api::Generate, Outcome::ClientError), "0");
+    }
+
+    /// Returns how many generations ended so.
+    fn ends(front: &Front, api: Api, outcome: Outcome) -> String {
+        let (api, outcome) = (api.as_str(), outcome.as_str());
+        let labels = format!("api=\"{api}\",outcome=\"{outcome}\",finish_reason=\"none\"");
+        let series = format!("conclave_requests_total{{model=\"\",{labels}}} ");
+        let text = front.shared.telemetry.render();
+        let found = text.lines().find_map(|line| line.strip_prefix(&series));
+        found.unwrap().to_owned()
+    }
+
+    #[tokio::test]
+    async fn what_finds_no_room_or_comes_too_slowly_is_counted_as_a_request() {
+        let front = Front { shared: shared() };
+        let path = "/conclave.v1.GenerationService/Generate";
+        let never = Body::from_stream(tokio_stream::pending::<Result<Vec<u8>, std::io::Error>>());
+        let slow = status(&front, path, "50m", never).await;
+        assert_eq!(slow.code(), Code::DeadlineExceeded, "{slow}");
+        assert_eq!(ends(&front, Api::Generate, Outcome::Cancelled), "1");
+        let others = front.shared.intake.fill();
+        let refused = status(&front, path, "1M", framed(&[])).await;
+        assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+        assert_eq!(ends(&front, Api::Generate, Outcome::Rejected), "1");
+        let text = front.shared.telemetry.render();
+        let reason = "reason=\"too_many_requests\"} 1";
+        assert!(text.contains(reason), "{text}");
+        drop(others);
+        let mistaken = v1::GenerateRequest {
+            model: "gpt-7".into(),
+            ..Default::default()
+        };
+        let message = framed(&mistaken.encode_to_vec());
+        status(&front, path, "1M", message).await;
+        // By the service that heard of it, and by nobody else.
+        assert_eq!(ends(&front, Api::Generate, Outcome::ClientError), "1");
+        assert_eq!(ends(&front, Api::Generate, Outcome::Rejected), "1");
     }
 
     #[tokio::test]

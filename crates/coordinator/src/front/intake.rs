@@ -87,6 +87,14 @@ impl Intake {
         read.map_err(|_| Unread::TooSlow { limit: time })?
     }
 
+    /// Takes all the room for short requests.
+    #[cfg(test)]
+    pub(super) fn fill(&self) -> OwnedSemaphorePermit {
+        let units = u32::try_from(self.short.available_permits()).unwrap();
+        let all = Arc::clone(&self.short).try_acquire_many_owned(units);
+        all.unwrap()
+    }
+
     fn enter(&self) -> Result<Place, Unread> {
         let permit = Arc::clone(&self.short).try_acquire_owned();
         Ok(Place {

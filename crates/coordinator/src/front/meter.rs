@@ -139,8 +139,20 @@ impl Drop for Meter {
     }
 }
 
+/// Counts a call that is refused before its service hears of it; a generation among the requests, too.
+pub(super) fn count_refused(telemetry: &CoordinatorTelemetry, path: &str, error: &Error) {
+    count_rejection(telemetry, error);
+    let api = match Call::of(path) {
+        Call::Generate => Api::Generate,
+        Call::Chat => Api::Chat,
+        _ => return,
+    };
+    let requests = &telemetry.metrics().requests;
+    requests.add((api, (outcome(error), Finish::None)), 1);
+}
+
 /// Counts an error that refuses what nothing is wrong with.
-pub(super) fn count_rejection(telemetry: &CoordinatorTelemetry, error: &Error) {
+fn count_rejection(telemetry: &CoordinatorTelemetry, error: &Error) {
     if let Some(reason) = rejection(error) {
         telemetry.metrics().rejections.add(reason, 1);
     }

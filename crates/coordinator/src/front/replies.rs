@@ -7,7 +7,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use telemetry::CoordinatorTelemetry;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
 
@@ -33,6 +36,7 @@ where
         sender,
         stall: shared.config.client_stall,
         stopping: shared.stopping.clone(),
+        telemetry: shared.telemetry.clone(),
     });
     shared.tasks.spawn(async move {
         let outcome = tokio::select! {
@@ -55,6 +59,20 @@ pub(super) struct ReplySender<T> {
     sender: mpsc::Sender<T>,
     stall: Duration,
     stopping: CancellationToken,
+    telemetry: CoordinatorTelemetry,
+}
+
+/// A wait for a client, counted however it ends.
+struct Backpressure<'a> {
+    telemetry: &'a CoordinatorTelemetry,
+    since: Instant,
+}
+
+impl Drop for Backpressure<'_> {
+    fn drop(&mut self) {
+        let waits = &self.telemetry.metrics().stream_backpressure;
+        waits.add((), self.since.elapsed());
+    }
 }
 
 impl<T> ReplySender<T> {
@@ -65,6 +83,15 @@ impl<T> ReplySender<T> {
     /// [`Error::ClientGone`], [`Error::ClientStalled`] if the client takes nothing for too long, and
     /// [`Error::Draining`] if the front ends meanwhile.
     pub(super) async fn room(&self) -> Result<mpsc::Permit<'_, T>, Error> {
+        match self.sender.try_reserve() {
+            Ok(room) => return Ok(room),
+            Err(TrySendError::Closed(())) => return Err(Error::ClientGone),
+            Err(TrySendError::Full(())) => {}
+        }
+        let _wait = Backpressure {
+            telemetry: &self.telemetry,
+            since: Instant::now(),
+        };
         tokio::select! {
             biased;
             room = self.sender.reserve() => room.map_err(|_| Error::ClientGone),
@@ -139,6 +166,30 @@ mod tests {
         assert!(matches!(replies.next().await, Some(Ok(1))));
         assert!(matches!(replies.next().await, Some(Err(Error::Broken))));
         assert!(replies.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_wait_for_a_client_is_counted() {
+        let shared = shared();
+        let waited = || {
+            let text = shared.telemetry.render();
+            let name = "conclave_stream_backpressure_seconds_total{model=\"\"} ";
+            let found = text.lines().find_map(|line| line.strip_prefix(name));
+            found.unwrap().parse::<f64>().unwrap()
+        };
+        let (full, is_full) = tokio::sync::oneshot::channel();
+        let mut replies = serve(&shared, |client| async move {
+            while client.sender.capacity() > 0 {
+                client.send(1).await?;
+            }
+            full.send(()).unwrap();
+            client.send(2).await
+        });
+        is_full.await.unwrap();
+        assert_eq!(waited(), 0.0, "there was room until now");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        while let Some(Ok(_)) = replies.next().await {}
+        assert!(waited() >= 0.03, "{}", waited());
     }
 
     #[tokio::test]

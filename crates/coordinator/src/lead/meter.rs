@@ -1,13 +1,16 @@
 //! Counts what a lead does, for operators. It is told the time, as the step loop is.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use cluster::Status;
-use engine::{Load, PoolLoad, RankLoad, Report};
+use cluster::{Standing, Status};
+use engine::{Load, PoolLoad, RankLoad, Report, Shortage};
 use spec::{Step, StepNumber};
 use telemetry::CoordinatorTelemetry;
-use telemetry::labels::{Block, EpochEnd, Group, Kind, Lookup, Pool, Preemption, Rank, Replay};
+use telemetry::labels::{
+    Block, EpochEnd, Group, Kind, LeadPhase, Lookup, Pool, Preemption, Rank, Replay, Wait,
+    WorkerState,
+};
 
 /// What is counted of one group, for as long as it is led here.
 #[derive(Debug)]
@@ -15,10 +18,20 @@ pub(crate) struct LeadMeter {
     telemetry: CoordinatorTelemetry,
     group: Group,
     num_ranks: usize,
-    /// The steps in flight: when each was sent, and what it computes.
-    sent: BTreeMap<StepNumber, (Duration, Kind)>,
+    /// The steps in flight.
+    sent: BTreeMap<StepNumber, Sent>,
     /// When the last epoch ended; `None` while there is one.
     ended: Option<Duration>,
+}
+
+/// A step in flight.
+#[derive(Debug)]
+struct Sent {
+    at: Duration,
+    /// What it computes.
+    kind: Kind,
+    /// Rows of the experts of the ranks that have answered, by layer.
+    rows: Vec<Vec<u32>>,
 }
 
 impl LeadMeter {
@@ -36,16 +49,54 @@ impl LeadMeter {
     }
 
     /// Shows how the group and its engine stand.
-    pub(crate) fn show(&self, status: &Status, load: &Load) {
+    pub(crate) fn show(
+        &self,
+        status: &Status,
+        standings: impl Iterator<Item = Standing>,
+        load: &Load,
+    ) {
         let (metrics, group) = (self.telemetry.metrics(), self.group);
         metrics.epoch.set(group, status.fence.epoch.0 as f64);
         metrics
             .ep_ranks_ready
             .set(group, status.ranks_present as f64);
-        metrics.waiting.set(group, load.waiting as f64);
         metrics.running.set(group, load.running as f64);
+        let wait = match load.shortage {
+            _ if !status.serving => Wait::EpochChange,
+            Some(Shortage::Kv) => Wait::Kv,
+            Some(Shortage::Pause) => Wait::Draining,
+            Some(Shortage::Room) | None => Wait::Capacity,
+        };
+        self.show_waiting(Some(wait), load.waiting);
+        for (rank, standing) in standings.enumerate() {
+            self.show_worker(Rank(rank), Some(standing));
+        }
         for (rank, of_rank) in load.ranks.iter().enumerate() {
             self.show_rank(Rank(rank), of_rank);
+        }
+    }
+
+    /// Shows so many as waiting for this.
+    fn show_waiting(&self, wait: Option<Wait>, count: usize) {
+        for other in Wait::ALL {
+            let waiting = if wait == Some(*other) { count } else { 0 };
+            let gauge = &self.telemetry.metrics().waiting;
+            gauge.set((self.group, *other), waiting as f64);
+        }
+    }
+
+    fn show_worker(&self, rank: Rank, standing: Option<Standing>) {
+        let state = standing.map(|standing| match standing {
+            Standing::Lost => WorkerState::Lost,
+            Standing::Standby => WorkerState::Standby,
+            Standing::Loading => WorkerState::Loading,
+            Standing::Active => WorkerState::Active,
+            Standing::Draining => WorkerState::Draining,
+        });
+        for other in WorkerState::ALL {
+            let is_it = f64::from(u8::from(state == Some(*other)));
+            let gauge = &self.telemetry.metrics().worker_state;
+            gauge.set((self.group, (rank, *other)), is_it);
         }
     }
 
@@ -80,15 +131,37 @@ impl LeadMeter {
             .batch_sequences
             .observe(labels, lines().count() as f64);
         metrics.batch_tokens.observe(labels, f64::from(rows));
-        self.sent.insert(step.number, (now, kind));
+        let (at, rows) = (now, Vec::new());
+        self.sent.insert(step.number, Sent { at, kind, rows });
+    }
+
+    /// Does some work on steps, and takes its time. By the machine's own clock, as the loop's stands
+    /// still meanwhile; nothing but the metrics knows it.
+    pub(crate) fn timed<T>(&self, phase: LeadPhase, work: impl FnOnce() -> T) -> T {
+        let began = Instant::now();
+        let done = work();
+        let phases = &self.telemetry.metrics().step_phases;
+        phases.add((self.group, phase), began.elapsed());
+        done
+    }
+
+    /// A rank has answered a step, in which its experts were given these rows, by layer; none where its
+    /// worker does not count them.
+    pub(crate) fn worked(&mut self, step: StepNumber, rows: Vec<u32>) {
+        if let Some(sent) = self.sent.get_mut(&step) {
+            sent.rows.push(rows);
+        }
     }
 
     /// All ranks have answered a step.
     pub(crate) fn complete(&mut self, step: StepNumber, report: &Report, now: Duration) {
         let (metrics, group) = (self.telemetry.metrics(), self.group);
-        if let Some((sent, kind)) = self.sent.remove(&step) {
-            let took = now.saturating_sub(sent);
+        if let Some(Sent { at, kind, rows }) = self.sent.remove(&step) {
+            let took = now.saturating_sub(at);
             metrics.step_duration.observe_time((group, kind), took);
+            if let Some(ratio) = imbalance(&rows) {
+                metrics.load_imbalance.observe((group, kind), ratio);
+            }
         }
         let missed = report.admitted_rows.saturating_sub(report.hit_rows);
         let preempted = report.preemptions as u64;
@@ -139,14 +212,28 @@ impl Drop for LeadMeter {
             &metrics.epoch,
             &metrics.ep_size,
             &metrics.ep_ranks_ready,
-            &metrics.waiting,
             &metrics.running,
         ];
         gauges.iter().for_each(|gauge| gauge.set(group, 0.0));
+        self.show_waiting(None, 0);
         for rank in 0..self.num_ranks {
+            self.show_worker(Rank(rank), None);
             self.show_rank(Rank(rank), &RankLoad::default());
         }
     }
+}
+
+/// Returns how many times the rows of the mean rank the busiest one has, if each layer takes as long as
+/// its busiest rank; `None` where a rank does not say what it has, or there is nothing to compute.
+fn imbalance(rows: &[Vec<u32>]) -> Option<f64> {
+    let layers = rows.first()?.len();
+    if rows.iter().any(|of_rank| of_rank.len() != layers) {
+        return None;
+    }
+    let of_layer = |layer: usize| rows.iter().map(move |of_rank| u64::from(of_rank[layer]));
+    let busiest: u64 = (0..layers).filter_map(|layer| of_layer(layer).max()).sum();
+    let all: u64 = (0..layers).flat_map(of_layer).sum();
+    (all > 0).then(|| busiest as f64 * rows.len() as f64 / all as f64)
 }
 
 /// Returns how much of a pool is held, from 0 to 1.
@@ -154,3 +241,6 @@ fn usage(blocks: PoolLoad) -> f64 {
     let all = blocks.held + blocks.cached + blocks.free;
     blocks.held as f64 / all.max(1) as f64
 }
+
+#[cfg(test)]
+mod tests;

@@ -257,7 +257,8 @@ impl StepLoop {
             }
         }
         self.tell_leader(Event::Tick);
-        self.meter.show(&self.leader.status(), &self.engine.load());
+        let (status, load) = (self.leader.status(), self.engine.load());
+        self.meter.show(&status, self.leader.standings(), &load);
         if let Some(since) = self.unserved_since {
             let late = self.ledger.waiting_since(since, self.hold, now);
             for sequence in &late {

@@ -15,7 +15,6 @@ use tonic::{Code, Request};
 use tonic_types::StatusExt as _;
 
 use crate::generate::{chunks, end, request, run, text};
-use crate::http;
 use crate::stage::{
     Cue, Stage, accept, always, finished, ids, patient, play, refusal, running, soon, special,
     tokenizer, tokens,

@@ -6,7 +6,7 @@ use super::Engine;
 use super::choose::Choice;
 use super::plan::Draft;
 use crate::kv::{Hit, Room};
-use crate::outcome::Admitted;
+use crate::outcome::{Admitted, Shortage};
 use crate::sequence::{Place, Told, wire};
 use crate::sequences::Key;
 
@@ -28,7 +28,12 @@ impl Engine {
     /// had rather wait for a rank lets a few by that go elsewhere, whosever they are. In the next
     /// step it is asked before those behind it again, and every rank with a slot has rows for it.
     pub(super) fn admit(&mut self, number: StepNumber, drafts: &mut [Draft]) {
-        if self.waiting.len() == 0 || !self.can_admit(drafts) {
+        self.shortage = None;
+        if self.waiting.len() == 0 {
+            return;
+        }
+        if !self.can_admit(drafts) {
+            self.shortage = Some(Shortage::Room);
             return;
         }
         self.looked = 0;
@@ -39,6 +44,7 @@ impl Engine {
             && let Some(key) = self.waiting.next(&passed)
         {
             if self.is_paused && self.sequences[key].age.is_none() {
+                self.shortage.get_or_insert(Shortage::Pause);
                 break;
             }
             match self.choose_rank(key, number, &owed, drafts) {
@@ -48,9 +54,23 @@ impl Engine {
                     let draft = &mut drafts[rank];
                     self.plan_line(key, number, draft.budget, draft);
                 }
-                Choice::Later if passed.len() < MAX_PASSED_OVER => passed.push(key),
-                Choice::Later | Choice::Nowhere => break,
+                Choice::Later => {
+                    self.shortage.get_or_insert(Shortage::Room);
+                    if passed.len() == MAX_PASSED_OVER {
+                        break;
+                    }
+                    passed.push(key);
+                }
+                Choice::Nowhere => {
+                    // There is a slot somewhere, or nobody would have been asked.
+                    self.shortage.get_or_insert(Shortage::Kv);
+                    break;
+                }
             }
+        }
+        // Whoever is left was not asked, as the rows of the step were given away.
+        if self.waiting.len() > 0 {
+            self.shortage.get_or_insert(Shortage::Room);
         }
     }
 

@@ -6,6 +6,7 @@
 
 mod keys;
 mod leases;
+mod observed;
 mod outages;
 mod protocol;
 mod proxy;
@@ -72,6 +73,8 @@ suite! {
         a_silent_endpoint_is_passed_over
         a_transaction_without_an_answer_is_not_sent_again
         a_lease_of_a_wiped_store_is_lost;
+    observed:
+        requests_leases_and_broken_watches_are_told;
     protocol:
         single_puts_and_deletes_are_served
         a_watch_says_where_it_is_and_can_be_canceled

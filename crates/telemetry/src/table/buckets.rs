@@ -39,6 +39,15 @@ pub(super) const CHANGE_SECONDS: &[f64] = &[
     0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0,
 ];
 
+/// A request to the membership store: a healthy one answers in milliseconds, and none waits for longer
+/// than five seconds.
+pub(super) const STORE_SECONDS: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0,
+];
+
+/// How late a task runs. The runtime's timers have ticks of a millisecond, so less is no lateness.
+pub(super) const LAG_SECONDS: &[f64] = &[0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+
 /// Work on text, from a word to megabytes.
 pub(super) const TEXT_SECONDS: &[f64] =
     &[0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0];
@@ -47,6 +56,11 @@ pub(super) const TEXT_SECONDS: &[f64] =
 pub(super) const TOKEN_COUNTS: &[f64] = &[
     1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10000.0, 20000.0,
     50000.0, 100000.0, 131072.0,
+];
+
+/// A largest share by the mean one: 1 where all are equal, the number of ranks where one has all.
+pub(super) const IMBALANCE: &[f64] = &[
+    1.0, 1.05, 1.1, 1.2, 1.35, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0, 16.0,
 ];
 
 /// Sequences of a step.

@@ -116,6 +116,39 @@ async fn metrics_are_text_of_the_version_that_prometheus_asks_for() {
     assert!(body.contains("\nconclave_build_info{"), "{body}");
 }
 
+/// Returns the value of the only series of a metric that has these labels.
+fn value(text: &str, series: &str) -> f64 {
+    let line = text.lines().find(|line| line.starts_with(series));
+    let line = line.unwrap_or_else(|| panic!("no {series} in {text}"));
+    line.rsplit_once(' ').unwrap().1.parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_runtime_that_is_kept_from_its_tasks_shows_it() {
+    let served = serve().await;
+    let (_, _, before) = served.ask("GET", "/metrics").await;
+    assert!(value(&before, "conclave_tokio_threads{") >= 1.0);
+    assert!(value(&before, "conclave_tokio_tasks{") >= 2.0);
+    // There is but one thread, and here it does nothing else for longer than a few periods.
+    std::thread::sleep(Duration::from_millis(600));
+    let late = |text: &str| {
+        let all = value(text, "conclave_event_loop_lag_seconds_count{");
+        let labels = "model=\"tiny\",group=\"blue\",le=\"0.25\"";
+        let in_time = format!("conclave_event_loop_lag_seconds_bucket{{{labels}}}");
+        all - value(text, &in_time)
+    };
+    let began = Instant::now();
+    let after = loop {
+        let (_, _, text) = served.ask("GET", "/metrics").await;
+        if late(&text) > late(&before) {
+            break text;
+        }
+        assert!(began.elapsed() < PATIENCE, "{text}");
+    };
+    let busy = |text: &str| value(text, "conclave_tokio_busy_seconds_total{");
+    assert!(busy(&after) > busy(&before) + 0.3, "{after}");
+}
+
 #[tokio::test]
 async fn head_is_get_without_a_body() {
     let served = serve().await;

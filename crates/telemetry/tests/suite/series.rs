@@ -1,8 +1,9 @@
 //! What recording does to a series.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use telemetry::labels::{Call, GrpcCode, HttpCode, Seat};
+use telemetry::StoreEvent;
+use telemetry::labels::{Call, GrpcCode, HttpCode, Seat, StoreOp, StoreOutcome};
 
 use crate::{coordinator, worker};
 
@@ -37,8 +38,8 @@ fn threads_lose_nothing_of_each_other() {
                 for _ in 0..1000 {
                     metrics.queue_wait.observe((), 0.5);
                     metrics.prompt_tokens.add((), 2);
-                    metrics.waiting.add(telemetry::labels::Group(0), 1.0);
-                    metrics.waiting.add(telemetry::labels::Group(0), -1.0);
+                    metrics.running.add(telemetry::labels::Group(0), 1.0);
+                    metrics.running.add(telemetry::labels::Group(0), -1.0);
                 }
             });
         }
@@ -47,7 +48,36 @@ fn threads_lose_nothing_of_each_other() {
     assert!((value(&text, "conclave_queue_wait_seconds_sum") - 2000.0).abs() < 1e-9);
     assert!((value(&text, "conclave_queue_wait_seconds_count") - 4000.0).abs() < 1e-9);
     assert!((value(&text, "conclave_prompt_tokens_total") - 8000.0).abs() < 1e-9);
-    assert!(value(&text, "conclave_requests_waiting").abs() < 1e-9);
+    assert!(value(&text, "conclave_requests_running").abs() < 1e-9);
+}
+
+#[test]
+fn what_is_seen_of_the_store_is_counted() {
+    let telemetry = worker(1);
+    let lease = |telemetry: &telemetry::WorkerTelemetry| {
+        value(
+            &telemetry.render(),
+            "conclave_store_lease_remaining_seconds{",
+        )
+    };
+    assert!(lease(&telemetry).abs() < 1e-9);
+    telemetry.store_sees(StoreEvent::Request {
+        op: StoreOp::Renew,
+        outcome: StoreOutcome::Failed,
+        took: Duration::from_millis(1500),
+    });
+    telemetry.store_sees(StoreEvent::WatchRestart);
+    let until = Some(Instant::now() + Duration::from_secs(100));
+    telemetry.store_sees(StoreEvent::Lease { id: 3, until });
+    assert!((50.0..=100.0).contains(&lease(&telemetry)));
+    let text = telemetry.render();
+    let labels = "model=\"tiny\",group=\"blue\",op=\"lease_renew\",outcome=\"failed\"";
+    let sum = format!("conclave_store_request_duration_seconds_sum{{{labels}}}");
+    assert!((value(&text, &sum) - 1.5).abs() < 1e-9);
+    let restarts = value(&text, "conclave_store_watch_restarts_total{");
+    assert!((restarts - 1.0).abs() < 1e-9);
+    telemetry.store_sees(StoreEvent::Lease { id: 3, until: None });
+    assert!(lease(&telemetry).abs() < 1e-9);
 }
 
 #[test]

@@ -38,8 +38,8 @@ pub(crate) fn ready(kept_kv: Vec<bool>, stepped: Option<Fence>) -> wire::Prepare
     }
 }
 
-/// The answer to a step.
-pub(crate) fn step_done(step: StepNumber, parts: Vec<PartResult>) -> wire::RunResponse {
+/// The answer to a step: each part with the rows of its rank's experts, by layer.
+pub(crate) fn step_done(step: StepNumber, parts: Vec<(PartResult, Vec<u32>)>) -> wire::RunResponse {
     let parts = parts.into_iter().map(from_part).collect();
     response(Message::Done(wire::StepDone {
         step: step.0,
@@ -92,10 +92,11 @@ fn response(message: Message) -> wire::RunResponse {
     }
 }
 
-fn from_part(part: PartResult) -> wire::PartResult {
+fn from_part((part, expert_rows): (PartResult, Vec<u32>)) -> wire::PartResult {
     wire::PartResult {
         rank: part.rank.0,
         lines: part.lines.into_iter().map(from_line).collect(),
+        expert_rows,
     }
 }
 

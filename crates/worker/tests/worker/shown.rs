@@ -81,6 +81,11 @@ async fn steps_exchanges_and_loads_are_counted_by_rank() {
             assert_eq!(local > 0.0, rank != "rank=\"0\"", "{rank} {op}");
         }
         assert!(of_rank("conclave_ep_rank_tokens_total", "") > 0.0);
+        for phase in ["attention", "dispatch", "experts", "combine", "sample"] {
+            let label = format!("phase=\"{phase}\"");
+            let spent = of_rank("conclave_step_phase_seconds_total", &label);
+            assert!(spent > 0.0, "{rank} {phase}");
+        }
         assert!(of_rank("conclave_ep_experts_hosted", "") > 0.0);
     }
     for telemetry in [&first, &second] {

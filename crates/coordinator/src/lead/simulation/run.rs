@@ -287,5 +287,6 @@ pub(super) fn result_to_wire(result: &PartResult) -> wire::PartResult {
     wire::PartResult {
         rank: result.rank.0,
         lines: lines.collect(),
+        expert_rows: Vec::new(),
     }
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use proto::internal as wire;
 use proto::internal::run_response::Message as Said;
-use spec::{PartResult, Rank, SequenceId};
+use spec::{PartResult, Rank, SequenceId, StepNumber};
+use telemetry::labels::LeadPhase;
 
 use super::StepLoop;
 use crate::lead::convert;
@@ -96,7 +97,9 @@ impl StepLoop {
                 "answered for the ranks {ranks:?}, it holds {own:?}"
             ));
         }
-        for part in done.parts {
+        for mut part in done.parts {
+            let rows = std::mem::take(&mut part.expert_rows);
+            self.meter.worked(StepNumber(done.step), rows);
             let result = convert::part_result(part);
             check_tokens(&result, self.vocab_size)?;
             self.flight.arrive(done.step, result)?;
@@ -111,7 +114,9 @@ impl StepLoop {
     /// Gives the engine every step, in order, that all ranks have answered.
     fn complete(&mut self) -> Result<(), String> {
         while let Some((number, results)) = self.flight.landed() {
-            let completed = self.engine.complete(number, results);
+            let engine = &mut self.engine;
+            let settle = || engine.complete(number, results);
+            let completed = self.meter.timed(LeadPhase::Settle, settle);
             let completed = completed.map_err(|error| error.to_string())?;
             self.blame.clear();
             let now = self.now;

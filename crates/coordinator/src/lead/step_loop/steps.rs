@@ -2,6 +2,7 @@
 
 use cluster::Event;
 use spec::{Fence, Rank};
+use telemetry::labels::LeadPhase;
 
 use super::StepLoop;
 use super::answers::Broken;
@@ -13,7 +14,8 @@ impl StepLoop {
     pub(super) fn plan(&mut self) {
         self.engine.pause_admission(self.leader.is_draining());
         while self.serving {
-            let Some(step) = self.engine.next_step() else {
+            let engine = &mut self.engine;
+            let Some(step) = self.meter.timed(LeadPhase::Plan, || engine.next_step()) else {
                 break;
             };
             for admitted in self.engine.take_admitted() {
@@ -27,7 +29,8 @@ impl StepLoop {
             self.flight.depart(&step);
             self.meter.send(&step, self.now);
             let (workers, ledger) = (&mut self.workers, &self.ledger);
-            if let Err(name) = workers.send(&step, &|sequence| ledger.kept(sequence)) {
+            let send = || workers.send(&step, &|sequence| ledger.kept(sequence));
+            if let Err(name) = self.meter.timed(LeadPhase::Send, send) {
                 let broken = Broken {
                     why: "takes no steps".into(),
                     blamed: None,
