@@ -14,6 +14,7 @@ mod lead;
 mod net;
 mod orders;
 mod packet;
+mod peers;
 mod rules;
 mod run;
 mod store;

@@ -1,91 +1,23 @@
 //! A worker's steps: each is computed for a while, needs the rows of all other ranks, and is answered.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use cluster::EpochPlan;
 use engine::stub::{Late, Model};
 use proto::internal as wire;
-use spec::{Fence, Part, PartResult, Rank, Slot, StepNumber};
+use spec::{Part, PartResult, Rank, Slot, StepNumber};
 use tokio_util::sync::CancellationToken;
 
-use super::net::{Event, Net, Node, Port};
+use super::net::{Event, Net, Port};
 use super::packet::Packet;
+use super::peers::Peers;
 use super::rules::Rules;
 use super::worker::{Held, own_ranks};
 use crate::wire::sampled_token_to_wire;
 
 /// Steps in flight that a worker takes.
 const MAX_STEPS: usize = 4;
-
-/// A worker's side of the exchange of an epoch.
-#[derive(Default)]
-pub(super) struct Peers {
-    fence: Fence,
-    /// Who holds each other rank, and the way there once it was used.
-    holders: BTreeMap<Rank, usize>,
-    ports: BTreeMap<usize, Port>,
-    lost: BTreeSet<usize>,
-    rows: BTreeSet<(StepNumber, Rank)>,
-    /// Rows of an epoch that is not obeyed yet.
-    early: Vec<(Fence, StepNumber, Rank)>,
-}
-
-impl Peers {
-    pub(super) fn enter(&mut self, plan: &EpochPlan, own: usize) {
-        self.fence = plan.fence;
-        for (member, ranks) in &plan.members {
-            let index = member.name[1..].parse().expect("workers are numbered");
-            if index != own {
-                self.holders.extend(ranks.iter().map(|rank| (*rank, index)));
-            }
-        }
-        for (fence, step, rank) in std::mem::take(&mut self.early) {
-            self.hear(plan.fence, (fence, step, rank));
-        }
-    }
-
-    /// Ends the exchange of the epoch before.
-    pub(super) fn leave(&mut self, net: &mut Net) {
-        for port in self.ports.values() {
-            net.close(*port);
-        }
-        *self = Self {
-            early: std::mem::take(&mut self.early),
-            ..Self::default()
-        };
-    }
-
-    pub(super) fn hear(&mut self, obeyed: Fence, (fence, step, from): (Fence, StepNumber, Rank)) {
-        if fence == self.fence {
-            self.rows.insert((step, from));
-        } else if fence >= obeyed {
-            self.early.push((fence, step, from));
-        }
-    }
-
-    /// The way to a peer is gone; returns whether it was of this epoch.
-    pub(super) fn lose(&mut self, peer: usize, port: Port) -> bool {
-        self.ports.get(&peer) == Some(&port) && self.lost.insert(peer)
-    }
-
-    fn tell(&mut self, net: &mut Net, own: usize, (step, from): (StepNumber, Rank)) {
-        let others: BTreeSet<usize> = self.holders.values().copied().collect();
-        for other in others {
-            let port = self.ports.entry(other);
-            let port = *port.or_insert_with(|| net.dial(Node::Worker(own), Node::Worker(other)));
-            let fence = self.fence;
-            net.send(port, Packet::Rows { fence, step, from });
-        }
-    }
-
-    /// Returns a rank whose rows of a step are not there, and whether it is lost.
-    fn missing(&self, step: StepNumber) -> Option<(Rank, bool)> {
-        let mut missing = self.holders.iter();
-        let missing = missing.find(|(rank, _)| !self.rows.contains(&(step, **rank)))?;
-        Some((*missing.0, self.lost.contains(missing.1)))
-    }
-}
 
 /// The step that is computed.
 struct Current {

@@ -1,21 +1,24 @@
 //! A worker: the rules it keeps are its own ([`worker::member`]), its ranks compute nothing but check all
 //! that they are told.
 
+mod attend;
+mod epoch;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cluster::{EpochPlan, LeadRecord, Registration};
+use cluster::{EpochPlan, LeadRecord};
 use engine::stub::{Model, StubRank};
-use proto::internal as wire;
-use spec::{Fence, Rank, Term};
+use spec::{Rank, Term};
 use tokio_util::sync::CancellationToken;
 use worker::member::{Epochs, Left};
 
 use super::net::{Event, Net, Node, Port};
 use super::packet::Packet;
+use super::peers::Peers;
 use super::rules::Rules;
-use super::run::{Peers, Run};
+use super::run::Run;
 
 const TICK: Duration = Duration::from_millis(250);
 
@@ -132,29 +135,6 @@ impl Worker {
         grace.is_some_and(|grace| now >= grace || self.attends.is_none())
     }
 
-    fn attend(&mut self, net: &mut Net) {
-        let Some(lead) = self.lead.clone() else {
-            return;
-        };
-        let port = net.dial(self.node(), super::coordinator::at(&lead.address));
-        let registration = Registration {
-            name: name(self.index),
-            incarnation: self.incarnation,
-            address: format!("http://{}:1", name(self.index)),
-            wire: (1, 1),
-            build: "simulated".into(),
-            weights: "w".into(),
-            tokenizer: "t".into(),
-            numerics: "exact".into(),
-            num_ranks: self.num_ranks,
-            term: self.epochs.obeyed().term,
-            lead: self.epochs.lead(),
-            draining: self.draining.is_some(),
-        };
-        net.send(port, Packet::Register(registration));
-        (self.attends, self.heard) = (Some(port), net.now);
-    }
-
     /// Takes in a message; returns whether it has come to its end.
     pub(super) fn hear(
         &mut self,
@@ -209,151 +189,6 @@ impl Worker {
             && self.peers.lose(peer, port)
         {
             self.go_on(net, rules);
-        }
-    }
-
-    fn leave(&mut self, net: &mut Net, port: Port) {
-        net.close(port);
-        self.attends = None;
-        self.retry = net.now + net.dice.millis(100, 2000);
-    }
-
-    /// Another coordinator leads, or has a new term.
-    fn follow(&mut self, net: &mut Net, lead: Option<LeadRecord>) {
-        let Some(lead) = lead else {
-            return;
-        };
-        let start = |lead: &LeadRecord| (lead.name.clone(), lead.incarnation);
-        let is_other = self.lead.as_ref().map(start) != Some(start(&lead));
-        self.lead = Some(lead);
-        if is_other && let Some(port) = self.attends.take() {
-            net.close(port);
-        }
-        if is_other {
-            self.attend(net);
-        }
-    }
-
-    fn prepare(
-        &mut self,
-        net: &mut Net,
-        rules: &mut Rules,
-        port: Port,
-        (plan, lead): (Arc<EpochPlan>, u64),
-    ) {
-        let alive = match self.epochs.prepare(plan.fence, lead) {
-            Ok(alive) => alive,
-            Err(stale) => {
-                net.send(port, Packet::Overtaken(stale.to_string()));
-                return net.close(port);
-            }
-        };
-        rules.obeys((self.index, self.incarnation), plan.fence, lead);
-        self.stop(net);
-        self.work += 1;
-        self.prepared = Some(Prepared {
-            port,
-            plan,
-            alive,
-            number: self.work,
-        });
-        let loading = net.dice.millis(20, 1500);
-        net.after(loading, Event::Done(self.index, self.work));
-    }
-
-    /// Gives up what is being computed, half done.
-    fn stop(&mut self, net: &mut Net) {
-        if let Some(run) = self.run.take() {
-            run.abort(net, self.model, &mut self.ranks);
-        }
-        self.peers.leave(net);
-    }
-
-    /// Something that took time is done.
-    pub(super) fn done(&mut self, net: &mut Net, rules: &mut Rules, number: u64) {
-        if let Some(prepared) = &self.prepared
-            && prepared.number == number
-        {
-            return self.ready(net);
-        }
-        if let Some(run) = &mut self.run {
-            run.computed(number);
-        }
-        self.go_on(net, rules);
-    }
-
-    fn ready(&mut self, net: &mut Net) {
-        let Some(prepared) = &self.prepared else {
-            return;
-        };
-        let (port, plan) = (prepared.port, &prepared.plan);
-        if !self.epochs.ready(&prepared.alive, ()) {
-            return;
-        }
-        let own = own_ranks(plan, self.index);
-        self.ranks.retain(|rank, _| own.contains(rank));
-        let kept = own.iter().map(|rank| {
-            let held = self.ranks.entry(*rank).or_default();
-            held.used == Some(plan.fence.term)
-        });
-        let kept: Vec<bool> = kept.collect();
-        self.peers.enter(plan, self.index);
-        for left in self.left.before(plan.fence.term) {
-            net.send(port, Packet::Left(left));
-        }
-        net.send(port, Packet::Ready(kept, self.left.term()));
-    }
-
-    /// Says whether steps of this epoch are run for whoever is at this port; the first one begins that.
-    fn is_run(&mut self, net: &Net, port: Port, fence: Fence) -> bool {
-        if let Some(run) = &self.run {
-            return run.port == port && run.plan.fence == fence && net.is_open(port);
-        }
-        let Some(prepared) = self
-            .prepared
-            .as_ref()
-            .filter(|prepared| prepared.port == port)
-        else {
-            return false;
-        };
-        let Ok(((), alive)) = self.epochs.run(fence) else {
-            return false;
-        };
-        let epoch = (prepared.plan.clone(), self.epochs.lead());
-        self.run = Some(Run::new(port, self.index, epoch, alive));
-        true
-    }
-
-    fn end_run(&mut self, net: &mut Net, port: Port) {
-        net.close(port);
-        if let Some(run) = self.run.take() {
-            self.epochs.end(&run.alive);
-            run.abort(net, self.model, &mut self.ranks);
-        }
-    }
-
-    /// Goes on with the step that is computed, as far as what it needs is there.
-    fn go_on(&mut self, net: &mut Net, rules: &mut Rules) {
-        let Some(run) = &mut self.run else {
-            return;
-        };
-        while let Some((step, results, slots)) =
-            run.go_on(net, rules, &mut self.peers, (self.model, &mut self.ranks))
-        {
-            let term = run.plan.fence.term;
-            for (result, slots) in results.iter().zip(&slots) {
-                self.left.sampled(term, step, slots, result);
-            }
-            let parts = results.iter().map(super::run::result_to_wire).collect();
-            let done = wire::StepDone {
-                step: step.0,
-                parts,
-            };
-            let said = wire::RunResponse {
-                message: Some(wire::run_response::Message::Done(done)),
-            };
-            net.send(run.port, Packet::Said(said));
-            run.begin(net, &mut self.work);
         }
     }
 }
