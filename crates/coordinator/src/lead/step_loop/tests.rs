@@ -120,7 +120,7 @@ impl World {
         answer.try_recv().unwrap()
     }
 
-    fn force(&mut self, id: &str, keep: usize, tokens: &[u32]) -> Result<(), Status> {
+    pub(super) fn force(&mut self, id: &str, keep: usize, tokens: &[u32]) -> Result<(), Status> {
         let (reply, mut answer) = oneshot::channel();
         let ids = |tokens: &[u32]| tokens.iter().copied().map(TokenId).collect();
         let (generated, tokens) = (ids(&expected(keep)), ids(tokens));
@@ -406,6 +406,7 @@ fn forced_tokens_replace_what_was_generated_and_it_goes_on_after_them() {
     world.force("a", 2, &[51, 52, 53]).unwrap();
     let late = world.force("a", 3, &[1]).unwrap_err();
     assert_eq!(late.code(), Code::FailedPrecondition);
+    world.step_loop.has_served = true;
     let unknown = world.force("x", 3, &[1]).unwrap_err();
     assert_eq!(unknown.code(), Code::NotFound);
 }
@@ -492,7 +493,8 @@ fn a_new_lead_does_not_say_that_it_knows_nothing_before_it_can_know() {
         world.step_loop.answer(Ask::Get(follow("a", 0).name, reply));
         answer.try_recv().unwrap()
     };
-    for asked in [get(&mut world), world.stop("a", End::Cancelled)] {
+    let stop = world.stop("a", End::Cancelled).map(drop);
+    for asked in [get(&mut world).map(drop), stop, world.force("a", 2, &[51])] {
         let status = asked.unwrap_err();
         assert_eq!(status.code(), Code::Unavailable);
         assert_eq!(reason_of(&status).as_deref(), Some("LEAD_NEW"));
