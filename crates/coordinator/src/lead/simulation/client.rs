@@ -2,7 +2,8 @@
 
 mod answers;
 mod asks;
-mod oracle;
+mod story;
+mod whims;
 
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ use cluster::LeadRecord;
 use proto::internal as wire;
 use spec::{Sampling, TokenId};
 
-use self::oracle::oracle;
+use self::story::{Story, Twist};
+use super::counts::Thing;
 use super::net::{Event, Net, Node, Port};
 use super::packet::Packet;
 use super::rules::Rules;
@@ -20,6 +22,9 @@ const TICK: Duration = Duration::from_millis(200);
 /// What the clients of a simulation begin with alike, so that prefixes are found again.
 const SHARED: usize = 20;
 
+/// How long a lead's word that it knows nothing may be older than the end of a stream of its.
+const DOUBT: Duration = Duration::from_secs(5);
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wish {
     /// All of the text.
@@ -28,7 +33,22 @@ enum Wish {
     Again,
     /// That it ends at once.
     Cancel,
+    /// That it ends, as the text has come to its end.
+    Settle,
     Nothing,
+}
+
+/// How far its front is with forcing tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Forcing {
+    /// It has not come to the place.
+    No,
+    /// Whoever leads is to be told first.
+    Wanted,
+    /// The lead that it is about to follow was told.
+    Told,
+    /// It was over before.
+    Late,
 }
 
 pub(super) struct Client {
@@ -37,19 +57,32 @@ pub(super) struct Client {
     sampling: Sampling,
     stop: wire::Stop,
     keep: Option<Duration>,
+    deadline: Option<Duration>,
     /// What an undisturbed run gives.
-    expected: Vec<TokenId>,
+    story: Story,
+    twist: Option<Twist>,
+    /// After so many tokens the text has come to its end.
+    settles: Option<usize>,
     begins: Duration,
     wish: Wish,
     /// What the front has, and what the client has had.
     front: Vec<TokenId>,
     seen: usize,
+    forcing: Forcing,
     /// Whether the front sends its record, or asks for what is there.
     submits: bool,
     accepted: bool,
+    /// Whether it was away since it was accepted last.
+    was_away: bool,
     store: Option<Port>,
     lead: Option<LeadRecord>,
     stream: Option<Port>,
+    /// The stream before, until the next one is accepted.
+    old: Option<Port>,
+    /// A question, and the stream that was followed when it was asked.
+    question: Option<(Port, Option<Port>)>,
+    /// A stream of a lead that knows nothing of it: until then it has to end.
+    doubted: Option<(Port, Duration)>,
     retry: Duration,
     /// How often in a row nobody has known of it.
     unknown: usize,
@@ -73,7 +106,26 @@ impl Client {
         };
         let keep = dice.chance(500).then_some(Duration::from_secs(30));
         let begins = now + dice.millis(within.0, within.1);
-        let expected = oracle(&prompt, sampling.seed, &stop);
+        let how = (sampling.seed, &stop);
+        let story = Story::new(&prompt, &[], how);
+        let length = story.tokens.len();
+        let twist = (length > 1 && dice.chance(200)).then(|| {
+            let after = 1 + dice.below(length - 1);
+            let tokens =
+                (0..1 + dice.below(3)).map(|_| dice.below(super::VOCABULARY as usize) as u32);
+            let tokens = tokens.filter(|token| !stop.stop_tokens.contains(token));
+            let tokens: Vec<TokenId> = tokens.map(TokenId).collect();
+            let fixed = [&story.tokens[..after], &tokens].concat();
+            let story = Story::new(&prompt, &fixed, how);
+            Twist {
+                after,
+                tokens,
+                story,
+            }
+        });
+        let twist = twist.filter(|twist| !twist.tokens.is_empty());
+        let settles = (twist.is_none() && dice.chance(120)).then(|| 1 + dice.below(length));
+        let deadline = dice.chance(150).then(|| begins + dice.millis(2000, 20_000));
         net.start(Node::Client(index), 1);
         net.at(begins, Event::Tick(Node::Client(index)));
         Self {
@@ -82,16 +134,24 @@ impl Client {
             sampling,
             stop,
             keep,
-            expected,
+            deadline,
+            story,
+            twist,
+            settles,
             begins,
             wish: Wish::Text,
             front: Vec::new(),
             seen: 0,
+            forcing: Forcing::No,
             submits: true,
             accepted: false,
+            was_away: false,
             store: None,
             lead: None,
             stream: None,
+            old: None,
+            question: None,
+            doubted: None,
             retry: Duration::ZERO,
             unknown: 0,
         }
@@ -103,75 +163,66 @@ impl Client {
 
     /// Says in words what it still waits for.
     pub(super) fn waits(&self) -> String {
-        let (index, seen, all) = (self.index, self.seen, self.expected.len());
+        let (index, seen, all) = (self.index, self.seen, self.story.tokens.len());
         format!(
             "client {index} has {seen} of {all} tokens and wants {:?}",
             self.wish
         )
     }
 
-    /// Its front dies: another one knows nothing.
-    pub(super) fn lose_front(&mut self, net: &mut Net) {
-        self.drop_stream(net);
-        self.front.clear();
-        self.submits = true;
-    }
-
-    /// It wants no more of it.
-    pub(super) fn cancel(&mut self, net: &mut Net) {
-        if self.wish == Wish::Text && net.now > self.begins {
-            self.drop_stream(net);
-            self.wish = Wish::Cancel;
-        }
-    }
-
     fn drop_stream(&mut self, net: &mut Net) {
-        if let Some(stream) = self.stream.take() {
+        for stream in [self.stream.take(), self.old.take()].into_iter().flatten() {
             net.close(stream);
         }
+        if self.forcing == Forcing::Told {
+            self.forcing = Forcing::Wanted;
+        }
+        self.accepted = false;
     }
 
-    pub(super) fn tick(&mut self, net: &mut Net) {
+    pub(super) fn tick(&mut self, net: &mut Net, rules: &mut Rules) {
         let node = Node::Client(self.index);
         if self.is_over() {
             return;
         }
         net.after(TICK, Event::Tick(node));
         if self.store.is_none() {
-            let store = net.dial(node, Node::Store);
-            net.send(store, Packet::Watch);
-            self.store = Some(store);
+            let port = net.dial(node, Node::Store);
+            net.send(port, Packet::Watch);
+            self.store = Some(port);
+        }
+        if let Some((stream, until)) = self.doubted
+            && net.now > until
+        {
+            let follows = self.accepted && self.stream == Some(stream);
+            assert!(!follows, "{}: its lead knows nothing of it", self.waits());
+            self.doubted = None;
+        }
+        if self.deadline.is_some_and(|deadline| net.now >= deadline) {
+            rules.note(Thing::Deadline);
+            return self.give_up(net);
         }
         if self.stream.is_none() && net.now >= self.retry {
-            self.ask(net);
+            self.dial(net);
         }
     }
 
-    fn ask(&mut self, net: &mut Net) {
-        let Some(lead) = &self.lead else {
-            return;
-        };
-        let port = net.dial(
-            Node::Client(self.index),
-            super::coordinator::at(&lead.address),
-        );
-        let packet = match self.wish {
-            Wish::Cancel => Packet::Cancel {
-                principal: "p".into(),
-                id: self.id(),
-            },
-            _ => Packet::Follow(Box::new(self.request(net.now))),
-        };
-        net.send(port, packet);
-        (self.stream, self.accepted) = (Some(port), false);
+    /// It wants nothing more.
+    fn give_up(&mut self, net: &mut Net) {
+        self.drop_stream(net);
+        self.wish = Wish::Nothing;
     }
 
     pub(super) fn closed(&mut self, net: &mut Net, port: Port) {
         if self.store == Some(port) {
             self.store = None;
         } else if self.stream == Some(port) {
-            self.stream = None;
+            self.drop_stream(net);
             self.retry = net.now + net.dice.millis(50, 1000);
+            if self.wish == Wish::Settle {
+                // Its lead ends it then as its client's leaving would.
+                self.wish = Wish::Nothing;
+            }
         }
     }
 }

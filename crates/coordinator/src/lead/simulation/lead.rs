@@ -1,20 +1,25 @@
 //! What joins a step loop to its workers and followers: streams in and out.
 
 mod fronts;
+mod look;
 mod workers;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use cluster::Event as Group;
+use cluster::{EpochPlan, Event as Group};
+use proto::internal as wire;
 use spec::{Fence, Term};
 use tokio::sync::{mpsc, watch};
 
 use self::fronts::read;
+use super::Group as Setting;
+use super::counts::Thing;
 use super::net::{Net, Node, Port};
 use super::orders::{Order, Outbox};
 use super::packet::Packet;
-use super::rules::Rules;
+use super::rules::{Rules, Seen};
 use crate::lead::follow::EventStream;
 use crate::lead::ledger::Name;
 use crate::lead::message::{Message, Orders};
@@ -49,13 +54,31 @@ pub(super) struct Lead {
     members: BTreeMap<Port, Member>,
     followers: BTreeMap<Port, EventStream>,
     last_session: u64,
+    /// What it says of its group.
+    state: watch::Receiver<wire::WatchResponse>,
+    has_served: bool,
+    plan: Option<Arc<EpochPlan>>,
+    /// How generations stood when they were looked at last, by client.
+    seen: BTreeMap<usize, Seen>,
+    /// When that was last something else.
+    changed: BTreeMap<usize, Duration>,
+    /// Which one is submitted in this moment.
+    submitted: Option<usize>,
+    /// Into which one tokens are forced in this moment.
+    forced: Option<usize>,
+    /// The latest deadline of each generation.
+    deadlines: BTreeMap<usize, Duration>,
 }
 
 impl Lead {
-    pub(super) fn new(net: &Net, me: (usize, u64), (num_ranks, term): (usize, Term)) -> Self {
+    pub(super) fn new(net: &Net, me: (usize, u64), (setting, term): (Setting, Term)) -> Self {
         let outbox = Outbox::default();
-        let (step_loop, outranked, gone) =
-            super::orders::begin(&outbox, num_ranks, (term, super::coordinator::lead_id(me)));
+        let super::orders::Begun {
+            step_loop,
+            outranked,
+            gone,
+            state,
+        } = super::orders::begin(&outbox, setting, (term, super::coordinator::lead_id(me)));
         Self {
             me,
             began: net.now,
@@ -67,11 +90,20 @@ impl Lead {
             members: BTreeMap::new(),
             followers: BTreeMap::new(),
             last_session: 0,
+            state,
+            has_served: false,
+            plan: None,
+            seen: BTreeMap::new(),
+            changed: BTreeMap::new(),
+            submitted: None,
+            forced: None,
+            deadlines: BTreeMap::new(),
         }
     }
 
     /// Goes on in a higher term.
     pub(super) fn raise(&mut self, net: &mut Net, rules: &mut Rules, term: Term) {
+        rules.note(Thing::Raised);
         self.tell(
             net,
             rules,
@@ -105,6 +137,7 @@ impl Lead {
         {
             self.tell(net, rules, Heard::Due);
         }
+        self.check_deadlines(now);
         let silent = |(port, session): (&Port, &Session)| {
             (now > session.heard + limits::LEASE).then_some(*port)
         };
@@ -130,7 +163,9 @@ impl Lead {
             Packet::Register(registration) => self.register(net, rules, port, registration),
             Packet::Beat { draining } => self.beat(net, rules, port, draining),
             Packet::Follow(request) => self.follow(net, rules, port, *request),
-            Packet::Cancel { principal, id } => self.cancel(net, rules, port, (principal, id)),
+            Packet::Cancel(_) | Packet::Settle(_) | Packet::Get(_) | Packet::Force { .. } => {
+                self.question(net, rules, port, packet)
+            }
             packet => self.hear_member(net, rules, port, packet),
         }
     }
@@ -178,6 +213,7 @@ impl Lead {
         }
         self.followers
             .retain(|port, follower| read(net, *port, follower));
+        self.look(rules, net.now);
     }
 }
 

@@ -64,6 +64,10 @@ pub(super) struct Net {
     pub(super) dice: Dice,
     /// Messages in a thousand that come twice, and that come late.
     pub(super) stray: usize,
+    /// Messages in a thousand that take long, and how many milliseconds at most.
+    slow: (usize, u64),
+    /// Bids that came late.
+    pub(super) late_bids: usize,
     queue: BTreeMap<(Duration, u64), Event>,
     number: u64,
     streams: Vec<Stream>,
@@ -78,6 +82,8 @@ impl Net {
         Self {
             now: Duration::ZERO,
             stray: [0, 1, 3, 10][dice.below(4)],
+            slow: [(20, 600), (20, 600), (20, 600), (150, 1500)][dice.below(4)],
+            late_bids: 0,
             dice,
             queue: BTreeMap::new(),
             number: 0,

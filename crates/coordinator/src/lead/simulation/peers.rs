@@ -7,8 +7,12 @@ use spec::{Fence, Rank, StepNumber};
 
 use super::net::{Net, Node, Port};
 use super::packet::Packet;
+use super::rules::Start;
 
 /// A worker's side of the exchange of an epoch.
+/// The rows of a step and a rank, and by which worker.
+pub(super) type Rows = ((StepNumber, Rank), Start);
+
 #[derive(Default)]
 pub(super) struct Peers {
     fence: Fence,
@@ -16,9 +20,10 @@ pub(super) struct Peers {
     holders: BTreeMap<Rank, usize>,
     ports: BTreeMap<usize, Port>,
     lost: BTreeSet<usize>,
-    pub(super) rows: BTreeSet<(StepNumber, Rank)>,
+    /// Whose rows of which rank have come.
+    rows: BTreeMap<(StepNumber, Rank), Start>,
     /// Rows of an epoch that is not obeyed yet.
-    early: Vec<(Fence, StepNumber, Rank)>,
+    early: Vec<(Fence, Rows)>,
 }
 
 impl Peers {
@@ -30,8 +35,8 @@ impl Peers {
                 self.holders.extend(ranks.iter().map(|rank| (*rank, index)));
             }
         }
-        for (fence, step, rank) in std::mem::take(&mut self.early) {
-            self.hear(plan.fence, (fence, step, rank));
+        for (fence, rows) in std::mem::take(&mut self.early) {
+            self.hear(plan.fence, (fence, rows));
         }
     }
 
@@ -46,12 +51,27 @@ impl Peers {
         };
     }
 
-    pub(super) fn hear(&mut self, obeyed: Fence, (fence, step, from): (Fence, StepNumber, Rank)) {
+    pub(super) fn hear(&mut self, obeyed: Fence, (fence, rows): (Fence, Rows)) {
         if fence == self.fence {
-            self.rows.insert((step, from));
+            self.rows.insert(rows.0, rows.1);
         } else if fence >= obeyed {
-            self.early.push((fence, step, from));
+            self.early.push((fence, rows));
         }
+    }
+
+    /// Takes in the rows of an own rank, unless that was done, and gives them to the others.
+    pub(super) fn give(&mut self, net: &mut Net, rows: Rows) {
+        if self.rows.insert(rows.0, rows.1).is_none() {
+            self.tell(net, rows);
+        }
+    }
+
+    /// Returns whose rows of a step have come, and forgets them.
+    pub(super) fn finish(&mut self, step: StepNumber) -> BTreeSet<Start> {
+        let later = self.rows.split_off(&(StepNumber(step.0 + 1), Rank(0)));
+        let done = std::mem::replace(&mut self.rows, later);
+        let of_step = done.iter().filter(|((of, _), _)| *of == step);
+        of_step.map(|(_, by)| *by).collect()
     }
 
     /// The way to a peer is gone; returns whether it was of this epoch.
@@ -59,20 +79,27 @@ impl Peers {
         self.ports.get(&peer) == Some(&port) && self.lost.insert(peer)
     }
 
-    pub(super) fn tell(&mut self, net: &mut Net, own: usize, (step, from): (StepNumber, Rank)) {
+    fn tell(&mut self, net: &mut Net, ((step, from), by): Rows) {
+        let own = by.0;
         let others: BTreeSet<usize> = self.holders.values().copied().collect();
         for other in others {
             let port = self.ports.entry(other);
             let port = *port.or_insert_with(|| net.dial(Node::Worker(own), Node::Worker(other)));
             let fence = self.fence;
-            net.send(port, Packet::Rows { fence, step, from });
+            let rows = Packet::Rows {
+                fence,
+                step,
+                from,
+                by,
+            };
+            net.send(port, rows);
         }
     }
 
     /// Returns a rank whose rows of a step are not there, and whether it is lost.
     pub(super) fn missing(&self, step: StepNumber) -> Option<(Rank, bool)> {
         let mut missing = self.holders.iter();
-        let missing = missing.find(|(rank, _)| !self.rows.contains(&(step, **rank)))?;
+        let missing = missing.find(|(rank, _)| !self.rows.contains_key(&(step, **rank)))?;
         Some((*missing.0, self.lost.contains(missing.1)))
     }
 }

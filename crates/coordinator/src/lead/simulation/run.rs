@@ -9,10 +9,11 @@ use proto::internal as wire;
 use spec::{Part, PartResult, Rank, Slot, StepNumber};
 use tokio_util::sync::CancellationToken;
 
+use super::counts::Thing;
 use super::net::{Event, Net, Port};
 use super::packet::Packet;
 use super::peers::Peers;
-use super::rules::Rules;
+use super::rules::{Rules, Start};
 use super::worker::{Held, own_ranks};
 use crate::wire::sampled_token_to_wire;
 
@@ -28,7 +29,7 @@ struct Current {
 }
 
 pub(super) struct Run {
-    own: usize,
+    start: Start,
     pub(super) port: Port,
     pub(super) plan: Arc<EpochPlan>,
     lead: u64,
@@ -46,12 +47,12 @@ pub(super) type Given = (StepNumber, Vec<PartResult>, Vec<Vec<Slot>>);
 impl Run {
     pub(super) fn new(
         port: Port,
-        own: usize,
+        start: Start,
         (plan, lead): (Arc<EpochPlan>, u64),
         alive: CancellationToken,
     ) -> Self {
         Self {
-            own,
+            start,
             port,
             plan,
             lead,
@@ -96,7 +97,7 @@ impl Run {
             is_computed: false,
         });
         let computing = net.dice.millis(20, 250);
-        net.after(computing, Event::Done(self.own, *work));
+        net.after(computing, Event::Done(self.start.0, *work));
     }
 
     pub(super) fn computed(&mut self, number: u64) {
@@ -118,11 +119,9 @@ impl Run {
             .as_ref()
             .filter(|c| c.is_computed && !self.failed)?;
         let (step, fence) = (current.step, self.plan.fence);
-        let own = own_ranks(&self.plan, self.own);
-        for rank in &own {
-            if peers.rows.insert((step, *rank)) {
-                peers.tell(net, self.own, (step, *rank));
-            }
+        rules.gives(self.start, (fence, self.lead), step);
+        for rank in own_ranks(&self.plan, self.start.0) {
+            peers.give(net, ((step, rank), self.start));
         }
         match peers.missing(step) {
             Some((rank, true)) => {
@@ -133,13 +132,7 @@ impl Run {
             None => {}
         }
         let current = self.current.take()?;
-        let of_step = peers.rows.iter().filter(|(of, _)| *of == step);
-        rules.stepped(
-            (&self.plan, self.lead),
-            step,
-            &of_step.map(|(_, rank)| *rank).collect(),
-        );
-        peers.rows.retain(|(of, _)| *of > step);
+        rules.stepped((&self.plan, self.lead), step, &peers.finish(step));
         let slots = |part: &Part| part.lines.iter().map(|line| line.slot).collect();
         let slots = current.parts.iter().map(slots).collect();
         let results = current.parts.iter().map(|part| {
@@ -155,8 +148,8 @@ impl Run {
     /// A peer is gone whose rows are needed.
     fn fail(&mut self, net: &mut Net, rules: &mut Rules, step: StepNumber, peer: Rank) {
         self.failed = true;
-        rules.counts.voided += 1;
-        let own = own_ranks(&self.plan, self.own);
+        rules.note(Thing::Void);
+        let own = own_ranks(&self.plan, self.start.0);
         let failed = wire::StepFailed {
             step: step.0,
             rank: own.first().map_or(0, |rank| rank.0),
@@ -182,7 +175,7 @@ impl Run {
                 None
             }
         };
-        let own = own_ranks(&self.plan, self.own).into_iter();
+        let own = own_ranks(&self.plan, self.start.0).into_iter();
         let ranks = own.map(|rank| wire::RankProgress {
             rank: rank.0,
             step: current.step.0,

@@ -3,21 +3,23 @@
 
 mod attend;
 mod epoch;
+mod kept;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cluster::{EpochPlan, LeadRecord};
+use cluster::{EpochPlan, LeadRecord, Registration};
 use engine::stub::{Model, StubRank};
-use spec::{Rank, Term};
+use proto::internal as wire;
+use spec::{Fence, Rank, Term};
 use tokio_util::sync::CancellationToken;
 use worker::member::{Epochs, Left};
 
 use super::net::{Event, Net, Node, Port};
 use super::packet::Packet;
 use super::peers::Peers;
-use super::rules::Rules;
+use super::rules::{Rules, Start};
 use super::run::Run;
 
 const TICK: Duration = Duration::from_millis(250);
@@ -63,6 +65,8 @@ pub(super) struct Worker {
     prepared: Option<Prepared>,
     run: Option<Run>,
     peers: Peers,
+    /// Until then it does not get ready.
+    sick: Duration,
     /// Numbers what takes time.
     work: u64,
 }
@@ -90,12 +94,33 @@ impl Worker {
             prepared: None,
             run: None,
             peers: Peers::default(),
+            sick: Duration::ZERO,
             work: 0,
         }
     }
 
     pub(super) fn node(&self) -> Node {
         Node::Worker(self.index)
+    }
+
+    pub(super) fn start(&self) -> Start {
+        (self.index, self.incarnation)
+    }
+
+    /// Says whether it is to end.
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.is_some()
+    }
+
+    /// Returns the epoch that it runs steps of, and for whom.
+    pub(super) fn runs(&self) -> Option<(Fence, u64)> {
+        let run = self.run.as_ref()?;
+        Some((run.plan.fence, self.epochs.lead()))
+    }
+
+    /// It cannot get ready for a while.
+    pub(super) fn sicken(&mut self, until: Duration) {
+        self.sick = until;
     }
 
     pub(super) fn begin(&mut self, net: &mut Net) {
@@ -162,15 +187,30 @@ impl Worker {
                     net.close(port);
                     return false;
                 }
+                let changes = |part: &wire::Part| !part.opens.is_empty() || !part.closes.is_empty();
+                let kept = |all: &Self| match sent.iter().any(changes) {
+                    true => all.kept(),
+                    false => BTreeSet::new(),
+                };
+                let before = kept(self);
                 self.left.begin(fence.term, step, &sent);
+                let gone = &before - &kept(self);
+                let epoch = (self.start(), self.epochs.lead(), fence);
+                rules.keeps(epoch, &kept::opened(&sent), &gone);
                 if let Some(run) = &mut self.run
                     && !run.accept(net, &mut self.work, (step, read))
                 {
                     self.end_run(net, port);
                 }
             }
-            Packet::Rows { fence, step, from } => {
-                self.peers.hear(self.epochs.obeyed(), (fence, step, from));
+            Packet::Rows {
+                fence,
+                step,
+                from,
+                by,
+            } => {
+                let rows = (fence, ((step, from), by));
+                self.peers.hear(self.epochs.obeyed(), rows);
                 self.go_on(net, rules);
             }
             _ => unreachable!("nobody sends this to a worker: {packet:?}"),
@@ -191,6 +231,12 @@ impl Worker {
             self.go_on(net, rules);
         }
     }
+}
+
+/// Returns which start of a worker is meant.
+pub(super) fn start(member: &Registration) -> Start {
+    let index = member.name[1..].parse().expect("workers are numbered");
+    (index, member.incarnation)
 }
 
 /// Lists a worker's ranks in a plan, ascending.

@@ -5,19 +5,75 @@ use std::time::Duration;
 use proto::internal as wire;
 use spec::TokenId;
 
-use super::Client;
+use super::{Client, Forcing, Net, Node, Packet, Wish};
+use crate::lead::simulation::coordinator;
 use crate::wire::sampling_to_wire;
 
+fn ids(tokens: &[TokenId]) -> Vec<u32> {
+    tokens.iter().map(|token| token.0).collect()
+}
+
 impl Client {
-    pub(super) fn id(&self) -> String {
-        format!("r{}", self.index)
+    /// Asks whoever leads.
+    pub(super) fn dial(&mut self, net: &mut Net) {
+        let Some(lead) = &self.lead else {
+            return;
+        };
+        let port = net.dial(Node::Client(self.index), coordinator::at(&lead.address));
+        let packet = match (self.wish, self.forcing) {
+            (Wish::Cancel, _) => Packet::Cancel(self.name()),
+            (Wish::Settle, _) => Packet::Settle(self.name()),
+            (_, Forcing::Wanted) => self.force(),
+            _ => Packet::Follow(Box::new(self.request(net.now))),
+        };
+        net.send(port, packet);
+        (self.stream, self.accepted) = (Some(port), false);
     }
 
-    pub(super) fn request(&self, now: Duration) -> wire::FollowRequest {
-        let ids = |tokens: &[TokenId]| tokens.iter().map(|token| token.0).collect();
+    /// Asks another thing of its lead, and listens to it until that is done.
+    pub(super) fn turn(&mut self, net: &mut Net) {
+        let stream = self.stream.take();
+        if let Some(old) = std::mem::replace(&mut self.old, stream) {
+            net.close(old);
+        }
+        self.dial(net);
+    }
+
+    /// The principal and the request id.
+    pub(super) fn name(&self) -> (String, String) {
+        ("p".into(), format!("r{}", self.index))
+    }
+
+    fn force(&self) -> Packet {
+        let twist = self.twist.as_ref().expect("there is something to force");
+        Packet::Force {
+            name: self.name(),
+            generated: self.story.tokens[..twist.after].to_vec(),
+            tokens: twist.tokens.clone(),
+        }
+    }
+
+    /// Returns the tokens that a lead is to go on after, and how many of them are fixed.
+    fn known(&self) -> (Vec<u32>, u32) {
+        let twist = self.twist.as_ref();
+        let is_forced = matches!(self.forcing, Forcing::Wanted | Forcing::Told);
+        let Some(twist) = twist.filter(|_| is_forced) else {
+            return (ids(&self.front), 0);
+        };
+        let all = &twist.story.tokens;
+        let fixed = all.len().min(twist.after + twist.tokens.len());
+        let known = match self.front.len() < fixed {
+            true => &all[..fixed],
+            false => &self.front,
+        };
+        (ids(known), fixed as u32)
+    }
+
+    fn request(&self, now: Duration) -> wire::FollowRequest {
+        let (principal, request_id) = self.name();
         let name = wire::SequenceRecord {
-            request_id: self.id(),
-            principal: "p".into(),
+            request_id,
+            principal,
             ..Default::default()
         };
         let record = match self.submits {
@@ -30,13 +86,20 @@ impl Client {
                 ..name
             },
         };
+        let micros = |time: Duration| time.as_micros() as u64;
+        let (generated, fixed) = match self.submits {
+            false => (Vec::new(), 0),
+            true => self.known(),
+        };
         wire::FollowRequest {
             record: Some(record),
             attach_only: !self.submits,
-            generated: ids(&self.front),
+            generated,
             tokens_seen: self.front.len() as u32,
-            keep_us: self.keep.map(|keep| keep.as_micros() as u64),
-            age_us: (now - self.begins).as_micros() as u64,
+            keep_us: self.keep.map(micros),
+            deadline_us: self.deadline.map(|at| micros(at.saturating_sub(now))),
+            age_us: micros(now - self.begins),
+            fixed,
             ..Default::default()
         }
     }

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use tokio_stream::Stream as _;
 use tonic::Status;
 
-use super::{Lead, Net, Packet, Port, Rules};
+use super::{Lead, Name, Net, Packet, Port, Rules};
 use crate::lead::convert::{self, Vocabulary};
 use crate::lead::follow::EventStream;
 use crate::lead::log::End;
@@ -30,11 +30,20 @@ impl Lead {
             max_context: MAX_CONTEXT,
         };
         let follow = convert::follow(request, &vocabulary).expect("clients ask for what can be");
+        let client = follow.name.request_id[1..]
+            .parse()
+            .expect("clients are numbered");
+        self.submitted = follow.record.is_some().then_some(client);
+        let left = follow.terms.deadline;
         let (reply, mut answer) = oneshot::channel();
         let ask = Ask::Follow(Box::new(follow), reply);
         self.tell(net, rules, Heard::Message(Message::Ask(ask)));
         match answer.try_recv().expect("it answers at once") {
             Ok(follower) => {
+                if let Some(left) = left {
+                    let deadline = self.deadlines.entry(client).or_default();
+                    *deadline = (*deadline).max(net.now + left);
+                }
                 let mut follower = EventStream::new(follower);
                 if read(net, port, &mut follower) {
                     self.followers.insert(port, follower);
@@ -44,22 +53,62 @@ impl Lead {
         }
     }
 
-    pub(super) fn cancel(
+    /// Answers what is not about following.
+    pub(super) fn question(
         &mut self,
         net: &mut Net,
         rules: &mut Rules,
         port: Port,
-        (principal, id): (String, String),
+        packet: Packet,
     ) {
-        let name = convert::name(principal, id).expect("names are short");
-        let (reply, mut answer) = oneshot::channel();
-        let ask = Ask::Stop(name, End::Cancelled, reply);
-        self.tell(net, rules, Heard::Message(Message::Ask(ask)));
-        match answer.try_recv().expect("it answers at once") {
-            Ok(_) => net.send(port, Packet::Cancelled),
+        match packet {
+            Packet::Cancel(name) => {
+                let ask = |reply| Ask::Stop(named(name), End::Cancelled, reply);
+                self.ask(net, rules, port, (ask, Packet::Standing));
+            }
+            Packet::Settle(name) => {
+                let ask = |reply| Ask::Stop(named(name), End::Settled, reply);
+                self.ask(net, rules, port, (ask, Packet::Standing));
+            }
+            Packet::Get(name) => {
+                let ask = |reply| Ask::Get(named(name), reply);
+                self.ask(net, rules, port, (ask, Packet::Standing));
+            }
+            Packet::Force {
+                name,
+                generated,
+                tokens,
+            } => {
+                self.forced = Some(name.1[1..].parse().expect("clients are numbered"));
+                let ask = |reply| Ask::Force(named(name), generated, tokens, reply);
+                self.ask(net, rules, port, (ask, |()| Packet::Forced));
+            }
+            _ => unreachable!("no front asks this: {packet:?}"),
+        }
+    }
+
+    /// Asks the step loop, and passes the answer on.
+    fn ask<T>(
+        &mut self,
+        net: &mut Net,
+        rules: &mut Rules,
+        port: Port,
+        (ask, answer): (
+            impl FnOnce(oneshot::Sender<Result<T, Status>>) -> Ask,
+            impl FnOnce(T) -> Packet,
+        ),
+    ) {
+        let (reply, mut answered) = oneshot::channel();
+        self.tell(net, rules, Heard::Message(Message::Ask(ask(reply))));
+        match answered.try_recv().expect("it answers at once") {
+            Ok(said) => net.send(port, answer(said)),
             Err(status) => refuse(net, port, &status),
         }
     }
+}
+
+fn named((principal, id): (String, String)) -> Name {
+    convert::name(principal, id).expect("names are short")
 }
 
 /// Sends a follower what there is for it; returns whether there will be more.

@@ -4,7 +4,7 @@ use cluster::{Event as Group, Registration};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::{Lead, Member, Net, Node, Order, Packet, Port, Rules, Session, nothing};
+use super::{Lead, Member, Net, Node, Order, Packet, Port, Rules, Session, Thing, nothing};
 use crate::lead::message::{Message, Orders, Register};
 use crate::lead::simulation::coordinator;
 use crate::lead::step_loop::Heard;
@@ -76,7 +76,7 @@ impl Lead {
         let (fence, name) = (member.fence, member.name.clone());
         let message = match packet {
             Packet::Left(left) => {
-                rules.counts.collected += 1;
+                rules.note(Thing::Collected);
                 Message::Collected(left)
             }
             Packet::Ready(kept_kv, term) => {
@@ -90,7 +90,7 @@ impl Lead {
             }
             Packet::Overtaken(why) => {
                 self.members.remove(&port);
-                rules.counts.overtaken += 1;
+                rules.note(Thing::Overtaken);
                 Message::Group(Group::Overtaken { fence, name, why })
             }
             Packet::Said(said) => Message::Worker { fence, name, said },
@@ -110,6 +110,10 @@ impl Lead {
         match order {
             Order::Prepare(plan) => {
                 rules.plans(&plan, self.me);
+                self.plan = Some(plan.clone());
+                if !self.has_served {
+                    rules.first = Some((self.me, plan.clone()));
+                }
                 for (member, _) in &plan.members {
                     let index = member.name[1..].parse().expect("workers are numbered");
                     let port = net.dial(Node::Coordinator(self.me.0), Node::Worker(index));

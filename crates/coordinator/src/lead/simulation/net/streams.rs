@@ -5,12 +5,25 @@ use std::time::Duration;
 use super::{CONNECT, Event, Net, Node, Port, Stream, link};
 use crate::lead::simulation::packet::Packet;
 
+/// Transactions in a thousand that are decided long after they were asked for, be it that nobody waits
+/// for them any more.
+const LATE_BIDS: usize = 60;
+
+/// Plans in a thousand that come when another lead's may have come already.
+const LATE_PLANS: usize = 150;
+
 impl Net {
     pub(super) fn delay(&mut self) -> Duration {
-        match self.dice.chance(20) {
-            true => self.dice.millis(50, 600),
+        let (often, most) = self.slow;
+        match self.dice.chance(often) {
+            true => self.dice.millis(50, most),
             false => self.dice.millis(1, 20),
         }
+    }
+
+    /// Says whether many messages take long.
+    pub(in crate::lead::simulation) fn is_slow(&self) -> bool {
+        self.slow.0 > 100
     }
 
     /// Opens a stream; where that fails the stream is closed after a while.
@@ -53,12 +66,18 @@ impl Net {
     pub(super) fn carry(&mut self, stream: usize, to: usize, packet: Packet) {
         let port = Port { stream, side: to };
         let mut at = self.now + self.delay();
+        if matches!(packet, Packet::Prepare { .. }) && self.dice.chance(LATE_PLANS) {
+            at += self.dice.millis(300, 3000);
+        }
         let may_stray = packet.may_stray();
         if may_stray && self.dice.chance(self.stray) {
             let late = at + self.dice.millis(1, 300);
             self.at(late, Event::Packet(port, packet.clone()));
         }
-        if may_stray && self.dice.chance(self.stray) {
+        if matches!(packet, Packet::Txn(_)) && self.dice.chance(LATE_BIDS) {
+            at += self.dice.millis(500, 12_000);
+            self.late_bids += 1;
+        } else if may_stray && self.dice.chance(self.stray) {
             at += self.dice.millis(1, 300);
         } else {
             let latest = &mut self.streams[stream].latest[to];

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use cluster::EpochPlan;
 use proto::internal as wire;
-use spec::Fence;
+use spec::{Fence, Rank};
 
 use super::{Net, Packet, Port, Prepared, Rules, Run, Worker, own_ranks};
+use crate::lead::simulation::counts::Thing;
 use crate::lead::simulation::net::Event;
 
 impl Worker {
@@ -20,6 +21,7 @@ impl Worker {
         let alive = match self.epochs.prepare(plan.fence, lead) {
             Ok(alive) => alive,
             Err(stale) => {
+                rules.note(Thing::Stale);
                 net.send(port, Packet::Overtaken(stale.to_string()));
                 return net.close(port);
             }
@@ -55,7 +57,7 @@ impl Worker {
         if let Some(prepared) = &self.prepared
             && prepared.number == number
         {
-            return self.ready(net);
+            return self.ready(net, rules);
         }
         if let Some(run) = &mut self.run {
             run.computed(number);
@@ -63,15 +65,29 @@ impl Worker {
         self.go_on(net, rules);
     }
 
-    pub(super) fn ready(&mut self, net: &mut Net) {
+    pub(super) fn ready(&mut self, net: &mut Net, rules: &mut Rules) {
         let Some(prepared) = &self.prepared else {
             return;
         };
         let (port, plan) = (prepared.port, &prepared.plan);
+        if net.now < self.sick {
+            rules.note(Thing::PrepareFailed);
+            return net.close(port);
+        }
         if !self.epochs.ready(&prepared.alive, ()) {
             return;
         }
         let own = own_ranks(plan, self.index);
+        let placement = &plan.placement;
+        let held = (0..placement.num_layers()).flat_map(|layer| {
+            let of = |rank: &Rank| placement.held_by(layer, *rank).collect::<Vec<_>>();
+            let experts = own.iter().flat_map(of);
+            experts
+                .map(move |expert| (layer, expert))
+                .collect::<Vec<_>>()
+        });
+        let start = (self.index, self.incarnation);
+        rules.experts.load(start, plan.fence, held.collect());
         self.ranks.retain(|rank, _| own.contains(rank));
         let kept = own.iter().map(|rank| {
             let held = self.ranks.entry(*rank).or_default();
@@ -101,7 +117,7 @@ impl Worker {
             return false;
         };
         let epoch = (prepared.plan.clone(), self.epochs.lead());
-        self.run = Some(Run::new(port, self.index, epoch, alive));
+        self.run = Some(Run::new(port, self.start(), epoch, alive));
         true
     }
 
