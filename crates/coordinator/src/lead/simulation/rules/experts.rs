@@ -13,6 +13,9 @@ pub(in crate::lead::simulation) type Expert = (usize, ExpertId);
 /// The experts that a worker holds at one moment.
 type Held = Arc<BTreeSet<Expert>>;
 
+/// Which step of which epoch.
+type Number = (Fence, StepNumber);
+
 /// What workers have in their memory, whatever any plan says of it.
 #[derive(Default)]
 pub(in crate::lead::simulation) struct Experts {
@@ -20,7 +23,7 @@ pub(in crate::lead::simulation) struct Experts {
     loaded: BTreeMap<Start, (Fence, Held)>,
     /// What each worker has given of steps, for which lead, and which experts it held then. Who stood still
     /// may come to a step long after the others.
-    given: BTreeMap<Start, BTreeMap<(Fence, StepNumber), (u64, Held)>>,
+    given: BTreeMap<Start, BTreeMap<Number, (u64, Held)>>,
 }
 
 impl Experts {
