@@ -58,7 +58,7 @@ fn no_schedule_of_failures_costs_a_request() {
 /// seeds take milliseconds: the seeds of this test are run as without it.
 fn one_seed() -> Option<u64> {
     let given = variable(SEED)?;
-    let seed = given.parse();
+    let seed = given.parse::<u64>();
     if seed.is_err() {
         say(&format!(
             "{SEED} is {given:?}: this test runs one seed alone, as {SEED}=7; now it runs its own {}",
