@@ -213,6 +213,7 @@ impl Ledger {
                 kept: record.kept.clone(),
                 log: watch::Sender::new(log),
                 followers: BTreeSet::new(),
+                is_read: false,
                 keep: terms.keep,
                 entered: now,
                 age: terms.age,
@@ -307,6 +308,18 @@ impl Ledger {
         if let Some(name) = self.live.get(&sequence).cloned() {
             self.end(&name, End::Failed(failure), now);
         }
+    }
+
+    /// Forgets a generation that has ended without anybody having followed it; says whether it was one.
+    pub(crate) fn forget_unread(&mut self, name: &Name) -> bool {
+        let entry = self.entries.get(name).filter(|entry| !entry.is_read);
+        let Some(State::Ended { number, bytes, .. }) = entry.map(|entry| &entry.state) else {
+            return false;
+        };
+        self.ended_bytes -= bytes;
+        self.ended.remove(number);
+        self.entries.remove(name);
+        true
     }
 
     /// Returns the live sequences.

@@ -191,6 +191,12 @@ impl StepLoop {
         self.hopeless.as_deref()
     }
 
+    /// Shows all generations that it knows.
+    #[cfg(test)]
+    pub(in crate::lead) fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
     /// Returns when something happens by itself.
     pub(crate) fn next_due(&self) -> Option<Duration> {
         self.ledger.next_due()

@@ -19,6 +19,8 @@ pub(super) struct Entry {
     pub(super) kept: Bytes,
     pub(super) log: watch::Sender<Log>,
     pub(super) followers: BTreeSet<u64>,
+    /// Whether anybody has followed it.
+    pub(super) is_read: bool,
     pub(super) keep: Option<Duration>,
     pub(super) entered: Duration,
     /// How old the request was then.

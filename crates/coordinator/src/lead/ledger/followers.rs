@@ -25,6 +25,7 @@ impl Ledger {
         }
         self.last_number += 1;
         entry.followers.insert(self.last_number);
+        entry.is_read = true;
         entry.keep = terms.keep;
         if let State::Live(live) = &mut entry.state {
             live.kept_until = None;

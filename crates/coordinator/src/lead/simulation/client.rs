@@ -1,23 +1,29 @@
 //! A client and its front: it asks for one generation until it has all of it, whoever leads.
 
+mod answers;
+mod asks;
+mod story;
+mod whims;
+
 use std::time::Duration;
 
 use cluster::LeadRecord;
-use engine::stub::extend;
 use proto::internal as wire;
-use proto::internal::follow_response::Event as Said;
 use spec::{Sampling, TokenId};
-use tonic::Code;
 
+use self::story::{Story, Twist};
+use super::counts::Thing;
 use super::net::{Event, Net, Node, Port};
 use super::packet::Packet;
 use super::rules::Rules;
-use crate::wire::sampling_to_wire;
 
 const TICK: Duration = Duration::from_millis(200);
 
 /// What the clients of a simulation begin with alike, so that prefixes are found again.
 const SHARED: usize = 20;
+
+/// How long a lead's word that it knows nothing may be older than the end of a stream of its.
+const DOUBT: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wish {
@@ -27,7 +33,22 @@ enum Wish {
     Again,
     /// That it ends at once.
     Cancel,
+    /// That it ends, as the text has come to its end.
+    Settle,
     Nothing,
+}
+
+/// How far its front is with forcing tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Forcing {
+    /// It has not come to the place.
+    No,
+    /// Whoever leads is to be told first.
+    Wanted,
+    /// The lead that it is about to follow was told.
+    Told,
+    /// It was over before.
+    Late,
 }
 
 pub(super) struct Client {
@@ -36,19 +57,32 @@ pub(super) struct Client {
     sampling: Sampling,
     stop: wire::Stop,
     keep: Option<Duration>,
+    deadline: Option<Duration>,
     /// What an undisturbed run gives.
-    expected: Vec<TokenId>,
+    story: Story,
+    twist: Option<Twist>,
+    /// After so many tokens the text has come to its end.
+    settles: Option<usize>,
     begins: Duration,
     wish: Wish,
     /// What the front has, and what the client has had.
     front: Vec<TokenId>,
     seen: usize,
+    forcing: Forcing,
     /// Whether the front sends its record, or asks for what is there.
     submits: bool,
     accepted: bool,
+    /// Whether it was away since it was accepted last.
+    was_away: bool,
     store: Option<Port>,
     lead: Option<LeadRecord>,
     stream: Option<Port>,
+    /// The stream before, until the next one is accepted.
+    old: Option<Port>,
+    /// A question, and the stream that was followed when it was asked.
+    question: Option<(Port, Option<Port>)>,
+    /// A stream of a lead that knows nothing of it: until then it has to end.
+    doubted: Option<(Port, Duration)>,
     retry: Duration,
     /// How often in a row nobody has known of it.
     unknown: usize,
@@ -72,7 +106,26 @@ impl Client {
         };
         let keep = dice.chance(500).then_some(Duration::from_secs(30));
         let begins = now + dice.millis(within.0, within.1);
-        let expected = oracle(&prompt, sampling.seed, &stop);
+        let how = (sampling.seed, &stop);
+        let story = Story::new(&prompt, &[], how);
+        let length = story.tokens.len();
+        let twist = (length > 1 && dice.chance(200)).then(|| {
+            let after = 1 + dice.below(length - 1);
+            let tokens =
+                (0..1 + dice.below(3)).map(|_| dice.below(super::VOCABULARY as usize) as u32);
+            let tokens = tokens.filter(|token| !stop.stop_tokens.contains(token));
+            let tokens: Vec<TokenId> = tokens.map(TokenId).collect();
+            let fixed = [&story.tokens[..after], &tokens].concat();
+            let story = Story::new(&prompt, &fixed, how);
+            Twist {
+                after,
+                tokens,
+                story,
+            }
+        });
+        let twist = twist.filter(|twist| !twist.tokens.is_empty());
+        let settles = (twist.is_none() && dice.chance(120)).then(|| 1 + dice.below(length));
+        let deadline = dice.chance(150).then(|| begins + dice.millis(2000, 20_000));
         net.start(Node::Client(index), 1);
         net.at(begins, Event::Tick(Node::Client(index)));
         Self {
@@ -81,16 +134,24 @@ impl Client {
             sampling,
             stop,
             keep,
-            expected,
+            deadline,
+            story,
+            twist,
+            settles,
             begins,
             wish: Wish::Text,
             front: Vec::new(),
             seen: 0,
+            forcing: Forcing::No,
             submits: true,
             accepted: false,
+            was_away: false,
             store: None,
             lead: None,
             stream: None,
+            old: None,
+            question: None,
+            doubted: None,
             retry: Duration::ZERO,
             unknown: 0,
         }
@@ -102,221 +163,66 @@ impl Client {
 
     /// Says in words what it still waits for.
     pub(super) fn waits(&self) -> String {
-        let (index, seen, all) = (self.index, self.seen, self.expected.len());
+        let (index, seen, all) = (self.index, self.seen, self.story.tokens.len());
         format!(
             "client {index} has {seen} of {all} tokens and wants {:?}",
             self.wish
         )
     }
 
-    /// Its front dies: another one knows nothing.
-    pub(super) fn lose_front(&mut self, net: &mut Net) {
-        self.drop_stream(net);
-        self.front.clear();
-        self.submits = true;
-    }
-
-    /// It wants no more of it.
-    pub(super) fn cancel(&mut self, net: &mut Net) {
-        if self.wish == Wish::Text && net.now > self.begins {
-            self.drop_stream(net);
-            self.wish = Wish::Cancel;
-        }
-    }
-
     fn drop_stream(&mut self, net: &mut Net) {
-        if let Some(stream) = self.stream.take() {
+        for stream in [self.stream.take(), self.old.take()].into_iter().flatten() {
             net.close(stream);
         }
+        if self.forcing == Forcing::Told {
+            self.forcing = Forcing::Wanted;
+        }
+        self.accepted = false;
     }
 
-    pub(super) fn tick(&mut self, net: &mut Net) {
+    pub(super) fn tick(&mut self, net: &mut Net, rules: &mut Rules) {
         let node = Node::Client(self.index);
         if self.is_over() {
             return;
         }
         net.after(TICK, Event::Tick(node));
         if self.store.is_none() {
-            let store = net.dial(node, Node::Store);
-            net.send(store, Packet::Watch);
-            self.store = Some(store);
+            let port = net.dial(node, Node::Store);
+            net.send(port, Packet::Watch);
+            self.store = Some(port);
+        }
+        if let Some((stream, until)) = self.doubted
+            && net.now > until
+        {
+            let follows = self.accepted && self.stream == Some(stream);
+            assert!(!follows, "{}: its lead knows nothing of it", self.waits());
+            self.doubted = None;
+        }
+        if self.deadline.is_some_and(|deadline| net.now >= deadline) {
+            rules.note(Thing::Deadline);
+            return self.give_up(net);
         }
         if self.stream.is_none() && net.now >= self.retry {
-            self.ask(net);
+            self.dial(net);
         }
     }
 
-    fn ask(&mut self, net: &mut Net) {
-        let Some(lead) = &self.lead else {
-            return;
-        };
-        let port = net.dial(
-            Node::Client(self.index),
-            super::coordinator::at(&lead.address),
-        );
-        let packet = match self.wish {
-            Wish::Cancel => Packet::Cancel {
-                principal: "p".into(),
-                id: self.id(),
-            },
-            _ => Packet::Follow(Box::new(self.request(net.now))),
-        };
-        net.send(port, packet);
-        (self.stream, self.accepted) = (Some(port), false);
-    }
-
-    fn id(&self) -> String {
-        format!("r{}", self.index)
-    }
-
-    fn request(&self, now: Duration) -> wire::FollowRequest {
-        let ids = |tokens: &[TokenId]| tokens.iter().map(|token| token.0).collect();
-        let name = wire::SequenceRecord {
-            request_id: self.id(),
-            principal: "p".into(),
-            ..Default::default()
-        };
-        let record = match self.submits {
-            false => name,
-            true => wire::SequenceRecord {
-                tokens: ids(&self.prompt),
-                sampling: Some(sampling_to_wire(&self.sampling)),
-                stop: Some(self.stop.clone()),
-                fingerprint: vec![self.index as u8; 32],
-                ..name
-            },
-        };
-        wire::FollowRequest {
-            record: Some(record),
-            attach_only: !self.submits,
-            generated: ids(&self.front),
-            tokens_seen: self.front.len() as u32,
-            keep_us: self.keep.map(|keep| keep.as_micros() as u64),
-            age_us: (now - self.begins).as_micros() as u64,
-            ..Default::default()
-        }
-    }
-
-    pub(super) fn hear(&mut self, net: &mut Net, rules: &mut Rules, port: Port, packet: Packet) {
-        match packet {
-            Packet::Seat(_) if self.store != Some(port) => {}
-            Packet::Seat(seat) => {
-                if let Some((lead, _)) = seat.lead {
-                    let is_other = self.lead.as_ref().is_some_and(|old| old.name != lead.name);
-                    self.lead = Some(lead);
-                    if is_other {
-                        self.retry = net.now;
-                    }
-                }
-            }
-            _ if self.stream != Some(port) => {}
-            Packet::Event(event) => self.take(net, rules, event.event.expect("events are whole")),
-            Packet::Refused(code, reason) => self.refused(net, rules, code, &reason),
-            Packet::Cancelled => {
-                rules.counts.cancelled += 1;
-                self.drop_stream(net);
-                self.wish = Wish::Nothing;
-            }
-            _ => unreachable!("nobody sends this to a client: {packet:?}"),
-        }
-    }
-
-    fn take(&mut self, net: &mut Net, rules: &mut Rules, event: Said) {
-        match event {
-            Said::Accepted(_) => {
-                assert!(
-                    !std::mem::replace(&mut self.accepted, true),
-                    "accepted twice"
-                );
-                rules.counts.resumed += usize::from(self.seen > 0);
-                self.submits = false;
-            }
-            Said::Running(_) => {}
-            Said::Tokens(tokens) => {
-                let next = self.prompt.len() + self.front.len();
-                assert_eq!(tokens.first_position as usize, next, "{}", self.waits());
-                let tokens = tokens.tokens.iter().map(|sampled| TokenId(sampled.token));
-                self.front.extend(tokens);
-                let is_right = self.expected.starts_with(&self.front);
-                assert!(
-                    is_right,
-                    "{}: {:?} {:?}",
-                    self.waits(),
-                    self.front,
-                    self.expected
-                );
-                self.seen = self.seen.max(self.front.len());
-            }
-            Said::Finished(finished) => {
-                use wire::SequenceEnd::{Length, Stop};
-                let is_stop = self.expected.last().map(|last| last.0)
-                    == self.stop.stop_tokens.first().copied();
-                let expected = if is_stop { Stop } else { Length };
-                assert_eq!(finished.reason(), expected, "{}", self.waits());
-                assert_eq!(self.front, self.expected, "it ends early");
-                self.end(net, rules);
-            }
-            Said::PromptLogprobs(_) => unreachable!("nobody asks for them"),
-        }
-    }
-
-    fn end(&mut self, net: &mut Net, rules: &mut Rules) {
+    /// It wants nothing more.
+    fn give_up(&mut self, net: &mut Net) {
         self.drop_stream(net);
-        rules.counts.ended += 1;
-        if self.wish == Wish::Text && net.dice.chance(300) {
-            self.wish = Wish::Again;
-            self.lose_front(net);
-            self.retry = net.now + net.dice.millis(0, 5000);
-        } else {
-            self.wish = Wish::Nothing;
-        }
-    }
-
-    fn refused(&mut self, net: &mut Net, rules: &mut Rules, code: Code, reason: &str) {
-        self.drop_stream(net);
-        rules.counts.refused += 1;
-        match code {
-            // It is submitted, with what the front has.
-            Code::NotFound if self.wish != Wish::Cancel => self.submits = true,
-            // It was never there, or has ended and was forgotten with its lead.
-            Code::NotFound if self.unknown == 5 => self.wish = Wish::Nothing,
-            Code::NotFound | Code::Unavailable | Code::ResourceExhausted => {
-                if reason == crate::status::reason::GROUP_INCOMPLETE {
-                    // The front gives up, too: the client repeats its call.
-                    self.front.clear();
-                    self.submits = true;
-                }
-                self.unknown += usize::from(code == Code::NotFound);
-                self.retry = net.now + net.dice.millis(100, 1000);
-            }
-            _ => panic!("{}, and is refused with {code:?} {reason}", self.waits()),
-        }
+        self.wish = Wish::Nothing;
     }
 
     pub(super) fn closed(&mut self, net: &mut Net, port: Port) {
         if self.store == Some(port) {
             self.store = None;
         } else if self.stream == Some(port) {
-            self.stream = None;
+            self.drop_stream(net);
             self.retry = net.now + net.dice.millis(50, 1000);
+            if self.wish == Wish::Settle {
+                // Its lead ends it then as its client's leaving would.
+                self.wish = Wish::Nothing;
+            }
         }
     }
-}
-
-/// Returns the output of an undisturbed run.
-fn oracle(prompt: &[TokenId], seed: u64, stop: &wire::Stop) -> Vec<TokenId> {
-    let mut history = prompt
-        .iter()
-        .fold(0, |history, token| extend(history, *token));
-    let mut output = Vec::new();
-    let room = super::MAX_CONTEXT - prompt.len();
-    while output.len() < room.min(stop.max_tokens as usize) {
-        let token = super::MODEL.sample(history, seed);
-        history = extend(history, token);
-        output.push(token);
-        if stop.stop_tokens.contains(&token.0) {
-            break;
-        }
-    }
-    output
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use cluster::{Ask, Candidate, Heard as Told, LeadRecord};
 use spec::Term;
 
+use super::Group;
 use super::lead::Lead;
 use super::net::{Event, Net, Node, Port};
 use super::packet::Packet;
@@ -20,7 +21,7 @@ pub(super) struct Coordinator {
     pub(super) incarnation: u64,
     /// When this start was.
     began: Duration,
-    num_ranks: usize,
+    setting: Group,
     candidate: Candidate,
     store: Option<Port>,
     lease: Option<i64>,
@@ -39,14 +40,14 @@ pub(super) fn at(address: &str) -> Node {
 }
 
 impl Coordinator {
-    pub(super) fn new(index: usize, incarnation: u64, num_ranks: usize) -> Self {
+    pub(super) fn new(index: usize, incarnation: u64, setting: Group) -> Self {
         let me = record(index, incarnation);
         let patience = crate::election::patience(&me.name, "0");
         Self {
             index,
             incarnation,
             began: Duration::ZERO,
-            num_ranks,
+            setting,
             candidate: Candidate::new(me, patience),
             store: None,
             lease: None,
@@ -54,6 +55,10 @@ impl Coordinator {
             lead: None,
             is_draining: false,
         }
+    }
+
+    pub(super) fn start(&self) -> (usize, u64) {
+        (self.index, self.incarnation)
     }
 
     fn node(&self) -> Node {
@@ -66,8 +71,9 @@ impl Coordinator {
         net.after(TICK, Event::Tick(self.node()));
     }
 
-    pub(super) fn is_leading(&self) -> bool {
-        self.lead.is_some()
+    /// Returns the lead that it has, as it believes.
+    pub(super) fn leading(&self) -> Option<&Lead> {
+        self.lead.as_ref()
     }
 
     /// Tells it to end in order.
@@ -171,7 +177,7 @@ impl Coordinator {
         rules.leads(term, me);
         match &mut self.lead {
             Some(lead) => lead.raise(net, rules, term),
-            None => self.lead = Some(Lead::new(net, me, (self.num_ranks, term))),
+            None => self.lead = Some(Lead::new(net, me, (self.setting, term))),
         }
     }
 }

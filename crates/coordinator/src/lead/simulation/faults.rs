@@ -39,18 +39,12 @@ impl World {
         let client = self.net.dice.below(self.clients.len());
         let all = self.nodes();
         let dice = &mut self.net.dice;
-        match dice.below(14) {
+        match dice.below(20) {
             0 | 1 => self.crash(worker, 8000),
-            2 => {
-                let time = self.net.dice.millis(300, 9000);
-                self.net.pause(worker, time);
-            }
+            2 => self.pause(worker, 9000),
             3 | 4 => self.crash(coordinator, 12_000),
-            5 => {
-                // Longer than a lease, at times.
-                let time = self.net.dice.millis(300, 15_000);
-                self.net.pause(coordinator, time);
-            }
+            // Longer than a lease, at times.
+            5 => self.pause(coordinator, 15_000),
             6 => self.drain(worker),
             7 => self.drain(coordinator),
             8 => {
@@ -62,15 +56,67 @@ impl World {
                 self.part(one, &all);
             }
             10 => self.crash(Node::Store, 15_000),
-            11 => {
-                self.store.wipe();
-                self.rules.is_lost = true;
-                self.crash(Node::Store, 5000);
-            }
+            11 => self.wipe(),
             12 => self.clients[client].lose_front(&mut self.net),
+            13 => self.forget(),
+            14 | 15 => self.sicken(worker),
+            16 | 17 => self.clients[client].leave(&mut self.net),
+            18 => self.clients[client].ask(&mut self.net),
             _ if dice.chance(300) => self.clients[client].cancel(&mut self.net),
             _ => self.hand_over(),
         }
+    }
+
+    /// The store loses everything.
+    fn wipe(&mut self) {
+        self.store.wipe();
+        self.rules.is_lost = true;
+        self.crash(Node::Store, 5000);
+    }
+
+    /// So do all coordinators but the one that leads, which stands still meanwhile, or does not see it:
+    /// another one will lead in terms that were its own.
+    fn forget(&mut self) {
+        let all = 0..self.coordinators.len();
+        let (leading, others): (Vec<_>, Vec<_>) =
+            all.partition(|index| self.coordinators[*index].leading().is_some());
+        for node in leading.into_iter().map(Node::Coordinator) {
+            match self.net.dice.chance(500) {
+                true if self.net.lives(node) => self.pause(node, 20_000),
+                _ => {
+                    self.part(node, &[Node::Store]);
+                    // It has something to prepare then.
+                    let worker = self.any_worker();
+                    self.crash(worker, 300);
+                }
+            }
+        }
+        for index in others {
+            self.crash(Node::Coordinator(index), 500);
+        }
+        self.wipe();
+    }
+
+    fn pause(&mut self, node: Node, most: u64) {
+        let time = self.net.dice.millis(300, most);
+        self.net.pause(node, time);
+        self.trouble(node, time);
+    }
+
+    /// A worker cannot get ready for a while.
+    fn sicken(&mut self, node: Node) {
+        let Node::Worker(index) = node else {
+            return;
+        };
+        let time = self.net.dice.millis(500, 8000);
+        self.workers[index].sicken(self.net.now + time);
+        self.trouble(node, time);
+    }
+
+    /// Notes that a node is not to be relied on for this long.
+    fn trouble(&mut self, node: Node, time: Duration) {
+        let until = self.troubled.entry(node).or_default();
+        *until = (*until).max(self.net.now + time);
     }
 
     fn any_worker(&mut self) -> Node {
@@ -96,6 +142,8 @@ impl World {
             self.net.cut(one, other);
             let repair = Event::Fault(Fault::Repair(one, other));
             self.net.after(time, repair);
+            self.trouble(one, time);
+            self.trouble(other, time);
         }
     }
 
@@ -103,8 +151,12 @@ impl World {
     pub(super) fn crash(&mut self, node: Node, most: u64) {
         if self.net.lives(node) {
             self.net.kill(node);
+            if let Node::Worker(index) = node {
+                self.rules.forgets(self.workers[index].start());
+            }
             let time = self.net.dice.millis(50, most);
             self.net.after(time, Event::Fault(Fault::Restart(node)));
+            self.trouble(node, time);
         }
     }
 
@@ -123,7 +175,7 @@ impl World {
         let to = self.net.dice.below(self.coordinators.len());
         let lives = |index: usize, net: &Net| net.lives(Node::Coordinator(index));
         let mut all = 0..self.coordinators.len();
-        let leading = all.find(|index| self.coordinators[*index].is_leading());
+        let leading = all.find(|index| self.coordinators[*index].leading().is_some());
         let Some(from) = leading.filter(|from| lives(*from, &self.net) && *from != to) else {
             return;
         };
@@ -153,7 +205,7 @@ impl World {
             }
             Node::Coordinator(index) => {
                 let incarnation = self.coordinators[index].incarnation + 1;
-                self.coordinators[index] = Coordinator::new(index, incarnation, self.num_ranks);
+                self.coordinators[index] = Coordinator::new(index, incarnation, self.setting);
                 self.coordinators[index].begin(net);
             }
             Node::Client(_) => unreachable!("clients do not die, their fronts do"),

@@ -4,6 +4,9 @@
 //! stream breaks. A link that is cut holds everything back; who is cut off notices it by keepalives. Some
 //! messages stray: they come twice, or late.
 
+mod failures;
+mod streams;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -61,6 +64,10 @@ pub(super) struct Net {
     pub(super) dice: Dice,
     /// Messages in a thousand that come twice, and that come late.
     pub(super) stray: usize,
+    /// Messages in a thousand that take long, and how many milliseconds at most.
+    slow: (usize, u64),
+    /// Bids that came late.
+    pub(super) late_bids: usize,
     queue: BTreeMap<(Duration, u64), Event>,
     number: u64,
     streams: Vec<Stream>,
@@ -75,6 +82,8 @@ impl Net {
         Self {
             now: Duration::ZERO,
             stray: [0, 1, 3, 10][dice.below(4)],
+            slow: [(20, 600), (20, 600), (20, 600), (150, 1500)][dice.below(4)],
+            late_bids: 0,
             dice,
             queue: BTreeMap::new(),
             number: 0,
@@ -132,87 +141,6 @@ impl Net {
         self.at(self.now + time, event);
     }
 
-    fn delay(&mut self) -> Duration {
-        match self.dice.chance(20) {
-            true => self.dice.millis(50, 600),
-            false => self.dice.millis(1, 20),
-        }
-    }
-
-    /// Opens a stream; where that fails the stream is closed after a while.
-    pub(super) fn dial(&mut self, from: Node, to: Node) -> Port {
-        let (now, lives) = (self.now, self.lives.contains_key(&to));
-        let reaches = lives && !self.is_cut(from, to);
-        self.streams.push(Stream {
-            ends: [from, to],
-            open: [true, reaches],
-            latest: [now, now],
-            held: Default::default(),
-        });
-        let stream = self.streams.len() - 1;
-        let port = Port { stream, side: 0 };
-        if !reaches {
-            let after = if lives { CONNECT } else { self.delay() };
-            self.after(after, Event::Closed(port));
-        } else if self.is_paused(to) {
-            let after = self.silence();
-            self.after(after, Event::Expired(port));
-        }
-        port
-    }
-
-    /// Sends a message, if this end is still open.
-    pub(super) fn send(&mut self, from: Port, packet: Packet) {
-        let to = 1 - from.side;
-        let stream = &mut self.streams[from.stream];
-        if !stream.open[from.side] || !stream.open[to] {
-            return;
-        }
-        let [one, other] = stream.ends;
-        if self.cut.contains(&link(one, other)) {
-            self.streams[from.stream].held[to].push(packet);
-            return;
-        }
-        self.carry(from.stream, to, packet);
-    }
-
-    fn carry(&mut self, stream: usize, to: usize, packet: Packet) {
-        let port = Port { stream, side: to };
-        let mut at = self.now + self.delay();
-        let may_stray = packet.may_stray();
-        if may_stray && self.dice.chance(self.stray) {
-            let late = at + self.dice.millis(1, 300);
-            self.at(late, Event::Packet(port, packet.clone()));
-        }
-        if may_stray && self.dice.chance(self.stray) {
-            at += self.dice.millis(1, 300);
-        } else {
-            let latest = &mut self.streams[stream].latest[to];
-            at = at.max(*latest);
-            *latest = at;
-        }
-        self.at(at, Event::Packet(port, packet));
-    }
-
-    /// Closes this end; the other one hears of it, unless the link is cut.
-    pub(super) fn close(&mut self, port: Port) {
-        let delay = self.delay();
-        let stream = &mut self.streams[port.stream];
-        stream.open[port.side] = false;
-        let side = 1 - port.side;
-        let [one, other] = stream.ends;
-        if !stream.open[side] || self.cut.contains(&link(one, other)) {
-            return;
-        }
-        let at = stream.latest[side].max(self.now + delay);
-        let stream = port.stream;
-        self.at(at, Event::Closed(Port { stream, side }));
-    }
-
-    pub(super) fn is_open(&self, port: Port) -> bool {
-        self.streams[port.stream].open[port.side]
-    }
-
     /// Returns whose end it is.
     pub(super) fn node(&self, port: Port) -> Node {
         self.streams[port.stream].ends[port.side]
@@ -245,89 +173,6 @@ impl Net {
         for port in self.open_ports(|one, _| one == node) {
             self.close(port);
         }
-    }
-
-    /// Stops a process as SIGSTOP does, for a while.
-    pub(super) fn pause(&mut self, node: Node, time: Duration) {
-        self.paused.insert(node, self.now + time);
-        self.suspect(|_, other| other == node);
-    }
-
-    fn is_paused(&self, node: Node) -> bool {
-        self.paused
-            .get(&node)
-            .is_some_and(|until| *until > self.now)
-    }
-
-    pub(super) fn is_cut(&self, one: Node, other: Node) -> bool {
-        self.cut.contains(&link(one, other))
-    }
-
-    /// Lets nothing through between two nodes.
-    pub(super) fn cut(&mut self, one: Node, other: Node) {
-        if self.cut.insert(link(one, other)) {
-            self.suspect(|a, b| link(a, b) == link(one, other));
-        }
-    }
-
-    /// Lets through what was held back, and everything from now on.
-    pub(super) fn repair(&mut self, one: Node, other: Node) {
-        if !self.cut.remove(&link(one, other)) {
-            return;
-        }
-        for stream in 0..self.streams.len() {
-            let [a, b] = self.streams[stream].ends;
-            if link(a, b) != link(one, other) {
-                continue;
-            }
-            let held = std::mem::take(&mut self.streams[stream].held);
-            for (to, packets) in held.into_iter().enumerate() {
-                for packet in packets {
-                    self.carry(stream, to, packet);
-                }
-            }
-            let half_open = match self.streams[stream].open {
-                [true, false] => Some(0),
-                [false, true] => Some(1),
-                _ => None,
-            };
-            if let Some(side) = half_open {
-                let delay = self.delay();
-                let at = self.streams[stream].latest[side].max(self.now + delay);
-                self.at(at, Event::Closed(Port { stream, side }));
-            }
-        }
-    }
-
-    /// Ends all partitions.
-    pub(super) fn heal(&mut self) {
-        for (one, other) in self.cut.clone() {
-            self.repair(one, other);
-        }
-    }
-
-    /// Lets ends of streams notice that the other end (the second node) is silent.
-    fn suspect(&mut self, which: impl Fn(Node, Node) -> bool) {
-        for port in self.open_ports(which) {
-            let after = self.silence();
-            self.after(after, Event::Expired(port));
-        }
-    }
-
-    fn silence(&mut self) -> Duration {
-        self.dice.millis(KEEPALIVE.0, KEEPALIVE.1)
-    }
-
-    /// Lists open ends by whose they are and who is at the other.
-    fn open_ports(&self, which: impl Fn(Node, Node) -> bool) -> Vec<Port> {
-        let ports = self.streams.iter().enumerate().flat_map(|(stream, all)| {
-            let sides = (0..2).filter(|side| all.open[*side]);
-            let sides = sides.filter(|side| which(all.ends[*side], all.ends[1 - *side]));
-            sides
-                .map(move |side| Port { stream, side })
-                .collect::<Vec<_>>()
-        });
-        ports.collect()
     }
 }
 

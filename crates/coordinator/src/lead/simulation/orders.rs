@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
-use std::time::Duration;
 
 use cluster::{EpochPlan, LeaderConfig};
 use engine::{Engine, EngineConfig};
@@ -11,6 +10,7 @@ use spec::{Fence, KvPlan, Step, Term};
 use telemetry::{CoordinatorTelemetry, Telemetry};
 use tokio::sync::{mpsc, watch};
 
+use super::Group;
 use super::packet::Packet;
 use crate::lead::convert;
 use crate::lead::ledger::Name;
@@ -82,15 +82,19 @@ impl Workers for Far {
     }
 }
 
-/// A loop, what it hears of terms, and followers that are gone.
-pub(super) type Begun = (
-    StepLoop,
-    watch::Receiver<Term>,
-    mpsc::UnboundedReceiver<(Name, u64)>,
-);
+/// A loop, and what it tells.
+pub(super) struct Begun {
+    pub(super) step_loop: StepLoop,
+    /// What it hears of terms.
+    pub(super) outranked: watch::Receiver<Term>,
+    /// Followers that are gone.
+    pub(super) gone: mpsc::UnboundedReceiver<(Name, u64)>,
+    pub(super) state: watch::Receiver<wire::WatchResponse>,
+}
 
 /// Begins a step loop.
-pub(super) fn begin(outbox: &Outbox, num_ranks: usize, (term, lead): (Term, u64)) -> Begun {
+pub(super) fn begin(outbox: &Outbox, setting: Group, (term, lead): (Term, u64)) -> Begun {
+    let num_ranks = setting.num_ranks;
     let engine = EngineConfig {
         num_ranks,
         kv: KvPlan {
@@ -117,6 +121,7 @@ pub(super) fn begin(outbox: &Outbox, num_ranks: usize, (term, lead): (Term, u64)
     };
     let (outranking, outranked) = watch::channel(Term(0));
     let (going, gone) = mpsc::unbounded_channel();
+    let (states, state) = watch::channel(wire::WatchResponse::default());
     let step_loop = StepLoop::new(Setup {
         leader,
         term,
@@ -129,9 +134,14 @@ pub(super) fn begin(outbox: &Outbox, num_ranks: usize, (term, lead): (Term, u64)
             plan: None,
         }),
         gone: going,
-        hold: Duration::from_secs(120),
+        hold: setting.hold,
         meter: LeadMeter::new(UNSEEN.clone(), 0, num_ranks),
-        state: watch::channel(wire::WatchResponse::default()).0,
+        state: states,
     });
-    (step_loop, outranked, gone)
+    Begun {
+        step_loop,
+        outranked,
+        gone,
+        state,
+    }
 }

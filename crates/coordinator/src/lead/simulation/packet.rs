@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cluster::{Ask, EpochPlan, Registration, Seat};
 use proto::internal as wire;
-use spec::{Fence, Part, Rank, StepNumber};
+use spec::{Fence, Part, Rank, StepNumber, TokenId};
 use tonic::Code;
 
 /// A message of a stream.
@@ -59,18 +59,32 @@ pub(super) enum Packet {
         fence: Fence,
         step: StepNumber,
         from: Rank,
+        /// Which worker, in which start.
+        by: (usize, u64),
     },
 
     /// From a client, to be attached to a generation or to begin it.
     Follow(Box<wire::FollowRequest>),
-    /// From a client: end it for good.
-    Cancel { principal: String, id: String },
+    /// From a client: end it for good. Names are of a principal and a request id.
+    Cancel((String, String)),
+    /// From a client: its text has come to its end.
+    Settle((String, String)),
+    /// From a client: how does it stand?
+    Get((String, String)),
+    /// From a client: put tokens in the place of those after these.
+    Force {
+        name: (String, String),
+        generated: Vec<TokenId>,
+        tokens: Vec<TokenId>,
+    },
     /// From a lead.
     Event(wire::FollowResponse),
     /// From a lead, the last message: with this status and reason.
     Refused(Code, String),
-    /// From a lead: it was cancelled.
-    Cancelled,
+    /// From a lead: how it stands, where it is wanted that it has ended.
+    Standing(wire::SequenceStanding),
+    /// From a lead: they are there.
+    Forced,
 }
 
 impl Packet {

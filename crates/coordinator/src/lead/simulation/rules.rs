@@ -1,74 +1,63 @@
-//! What must hold, whatever happens; and counts of what did happen, so that a simulation in which nothing
-//! does is noticed.
+//! What must hold, whatever happens.
+
+mod ends;
+mod experts;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::AddAssign;
+use std::sync::Arc;
 
 use cluster::EpochPlan;
-use spec::{ExpertId, Fence, Rank, StepNumber, Term};
+use spec::{ExpertId, Fence, Term};
 
-/// How often things happened.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Counts {
-    pub(super) terms: usize,
-    pub(super) epochs: usize,
-    pub(super) steps: usize,
-    pub(super) voided: usize,
-    pub(super) resumed: usize,
-    pub(super) collected: usize,
-    pub(super) refused: usize,
-    pub(super) overtaken: usize,
-    pub(super) ended: usize,
-    pub(super) cancelled: usize,
-}
+use self::ends::Ends;
+pub(super) use self::ends::{NOTHING_COMES_BACK, Seen};
+use self::experts::Experts;
+use super::counts::{Counts, Thing};
 
-impl AddAssign for Counts {
-    fn add_assign(&mut self, other: Self) {
-        self.terms += other.terms;
-        self.epochs += other.epochs;
-        self.steps += other.steps;
-        self.voided += other.voided;
-        self.resumed += other.resumed;
-        self.collected += other.collected;
-        self.refused += other.refused;
-        self.overtaken += other.overtaken;
-        self.ended += other.ended;
-        self.cancelled += other.cancelled;
-    }
-}
+/// A start of a coordinator or of a worker: which, and its incarnation.
+pub(super) type Start = (usize, u64);
 
 #[derive(Default)]
 pub(super) struct Rules {
     pub(super) counts: Counts,
-    /// Who leads in a term: which coordinators, in which starts of them.
-    leads: BTreeSet<(Term, (usize, u64))>,
+    /// Who leads in a term.
+    leads: BTreeSet<(Term, Start)>,
     /// Whether the store of terms has lost everything: then a term may be given twice.
     pub(super) is_lost: bool,
     /// Who is obeyed in a term.
-    obeyed: BTreeMap<(Term, (usize, u64)), u64>,
-    /// Who leads each epoch that has run a step.
-    run: BTreeMap<Fence, u64>,
-    /// What workers have obeyed, by worker and start.
-    fences: BTreeMap<(usize, u64), Fence>,
+    obeyed: BTreeMap<(Term, Start), u64>,
+    /// What workers have obeyed.
+    fences: BTreeMap<Start, Fence>,
     /// The plan of each epoch.
-    plans: BTreeMap<(Fence, (usize, u64)), EpochPlan>,
+    plans: BTreeMap<(Fence, Start), Arc<EpochPlan>>,
+    /// A plan of a lead that has not served, at which nobody has looked yet.
+    pub(super) first: Option<(Start, Arc<EpochPlan>)>,
+    pub(super) experts: Experts,
+    pub(super) ends: Ends,
 }
 
 impl Rules {
+    pub(super) fn note(&mut self, thing: Thing) {
+        self.counts.note(thing);
+    }
+
     /// A coordinator leads from now on.
-    pub(super) fn leads(&mut self, term: Term, who: (usize, u64)) {
+    pub(super) fn leads(&mut self, term: Term, who: Start) {
         self.leads.insert((term, who));
         let mut others = self.leads.iter().filter(|(other, _)| *other == term);
         let is_one = others.all(|(_, other)| *other == who);
         assert!(is_one || self.is_lost, "term {term} has two leads");
-        self.counts.terms += 1;
+        if !is_one {
+            self.note(Thing::SharedTerm);
+        }
+        self.note(Thing::Term);
     }
 
     /// A lead asks for an epoch: it is its own term's, and every expert has one owner, who is there.
-    pub(super) fn plans(&mut self, plan: &EpochPlan, who: (usize, u64)) {
+    pub(super) fn plans(&mut self, plan: &Arc<EpochPlan>, who: Start) {
         let is_own = self.leads.contains(&(plan.fence.term, who));
         assert!(is_own, "{} is another's term", plan.fence);
-        let before = self.plans.insert((plan.fence, who), plan.clone());
+        let before = self.plans.insert((plan.fence, who), Arc::clone(plan));
         assert!(before.is_none(), "epoch {} was planned twice", plan.fence);
         let mut held = BTreeSet::new();
         for (member, ranks) in &plan.members {
@@ -82,33 +71,34 @@ impl Rules {
                 assert!(held.contains(owner), "expert {expert} is an orphan");
             }
         }
-        self.counts.epochs += 1;
+        self.note(Thing::Epoch);
     }
 
-    /// A worker obeys an epoch from now on.
-    pub(super) fn obeys(&mut self, worker: (usize, u64), fence: Fence, lead: u64) {
+    /// A worker obeys an epoch from now on, and has nothing loaded for it yet.
+    pub(super) fn obeys(&mut self, worker: Start, fence: Fence, lead: u64) {
         let before = *self.obeyed.entry((fence.term, worker)).or_insert(lead);
         assert_eq!(before, lead, "two leads of term {} are obeyed", fence.term);
         let old = self.fences.insert(worker, fence).unwrap_or_default();
         assert!(old <= fence, "a worker goes back from {old} to {fence}");
+        self.experts.unload(worker);
     }
 
-    /// A worker has had the rows of these ranks for a step, its own included: all owners took part.
+    /// A worker has computed its share of a step, and gives it to the others.
+    pub(super) fn gives(&mut self, worker: Start, epoch: (Fence, u64), step: spec::StepNumber) {
+        let obeyed = self.fences.get(&worker).copied().unwrap_or_default();
+        assert_eq!(obeyed, epoch.0, "{worker:?} computes for another epoch");
+        self.experts.give(worker, epoch, step);
+    }
+
+    /// A worker has had a step's rows of these workers, its own included.
     pub(super) fn stepped(
         &mut self,
         (plan, lead): (&EpochPlan, u64),
-        step: StepNumber,
-        ranks: &BTreeSet<Rank>,
+        step: spec::StepNumber,
+        givers: &BTreeSet<Start>,
     ) {
-        let (fence, placement) = (plan.fence, &plan.placement);
-        let before = *self.run.entry(fence).or_insert(lead);
-        let is_one = before == lead || self.is_lost;
-        assert!(is_one, "two epochs {fence} have run");
-        for layer in 0..placement.num_layers() {
-            let mut owners = placement.owners(layer).iter();
-            let all = owners.all(|owner| ranks.contains(owner));
-            assert!(all, "step {step} of {fence} ran with orphans");
-        }
-        self.counts.steps += 1;
+        self.experts
+            .check((plan.fence, lead), (&plan.placement, step), givers);
+        self.note(Thing::Step);
     }
 }

@@ -1,91 +1,24 @@
 //! A worker's steps: each is computed for a while, needs the rows of all other ranks, and is answered.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use cluster::EpochPlan;
 use engine::stub::{Late, Model};
 use proto::internal as wire;
-use spec::{Fence, Part, PartResult, Rank, Slot, StepNumber};
+use spec::{Part, PartResult, Rank, Slot, StepNumber};
 use tokio_util::sync::CancellationToken;
 
-use super::net::{Event, Net, Node, Port};
+use super::counts::Thing;
+use super::net::{Event, Net, Port};
 use super::packet::Packet;
-use super::rules::Rules;
+use super::peers::Peers;
+use super::rules::{Rules, Start};
 use super::worker::{Held, own_ranks};
 use crate::wire::sampled_token_to_wire;
 
 /// Steps in flight that a worker takes.
 const MAX_STEPS: usize = 4;
-
-/// A worker's side of the exchange of an epoch.
-#[derive(Default)]
-pub(super) struct Peers {
-    fence: Fence,
-    /// Who holds each other rank, and the way there once it was used.
-    holders: BTreeMap<Rank, usize>,
-    ports: BTreeMap<usize, Port>,
-    lost: BTreeSet<usize>,
-    rows: BTreeSet<(StepNumber, Rank)>,
-    /// Rows of an epoch that is not obeyed yet.
-    early: Vec<(Fence, StepNumber, Rank)>,
-}
-
-impl Peers {
-    pub(super) fn enter(&mut self, plan: &EpochPlan, own: usize) {
-        self.fence = plan.fence;
-        for (member, ranks) in &plan.members {
-            let index = member.name[1..].parse().expect("workers are numbered");
-            if index != own {
-                self.holders.extend(ranks.iter().map(|rank| (*rank, index)));
-            }
-        }
-        for (fence, step, rank) in std::mem::take(&mut self.early) {
-            self.hear(plan.fence, (fence, step, rank));
-        }
-    }
-
-    /// Ends the exchange of the epoch before.
-    pub(super) fn leave(&mut self, net: &mut Net) {
-        for port in self.ports.values() {
-            net.close(*port);
-        }
-        *self = Self {
-            early: std::mem::take(&mut self.early),
-            ..Self::default()
-        };
-    }
-
-    pub(super) fn hear(&mut self, obeyed: Fence, (fence, step, from): (Fence, StepNumber, Rank)) {
-        if fence == self.fence {
-            self.rows.insert((step, from));
-        } else if fence >= obeyed {
-            self.early.push((fence, step, from));
-        }
-    }
-
-    /// The way to a peer is gone; returns whether it was of this epoch.
-    pub(super) fn lose(&mut self, peer: usize, port: Port) -> bool {
-        self.ports.get(&peer) == Some(&port) && self.lost.insert(peer)
-    }
-
-    fn tell(&mut self, net: &mut Net, own: usize, (step, from): (StepNumber, Rank)) {
-        let others: BTreeSet<usize> = self.holders.values().copied().collect();
-        for other in others {
-            let port = self.ports.entry(other);
-            let port = *port.or_insert_with(|| net.dial(Node::Worker(own), Node::Worker(other)));
-            let fence = self.fence;
-            net.send(port, Packet::Rows { fence, step, from });
-        }
-    }
-
-    /// Returns a rank whose rows of a step are not there, and whether it is lost.
-    fn missing(&self, step: StepNumber) -> Option<(Rank, bool)> {
-        let mut missing = self.holders.iter();
-        let missing = missing.find(|(rank, _)| !self.rows.contains(&(step, **rank)))?;
-        Some((*missing.0, self.lost.contains(missing.1)))
-    }
-}
 
 /// The step that is computed.
 struct Current {
@@ -96,7 +29,7 @@ struct Current {
 }
 
 pub(super) struct Run {
-    own: usize,
+    start: Start,
     pub(super) port: Port,
     pub(super) plan: Arc<EpochPlan>,
     lead: u64,
@@ -114,12 +47,12 @@ pub(super) type Given = (StepNumber, Vec<PartResult>, Vec<Vec<Slot>>);
 impl Run {
     pub(super) fn new(
         port: Port,
-        own: usize,
+        start: Start,
         (plan, lead): (Arc<EpochPlan>, u64),
         alive: CancellationToken,
     ) -> Self {
         Self {
-            own,
+            start,
             port,
             plan,
             lead,
@@ -164,7 +97,7 @@ impl Run {
             is_computed: false,
         });
         let computing = net.dice.millis(20, 250);
-        net.after(computing, Event::Done(self.own, *work));
+        net.after(computing, Event::Done(self.start.0, *work));
     }
 
     pub(super) fn computed(&mut self, number: u64) {
@@ -186,11 +119,9 @@ impl Run {
             .as_ref()
             .filter(|c| c.is_computed && !self.failed)?;
         let (step, fence) = (current.step, self.plan.fence);
-        let own = own_ranks(&self.plan, self.own);
-        for rank in &own {
-            if peers.rows.insert((step, *rank)) {
-                peers.tell(net, self.own, (step, *rank));
-            }
+        rules.gives(self.start, (fence, self.lead), step);
+        for rank in own_ranks(&self.plan, self.start.0) {
+            peers.give(net, ((step, rank), self.start));
         }
         match peers.missing(step) {
             Some((rank, true)) => {
@@ -201,13 +132,7 @@ impl Run {
             None => {}
         }
         let current = self.current.take()?;
-        let of_step = peers.rows.iter().filter(|(of, _)| *of == step);
-        rules.stepped(
-            (&self.plan, self.lead),
-            step,
-            &of_step.map(|(_, rank)| *rank).collect(),
-        );
-        peers.rows.retain(|(of, _)| *of > step);
+        rules.stepped((&self.plan, self.lead), step, &peers.finish(step));
         let slots = |part: &Part| part.lines.iter().map(|line| line.slot).collect();
         let slots = current.parts.iter().map(slots).collect();
         let results = current.parts.iter().map(|part| {
@@ -223,8 +148,8 @@ impl Run {
     /// A peer is gone whose rows are needed.
     fn fail(&mut self, net: &mut Net, rules: &mut Rules, step: StepNumber, peer: Rank) {
         self.failed = true;
-        rules.counts.voided += 1;
-        let own = own_ranks(&self.plan, self.own);
+        rules.note(Thing::Void);
+        let own = own_ranks(&self.plan, self.start.0);
         let failed = wire::StepFailed {
             step: step.0,
             rank: own.first().map_or(0, |rank| rank.0),
@@ -250,7 +175,7 @@ impl Run {
                 None
             }
         };
-        let own = own_ranks(&self.plan, self.own).into_iter();
+        let own = own_ranks(&self.plan, self.start.0).into_iter();
         let ranks = own.map(|rank| wire::RankProgress {
             rank: rank.0,
             step: current.step.0,

@@ -1,6 +1,10 @@
 //! A worker: the rules it keeps are its own ([`worker::member`]), its ranks compute nothing but check all
 //! that they are told.
 
+mod attend;
+mod epoch;
+mod kept;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +18,9 @@ use worker::member::{Epochs, Left};
 
 use super::net::{Event, Net, Node, Port};
 use super::packet::Packet;
-use super::rules::Rules;
-use super::run::{Peers, Run};
+use super::peers::Peers;
+use super::rules::{Rules, Start};
+use super::run::Run;
 
 const TICK: Duration = Duration::from_millis(250);
 
@@ -60,6 +65,8 @@ pub(super) struct Worker {
     prepared: Option<Prepared>,
     run: Option<Run>,
     peers: Peers,
+    /// Until then it does not get ready.
+    sick: Duration,
     /// Numbers what takes time.
     work: u64,
 }
@@ -87,12 +94,33 @@ impl Worker {
             prepared: None,
             run: None,
             peers: Peers::default(),
+            sick: Duration::ZERO,
             work: 0,
         }
     }
 
     pub(super) fn node(&self) -> Node {
         Node::Worker(self.index)
+    }
+
+    pub(super) fn start(&self) -> Start {
+        (self.index, self.incarnation)
+    }
+
+    /// Says whether it is to end.
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.is_some()
+    }
+
+    /// Returns the epoch that it runs steps of, and for whom.
+    pub(super) fn runs(&self) -> Option<(Fence, u64)> {
+        let run = self.run.as_ref()?;
+        Some((run.plan.fence, self.epochs.lead()))
+    }
+
+    /// It cannot get ready for a while.
+    pub(super) fn sicken(&mut self, until: Duration) {
+        self.sick = until;
     }
 
     pub(super) fn begin(&mut self, net: &mut Net) {
@@ -132,30 +160,6 @@ impl Worker {
         grace.is_some_and(|grace| now >= grace || self.attends.is_none())
     }
 
-    fn attend(&mut self, net: &mut Net) {
-        let Some(lead) = self.lead.clone() else {
-            return;
-        };
-        let port = net.dial(self.node(), super::coordinator::at(&lead.address));
-        let registration = Registration {
-            name: name(self.index),
-            incarnation: self.incarnation,
-            address: format!("http://{}:1", name(self.index)),
-            wire: (1, 1),
-            build: "simulated".into(),
-            weights: "w".into(),
-            tokenizer: "t".into(),
-            numerics: "exact".into(),
-            num_ranks: self.num_ranks,
-            term: self.epochs.obeyed().term,
-            lead: self.epochs.lead(),
-            stepped: self.left.stepped(),
-            draining: self.draining.is_some(),
-        };
-        net.send(port, Packet::Register(registration));
-        (self.attends, self.heard) = (Some(port), net.now);
-    }
-
     /// Takes in a message; returns whether it has come to its end.
     pub(super) fn hear(
         &mut self,
@@ -183,15 +187,30 @@ impl Worker {
                     net.close(port);
                     return false;
                 }
+                let changes = |part: &wire::Part| !part.opens.is_empty() || !part.closes.is_empty();
+                let kept = |all: &Self| match sent.iter().any(changes) {
+                    true => all.kept(),
+                    false => BTreeSet::new(),
+                };
+                let before = kept(self);
                 self.left.begin(fence, step, &sent);
+                let gone = &before - &kept(self);
+                let epoch = (self.start(), self.epochs.lead(), fence);
+                rules.keeps(epoch, &kept::opened(&sent), &gone);
                 if let Some(run) = &mut self.run
                     && !run.accept(net, &mut self.work, (step, read))
                 {
                     self.end_run(net, port);
                 }
             }
-            Packet::Rows { fence, step, from } => {
-                self.peers.hear(self.epochs.obeyed(), (fence, step, from));
+            Packet::Rows {
+                fence,
+                step,
+                from,
+                by,
+            } => {
+                let rows = (fence, ((step, from), by));
+                self.peers.hear(self.epochs.obeyed(), rows);
                 self.go_on(net, rules);
             }
             _ => unreachable!("nobody sends this to a worker: {packet:?}"),
@@ -212,156 +231,12 @@ impl Worker {
             self.go_on(net, rules);
         }
     }
+}
 
-    fn leave(&mut self, net: &mut Net, port: Port) {
-        net.close(port);
-        self.attends = None;
-        self.retry = net.now + net.dice.millis(100, 2000);
-    }
-
-    /// Another coordinator leads, or has a new term.
-    fn follow(&mut self, net: &mut Net, lead: Option<LeadRecord>) {
-        let Some(lead) = lead else {
-            return;
-        };
-        let start = |lead: &LeadRecord| (lead.name.clone(), lead.incarnation);
-        let is_other = self.lead.as_ref().map(start) != Some(start(&lead));
-        self.lead = Some(lead);
-        if is_other && let Some(port) = self.attends.take() {
-            net.close(port);
-        }
-        if is_other {
-            self.attend(net);
-        }
-    }
-
-    fn prepare(
-        &mut self,
-        net: &mut Net,
-        rules: &mut Rules,
-        port: Port,
-        (plan, lead): (Arc<EpochPlan>, u64),
-    ) {
-        let alive = match self.epochs.prepare(plan.fence, lead) {
-            Ok(alive) => alive,
-            Err(stale) => {
-                net.send(port, Packet::Overtaken(stale.to_string()));
-                return net.close(port);
-            }
-        };
-        rules.obeys((self.index, self.incarnation), plan.fence, lead);
-        self.stop(net);
-        self.work += 1;
-        self.prepared = Some(Prepared {
-            port,
-            plan,
-            alive,
-            number: self.work,
-        });
-        let loading = net.dice.millis(20, 1500);
-        net.after(loading, Event::Done(self.index, self.work));
-    }
-
-    /// Gives up what is being computed, half done.
-    fn stop(&mut self, net: &mut Net) {
-        if let Some(run) = self.run.take() {
-            run.abort(net, self.model, &mut self.ranks);
-        }
-        self.peers.leave(net);
-    }
-
-    /// Something that took time is done.
-    pub(super) fn done(&mut self, net: &mut Net, rules: &mut Rules, number: u64) {
-        if let Some(prepared) = &self.prepared
-            && prepared.number == number
-        {
-            return self.ready(net);
-        }
-        if let Some(run) = &mut self.run {
-            run.computed(number);
-        }
-        self.go_on(net, rules);
-    }
-
-    fn ready(&mut self, net: &mut Net) {
-        let Some(prepared) = &self.prepared else {
-            return;
-        };
-        let (port, plan) = (prepared.port, &prepared.plan);
-        if !self.epochs.ready(&prepared.alive, ()) {
-            return;
-        }
-        let own = own_ranks(plan, self.index);
-        self.ranks.retain(|rank, _| own.contains(rank));
-        let kept = own.iter().map(|rank| {
-            let held = self.ranks.entry(*rank).or_default();
-            held.used == Some(plan.fence.term)
-        });
-        let kept: Vec<bool> = kept.collect();
-        self.peers.enter(plan, self.index);
-        for left in self.left.before(plan.fence.term) {
-            net.send(port, Packet::Left(left));
-        }
-        let counted = own.iter().zip(&kept);
-        let counted = counted.filter(|(rank, kept)| **kept && plan.held.contains(rank));
-        let counted: Vec<Rank> = counted.map(|(rank, _)| *rank).collect();
-        self.left.ready(plan.fence, &counted);
-        let stepped = self.left.stepped().unwrap_or_default();
-        net.send(port, Packet::Ready(kept, stepped));
-    }
-
-    /// Says whether steps of this epoch are run for whoever is at this port; the first one begins that.
-    fn is_run(&mut self, net: &Net, port: Port, fence: Fence) -> bool {
-        if let Some(run) = &self.run {
-            return run.port == port && run.plan.fence == fence && net.is_open(port);
-        }
-        let Some(prepared) = self
-            .prepared
-            .as_ref()
-            .filter(|prepared| prepared.port == port)
-        else {
-            return false;
-        };
-        let Ok(((), alive)) = self.epochs.run(fence) else {
-            return false;
-        };
-        let epoch = (prepared.plan.clone(), self.epochs.lead());
-        self.run = Some(Run::new(port, self.index, epoch, alive));
-        true
-    }
-
-    fn end_run(&mut self, net: &mut Net, port: Port) {
-        net.close(port);
-        if let Some(run) = self.run.take() {
-            self.epochs.end(&run.alive);
-            run.abort(net, self.model, &mut self.ranks);
-        }
-    }
-
-    /// Goes on with the step that is computed, as far as what it needs is there.
-    fn go_on(&mut self, net: &mut Net, rules: &mut Rules) {
-        let Some(run) = &mut self.run else {
-            return;
-        };
-        while let Some((step, results, slots)) =
-            run.go_on(net, rules, &mut self.peers, (self.model, &mut self.ranks))
-        {
-            let fence = run.plan.fence;
-            for (result, slots) in results.iter().zip(&slots) {
-                self.left.sampled(fence, step, slots, result);
-            }
-            let parts = results.iter().map(super::run::result_to_wire).collect();
-            let done = wire::StepDone {
-                step: step.0,
-                parts,
-            };
-            let said = wire::RunResponse {
-                message: Some(wire::run_response::Message::Done(done)),
-            };
-            net.send(run.port, Packet::Said(said));
-            run.begin(net, &mut self.work);
-        }
-    }
+/// Returns which start of a worker is meant.
+pub(super) fn start(member: &Registration) -> Start {
+    let index = member.name[1..].parse().expect("workers are numbered");
+    (index, member.incarnation)
 }
 
 /// Lists a worker's ranks in a plan, ascending.

@@ -180,7 +180,10 @@ impl StepLoop {
     ) -> Result<(), Status> {
         let wanted = [generated, tokens].concat();
         let (same, is_there) = {
-            let standing = self.ledger.standing(name).ok_or_else(|| unknown(name))?;
+            let standing = self
+                .ledger
+                .standing(name)
+                .ok_or_else(|| self.unknown(name))?;
             let (all, is_over) = (standing.log.tokens(), standing.log.end().is_some());
             let pairs = all.iter().zip(&wanted);
             let same = pairs.take_while(|(known, token)| known.token == **token);
@@ -191,15 +194,16 @@ impl StepLoop {
         if is_there {
             return Ok(());
         }
-        let sequence = self.ledger.sequence(name).ok_or_else(|| {
+        let Some(sequence) = self.ledger.sequence(name) else {
+            // Its home rank may have told of it before it heard what was forced, and it was whole: then
+            // its front has told more of it, and submits all that.
+            if self.ledger.forget_unread(name) {
+                return Err(unknown(name));
+            }
             let why = "the generation has ended";
-            status(
-                Code::FailedPrecondition,
-                reason::GENERATION_ENDED,
-                why,
-                None,
-            )
-        })?;
+            let ended = reason::GENERATION_ENDED;
+            return Err(status(Code::FailedPrecondition, ended, why, None));
+        };
         let (rest, now) = (&wanted[same..], self.now);
         let rewritten = self.engine.rewrite(sequence, same, rest);
         let finish = rewritten.map_err(|refused| refusal(&refused))?;

@@ -225,6 +225,23 @@ mod tests {
     }
 
     #[test]
+    fn one_that_was_whole_before_its_home_heard_what_was_forced_begins_anew() {
+        use tonic::Code;
+        let mut world = world(8, 4);
+        for id in ["a", "b"] {
+            world.step_loop.collect(left(id, 1, 6));
+        }
+        world.step_loop.go_on();
+        world.step_loop.has_served = true;
+        let _follower = world.follow(follow("b", 6)).unwrap();
+        let told = world.force("b", 2, &[51]).unwrap_err();
+        assert_eq!(told.code(), Code::FailedPrecondition);
+        let unknown = world.force("a", 2, &[51]).unwrap_err();
+        assert_eq!(unknown.code(), Code::NotFound);
+        assert!(!world.follow(follow("a", 6)).unwrap().attached);
+    }
+
+    #[test]
     fn a_sequence_that_nobody_follows_again_is_given_up() {
         let mut world = world(8, 4);
         world.step_loop.collect(left("a", 1, 2));

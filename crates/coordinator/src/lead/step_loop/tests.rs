@@ -122,7 +122,7 @@ impl World {
         answer.try_recv().unwrap()
     }
 
-    fn force(&mut self, id: &str, keep: usize, tokens: &[u32]) -> Result<(), Status> {
+    pub(super) fn force(&mut self, id: &str, keep: usize, tokens: &[u32]) -> Result<(), Status> {
         let (reply, mut answer) = oneshot::channel();
         let ids = |tokens: &[u32]| tokens.iter().copied().map(TokenId).collect();
         let (generated, tokens) = (ids(&expected(keep)), ids(tokens));

@@ -20,6 +20,7 @@ fn forced_tokens_replace_what_was_generated_and_it_goes_on_after_them() {
     world.force("a", 2, &[51, 52, 53]).unwrap();
     let late = world.force("a", 3, &[1]).unwrap_err();
     assert_eq!(late.code(), Code::FailedPrecondition);
+    world.step_loop.has_served = true;
     let unknown = world.force("x", 3, &[1]).unwrap_err();
     assert_eq!(unknown.code(), Code::NotFound);
 }
