@@ -186,13 +186,56 @@ fn cause(event: &Event) -> EpochEnd {
 mod tests {
     use std::time::Duration;
 
+    use spec::Term;
     use telemetry::{About, Telemetry};
+    use tokio::sync::oneshot;
+    use tokio_util::sync::CancellationToken;
 
     use super::*;
-    use crate::lead::message::Message;
+    use crate::lead::message::{Message, Orders};
     use crate::lead::meter::LeadMeter;
     use crate::lead::step_loop::Heard;
-    use crate::lead::step_loop::tests::{follow, world};
+    use crate::lead::step_loop::tests::{World, follow, world};
+
+    impl World {
+        /// Registers a worker; returns what ends its stream.
+        fn register(&mut self, session: u64) -> CancellationToken {
+            let orders = Orders::new(CancellationToken::new());
+            let (reply, mut answer) = oneshot::channel();
+            let registration = cluster::Registration {
+                name: "w".into(),
+                incarnation: 1,
+                address: "http://w:1".into(),
+                wire: (1, 1),
+                build: String::new(),
+                weights: String::new(),
+                tokenizer: String::new(),
+                numerics: "exact".into(),
+                num_ranks: 1,
+                term: Term(0),
+                lead: 0,
+                stepped: None,
+                draining: false,
+            };
+            let register = Message::Register(Box::new(Register {
+                registration,
+                session,
+                orders: orders.clone(),
+                reply,
+            }));
+            self.step_loop.on(Heard::Message(register), Duration::ZERO);
+            answer.try_recv().unwrap().unwrap();
+            orders.evict
+        }
+    }
+
+    #[test]
+    fn the_stream_of_a_worker_that_registers_again_is_ended() {
+        let mut world = world(8, 4);
+        // The older stream may be heard last; its end takes the worker's name with it.
+        let (one, other) = (world.register(2), world.register(1));
+        assert!(one.is_cancelled() && !other.is_cancelled());
+    }
 
     #[test]
     fn what_runs_is_interrupted_once_however_often_the_next_epoch_fails() {

@@ -139,36 +139,6 @@ impl World {
         answer.try_recv().unwrap()
     }
 
-    /// Registers a worker; returns what ends its stream.
-    pub(super) fn register(&mut self, session: u64) -> tokio_util::sync::CancellationToken {
-        let orders = Orders::new(tokio_util::sync::CancellationToken::new());
-        let (reply, mut answer) = oneshot::channel();
-        let registration = cluster::Registration {
-            name: "w".into(),
-            incarnation: 1,
-            address: "http://w:1".into(),
-            wire: (1, 1),
-            build: String::new(),
-            weights: String::new(),
-            tokenizer: String::new(),
-            numerics: "exact".into(),
-            num_ranks: 1,
-            term: Term(0),
-            lead: 0,
-            stepped: None,
-            draining: false,
-        };
-        let register = Message::Register(Box::new(crate::lead::message::Register {
-            registration,
-            session,
-            orders: orders.clone(),
-            reply,
-        }));
-        self.step_loop.on(Heard::Message(register), Duration::ZERO);
-        answer.try_recv().unwrap().unwrap();
-        orders.evict
-    }
-
     /// Hears of followers that went.
     fn hear_gone(&mut self) {
         while let Ok((name, follower)) = self.gone.try_recv() {
@@ -329,14 +299,6 @@ fn what_nobody_followed_is_no_generation_to_attach_to() {
     let mut again = world.follow(follow("a", 6)).unwrap();
     world.run(100);
     assert_eq!(read(&mut again), (expected(6), Some(End::Length)));
-}
-
-#[test]
-fn the_stream_of_a_worker_that_registers_again_is_ended() {
-    let mut world = world(8, 4);
-    // The older stream may be heard last; its end takes the worker's name with it.
-    let (one, other) = (world.register(2), world.register(1));
-    assert!(one.is_cancelled() && !other.is_cancelled());
 }
 
 #[test]
