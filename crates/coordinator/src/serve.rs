@@ -1,6 +1,7 @@
 //! Puts front, leads and elections together on three listeners; [`Running`] takes them apart.
 
 mod build;
+mod grpc;
 mod http;
 mod phases;
 mod running;
