@@ -248,6 +248,7 @@ fn record(config: &Config, incarnation: u64) -> CoordinatorRecord {
         weights_fingerprint: config.lead.weights_fingerprint.clone(),
         tokenizer_fingerprint: config.lead.tokenizer_fingerprint.clone(),
         groups: config.groups.clone(),
+        ranks: config.lead.num_ranks as u32,
         draining: false,
     }
 }
@@ -281,9 +282,11 @@ async fn no_strangers(
     let met = met.ok().and_then(|peers| peers.stranger(&me).cloned());
     met.map_or(Ok(()), |other| {
         Err(format!(
-            "coordinator '{}' at {} serves other weights or another tokenizer in this cluster: give \
-             each model a --cluster of its own",
-            other.name, other.address
+            "coordinator '{}' at {} serves {} in this cluster: give each cluster a --cluster of its \
+             own",
+            other.name,
+            other.address,
+            directory::difference(&other, &me).unwrap_or_default()
         ))
     })
 }
