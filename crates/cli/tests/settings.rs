@@ -203,6 +203,12 @@ fn settings_that_do_not_go_together_are_found_without_a_start() {
             "--steps-in-flight=5",
             "--steps-in-flight 5: 1 to 4",
         ),
+        (
+            &coordinator[..],
+            "--drain=86401",
+            "86401 is not in 0..=86400",
+        ),
+        (&worker[..], "--drain=1d", "--drain"),
         (&worker[..], "--ranks=65", "65 is more than 64"),
         (&worker[..], "--group=a/b", "is no name"),
         (&worker[..], "--advertise=here", "is not http://HOST:PORT"),

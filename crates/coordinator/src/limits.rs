@@ -91,9 +91,6 @@ pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Most ranks of a group; workers refuse a plan of more.
 pub(crate) const MAX_RANKS: usize = 1024;
 
-/// How long sequences may go on after the coordinator was told to end.
-pub(crate) const DRAIN: Duration = Duration::from_secs(10);
-
 /// Distance in positions at which the prefix cache keeps the sliding layers' blocks, so that a long
 /// shared prefix is found again at most this far before its end.
 pub(crate) const CHECKPOINT_INTERVAL: usize = 1024;

@@ -8,6 +8,7 @@ mod running;
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
+use std::time::Duration;
 
 use cluster::LeadRecord;
 use proto::internal::CoordinatorRecord;
@@ -44,6 +45,8 @@ pub struct Config {
     pub lead: LeadConfig,
     /// What clients see of the model.
     pub served: Served,
+    /// How long streams may go on after the coordinator was told to end.
+    pub drain: Duration,
     /// What shows operators the coordinator; absent, nobody looks.
     pub telemetry: Option<CoordinatorTelemetry>,
 }
@@ -132,7 +135,10 @@ pub fn start(
     let builder = Builder::new(failing);
     let (end, leads) = (builder.end.clone(), Leads::default());
     let orders = Orders::new(&config.groups);
-    let store = builder.internal(&config, incarnation, listeners.internal, &leads, orders.to)?;
+    // Its own token: an operator ends the coordinator, and not what else the caller runs.
+    let shutdown = shutdown.child_token();
+    let orders_to = (orders.to, shutdown.clone());
+    let store = builder.internal(&config, incarnation, listeners.internal, &leads, orders_to)?;
 
     let telemetry = telemetry(&config);
     let (addresses, known) = watch::channel(crate::front::Addresses::default());
@@ -178,6 +184,7 @@ pub fn start(
         drained,
         groups,
         name: config.name,
+        drain: config.drain,
         peers: others,
         present,
         end,

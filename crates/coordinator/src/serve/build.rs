@@ -105,7 +105,7 @@ impl Builder {
         incarnation: u64,
         listener: Listener,
         leads: &Leads,
-        orders: BTreeMap<String, mpsc::Sender<HandOver>>,
+        (orders, shutdown): (BTreeMap<String, mpsc::Sender<HandOver>>, CancellationToken),
     ) -> Result<Store, Error> {
         let attend = Attend::new(leads.clone(), self.tasks.clone());
         let lead = LeadServiceServer::new(leads.clone())
@@ -129,6 +129,8 @@ impl Builder {
         let store = store.map_err(|error| Error::Config(error.to_string()))?;
         let admin = Admin {
             name: config.name.clone(),
+            incarnation,
+            shutdown,
             leads: leads.clone(),
             store: store.clone(),
             elections: orders,
