@@ -23,6 +23,7 @@ use self::build::{Builder, Orders, Place};
 use crate::directory;
 use crate::front::{Front, FrontConfig, Model};
 use crate::lead::{LeadConfig, Leads};
+use crate::quarantine;
 
 pub use self::running::Running;
 
@@ -149,6 +150,8 @@ pub fn start(
     builder.tasks.spawn(follow);
     let follow = directory::follow_peers(store.clone(), peers, end.clone());
     builder.tasks.spawn(follow);
+    let keep = quarantine::keep(store.clone(), end.clone());
+    builder.tasks.spawn(keep);
     let strangers = no_strangers(record.clone(), others.clone(), end.clone());
     builder.watch("membership", strangers);
 
