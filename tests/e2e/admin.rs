@@ -152,7 +152,9 @@ fn look_and_change(store: &str) {
     }
     let (is_well, said) = admin(store, &["drain", "nobody"]);
     assert!(
-        !is_well && said.contains("no worker is named 'nobody'; there are: a, b, c"),
+        !is_well
+            && said
+                .contains("no worker or coordinator is named 'nobody'; there are: a, b, c, c0, c1"),
         "{said}"
     );
     let (is_well, said) = admin(store, &["--cluster", "other", "groups"]);
@@ -170,4 +172,47 @@ fn look_and_change(store: &str) {
         is_well && said.contains("coordinator 'c1' leads group '0' now, in term 2"),
         "{said}"
     );
+}
+
+#[test]
+fn an_operator_ends_coordinators_and_the_last_one_too() {
+    let [store, second] = [free_address(), free_address()];
+    let [http, other] = [free_address(), free_address()];
+    let first = coordinator("c0", "memory", &store, &http);
+    let (_a, _b) = (worker("a", &store), worker("b", &store));
+    let serves = |http: &str| {
+        // Nothing listens until the coordinator does.
+        std::net::TcpStream::connect(http).is_ok()
+            && get(&format!("http://{http}/readyz")).status == 200
+    };
+    wait_until("the group serves", LIMIT, || serves(&http));
+    let next = coordinator("c1", &store, &second, &other);
+    wait_until("the other one serves, too", LIMIT, || serves(&other));
+    let (is_well, said) = admin(&store, &["move-lead", "0", "--to", "c1"]);
+    assert!(is_well, "{said}");
+
+    let url = format!("http://{http}/v1/completions");
+    let body = json!({
+        "prompt": "x", "max_tokens": 2000, "temperature": 0, "ignore_eos": true, "stream": true,
+    });
+    let mut has_ordered = false;
+    post_stream(&url, &body, |_| {
+        if !std::mem::replace(&mut has_ordered, true) {
+            let (is_well, said) = admin(&store, &["drain", "c1"]);
+            let words = "coordinator 'c1' has ended";
+            assert!(is_well && said.contains(words), "{said}");
+            wait_until("the other one leads", LIMIT, || {
+                document(&store, &["groups"])["groups"][0]["lead"] == "c0"
+            });
+        }
+    });
+    assert_eq!(next.ended(), Some(0));
+    let (is_well, said) = admin(&store, &["drain", "c1"]);
+    let words = "no worker or coordinator is named 'c1'";
+    assert!(!is_well && said.contains(words), "{said}");
+    // It takes the store with it.
+    let (is_well, said) = admin(&store, &["drain", "c0"]);
+    let words = "coordinator 'c0' has ended";
+    assert!(is_well && said.contains(words), "{said}");
+    assert_eq!(first.ended(), Some(0));
 }

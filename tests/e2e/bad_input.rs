@@ -177,7 +177,7 @@ fn a_worker_with_another_tokenizer_is_refused_and_told_why() {
     assert_eq!(code, Some(0), "{said}");
     with_another_tokenizer(Path::new(&model), theirs.path());
     let internal = free_address();
-    let _first = first_coordinator(&internal, &["--model", &model]);
+    let _first = first_coordinator(&internal, &["--ranks", "1", "--model", &model]);
     let other = theirs.path().display().to_string();
     let (code, said) = run(&[
         "worker", "--model", &other, "--store", &internal, "--name", "w",
@@ -190,7 +190,7 @@ fn a_worker_with_another_tokenizer_is_refused_and_told_why() {
 
 /// Arguments of a coordinator on ports of its own.
 fn coordinator<'a>(internal: &'a str, http: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    let own = ["coordinator", "--ranks", "1", "--internal", internal];
+    let own = ["coordinator", "--internal", internal];
     let apis = ["--grpc", "127.0.0.1:0", "--http", http];
     [&own[..], &apis, more].concat()
 }
@@ -211,20 +211,32 @@ fn first_coordinator(internal: &str, model: &[&str]) -> Killed {
 #[test]
 fn two_clusters_on_one_prefix_are_told_apart() {
     let (internal, other) = (free_address(), free_address());
-    let first = ["--model", "synth:tiny,seed=1"];
+    let first = ["--ranks", "1", "--model", "synth:tiny,seed=1"];
     let _first = first_coordinator(&internal, &first);
-    let second = ["--model", "synth:tiny,seed=2", "--store", &internal];
-    let (code, said) = run(&coordinator(&other, "127.0.0.1:0", &second));
-    assert_eq!(code, Some(1), "{said}");
-    for words in [&internal, "serves other weights", "--cluster"] {
-        assert!(said.contains(words), "not '{words}': {said}");
+    for (model, ranks, difference) in [
+        ("synth:tiny,seed=2", "1", "serves other weights"),
+        ("synth:tiny,seed=1", "2", "groups of 1 ranks, not of 2,"),
+    ] {
+        let second = ["--ranks", ranks, "--model", model, "--store", &internal];
+        let (code, said) = run(&coordinator(&other, "127.0.0.1:0", &second));
+        assert_eq!(code, Some(1), "{said}");
+        for words in [&internal, difference, "--cluster"] {
+            assert!(said.contains(words), "not '{words}': {said}");
+        }
     }
 }
 
 #[test]
 fn of_two_live_coordinators_of_a_name_the_second_is_refused() {
     let (internal, other) = (free_address(), free_address());
-    let model = ["--model", "synth:tiny,seed=1", "--name", "c"];
+    let model = [
+        "--ranks",
+        "1",
+        "--model",
+        "synth:tiny,seed=1",
+        "--name",
+        "c",
+    ];
     let _first = first_coordinator(&internal, &model);
     let store = ["--store", &internal];
     let (code, said) = run(&coordinator(

@@ -85,8 +85,20 @@ fn what_cannot_be_read_in_the_store_is_put_aside_and_ends_nothing() {
     let (lead, last) = (records::lead_key("0"), records::last_key("0"));
     let (member, other) = (records::member_key("a"), records::member_key("c"));
     let coordinator = records::coordinator_key("c0");
-    for key in [&lead, &last, &member, &other, &coordinator] {
+    let ghosts = [
+        records::member_key("ghost"),
+        records::coordinator_key("ghost"),
+    ];
+    let held = [&lead, &last, &member, &other, &coordinator];
+    for key in held.into_iter().chain(&ghosts) {
         keys.spoil(key);
+    }
+    // Nobody has these names, and nobody ever will.
+    for ghost in &ghosts {
+        let aside = records::quarantine_key(ghost);
+        wait_until(ghost, LIMIT, || {
+            keys.read(&aside).is_some() && keys.read(ghost).is_none()
+        });
     }
     keys.is_mended(&lead, |value| records::read_lead(&lead, value).is_ok());
     keys.is_mended(&last, |value| records::read_lead(&last, value).is_ok());

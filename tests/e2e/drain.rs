@@ -40,7 +40,11 @@ impl Group {
     }
 
     fn worker(&self, name: &str) -> Killed {
-        start(&["worker", "--store", &self.internal, "--name", name])
+        self.worker_with(name, &[])
+    }
+
+    fn worker_with(&self, name: &str, more: &[&str]) -> Killed {
+        start(&[&["worker", "--store", &self.internal, "--name", name], more].concat())
     }
 
     fn says(&self, words: &str) {
@@ -82,7 +86,11 @@ impl Answer {
 #[test]
 fn without_a_spare_what_runs_ends_first_and_what_comes_waits() {
     let group = Group::start();
-    let (_a, b) = (group.worker("a"), group.worker("b"));
+    // Longer than any answer takes on a busy machine.
+    let (_a, b) = (
+        group.worker("a"),
+        group.worker_with("b", &["--drain", "35"]),
+    );
     group.says("serving");
     let expected = group.ask(800).text.join().unwrap();
 
@@ -114,4 +122,20 @@ fn a_spare_takes_the_ranks_of_a_worker_that_ends() {
     assert!(!running.text.is_finished(), "it was waited for");
     assert_eq!(running.text.join().unwrap(), expected);
     group.says("serving");
+}
+
+#[test]
+fn what_outlasts_the_grace_of_its_worker_goes_on_at_the_next() {
+    let group = Group::start();
+    let (_a, b) = (group.worker("a"), group.worker_with("b", &["--drain", "0"]));
+    group.says("serving");
+    let expected = group.ask(2_000).text.join().unwrap();
+
+    let running = group.ask(2_000);
+    running.has_begun();
+    b.signal_end();
+    assert_eq!(b.ended(), Some(0));
+    assert!(!running.text.is_finished(), "it was waited for");
+    let _again = group.worker("b");
+    assert_eq!(running.text.join().unwrap(), expected);
 }

@@ -1,6 +1,8 @@
 //! Failures of every kind of process and of the network, each under 16 streams: none fails, nothing is
 //! lost, nothing comes twice, and every answer is that of the undisturbed run.
 
+mod hosts;
+
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -41,11 +41,8 @@ fn admins_of_workers(cluster: &Cluster) -> Vec<String> {
     admins.map(str::to_owned).collect()
 }
 
-#[test]
-fn a_generation_shows_in_the_metrics_of_every_process_while_it_runs() {
-    let cluster = Cluster::start(&Setup::tiny(2));
-    let workers = admins_of_workers(&cluster);
-    assert_eq!(workers.len(), 2, "{}", cluster.log());
+/// Looks at what a coordinator and its workers say of themselves once they serve.
+fn have_started(cluster: &Cluster, workers: &[String]) {
     let coordinator = cluster.admin();
     for admin in workers.iter().map(String::as_str).chain([coordinator]) {
         for path in ["startupz", "livez", "readyz"] {
@@ -81,7 +78,7 @@ fn a_generation_shows_in_the_metrics_of_every_process_while_it_runs() {
         phases.iter().all(|phase| line.contains(phase))
     });
     assert_eq!(started.count(), 3, "{log}");
-    for admin in &workers {
+    for admin in workers {
         let startup = get(&format!("http://{admin}/startupz")).json;
         let bytes = (&startup["bytes_done"], &startup["bytes_total"]);
         assert!(
@@ -89,6 +86,15 @@ fn a_generation_shows_in_the_metrics_of_every_process_while_it_runs() {
             "{startup}"
         );
     }
+}
+
+#[test]
+fn a_generation_shows_in_the_metrics_of_every_process_while_it_runs() {
+    let cluster = Cluster::start(&Setup::tiny(2));
+    let workers = admins_of_workers(&cluster);
+    assert_eq!(workers.len(), 2, "{}", cluster.log());
+    let coordinator = cluster.admin();
+    have_started(&cluster, &workers);
 
     let before: Vec<Scrape> = workers.iter().map(|admin| Scrape::of(admin)).collect();
     let body = json!({

@@ -1,6 +1,7 @@
 //! Hosts of their own for processes: network namespaces that a bridge joins, and cables that can be
 //! pulled.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -103,6 +104,25 @@ impl Default for Network {
 }
 
 impl Host {
+    /// Lets processes that are started on the host from now on find a name at an address; those that found
+    /// it before find it there from now on.
+    ///
+    /// # Panics
+    ///
+    /// If that cannot be written.
+    pub fn knows(&self, name: &str, address: &str) {
+        let folder = self.names();
+        std::fs::create_dir_all(&folder).expect("a folder of root's can be made");
+        // In place: the file itself is what its processes see as /etc/hosts.
+        let line = format!("127.0.0.1 localhost\n{address} {name}\n");
+        std::fs::write(folder.join("hosts"), line).expect("a file of root's can be written");
+    }
+
+    /// Where `ip netns exec` finds what replaces files of /etc, see ip-netns(8).
+    fn names(&self) -> PathBuf {
+        Path::new("/etc/netns").join(&self.namespace)
+    }
+
     /// Pulls the host's cable: nothing comes or goes, and nobody is told.
     ///
     /// # Panics
@@ -127,6 +147,7 @@ impl Drop for Network {
         for host in &self.hosts {
             ip(&["netns", "del", &host.namespace]).ok();
             ip(&["link", "del", &host.cable]).ok();
+            std::fs::remove_dir_all(host.names()).ok();
         }
         ip(&["link", "del", &self.name]).ok();
     }

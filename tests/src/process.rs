@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
+use crate::network::Host;
+
 /// Returns the binary under test, built beside this test.
 ///
 /// # Panics
@@ -47,6 +49,39 @@ impl Killed {
             .env("CONCLAVE_LISTEN", "127.0.0.1:0");
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         Self(child.expect("the binary starts"))
+    }
+
+    /// Starts it on a host of its own.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be started.
+    #[must_use]
+    pub fn start_on(host: &Host, arguments: &[&str]) -> Self {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &host.namespace]);
+        command.arg(binary()).args(arguments);
+        command.env("CONCLAVE_ADMIN", "127.0.0.1:0");
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        Self(child.expect("the binary starts"))
+    }
+
+    /// Counts the connections to a port of its host that somebody holds.
+    ///
+    /// # Panics
+    ///
+    /// If the system does not tell.
+    #[must_use]
+    pub fn connections(&self, port: u16) -> usize {
+        let table = std::fs::read_to_string(format!("/proc/{}/net/tcp", self.0.id()));
+        let table = table.expect("a process that runs has a network");
+        // Number, our address, the other one, state; 01 is an open connection. Source: proc(5).
+        let (port, open) = (format!(":{port:04X}"), "01");
+        let is_meant = |line: &&str| {
+            let fields: Vec<&str> = line.split_whitespace().take(4).collect();
+            matches!(fields[..], [_, our, _, state] if our.ends_with(&port) && state == open)
+        };
+        table.lines().filter(is_meant).count()
     }
 
     /// Tells it to end.

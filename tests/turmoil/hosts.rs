@@ -146,6 +146,7 @@ pub(crate) async fn coordinator(name: &str, model: &Model) -> turmoil::Result {
         groups: vec![GROUP.into()],
         lead,
         served,
+        drain: Duration::from_secs(10),
         telemetry: None,
     };
     let listeners = Listeners {
@@ -173,6 +174,7 @@ pub(crate) async fn worker(name: &str, model: &Model) -> turmoil::Result {
         advertise: Some(internal(name)),
         admin: None,
         max_kv_bytes: NonZeroU64::new(1 << 30).unwrap(),
+        drain: Duration::from_secs(10),
         telemetry: None,
     };
     let listener = listen(INTERNAL).await?;

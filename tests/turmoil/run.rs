@@ -32,6 +32,12 @@ const TOKENS: u32 = 64;
 /// a lease, and generations that begin from the start.
 const RECOVERY: Duration = Duration::from_secs(45);
 
+/// The service of coordinators that serve clients.
+const FRONT: &str = "conclave.v1.GenerationService";
+
+/// The service of workers whose ranks are ready.
+const RANKS: &str = "conclave.internal.v1.StepService";
+
 /// What all clients have been answered so far, each its own.
 type Answers = Rc<RefCell<Vec<(usize, Received)>>>;
 
@@ -177,11 +183,11 @@ async fn all_serve() -> turmoil::Result {
     loop {
         let mut serving = 0;
         for front in hosts::fronts() {
-            serving += usize::from(serves(&dialer, &front).await);
+            serving += usize::from(serves(&dialer, &front, FRONT).await);
         }
         let mut ready = 0;
         for worker in WORKERS {
-            ready += usize::from(serves(&dialer, &hosts::internal(worker)).await);
+            ready += usize::from(serves(&dialer, &hosts::internal(worker), RANKS).await);
         }
         let all_serve = serving == COORDINATORS.len() && ready >= WORKERS.len() - 1;
         if all_serve && hosts::all_present(&store).await {
@@ -191,15 +197,15 @@ async fn all_serve() -> turmoil::Result {
     }
 }
 
-async fn serves(dialer: &Dialer, address: &str) -> bool {
+/// Asks for a service by its name: a process that lives but does not serve it says so.
+async fn serves(dialer: &Dialer, address: &str, service: &str) -> bool {
     let endpoint = Endpoint::from_shared(address.to_owned()).unwrap();
     let endpoint = endpoint.connect_timeout(Duration::from_secs(2));
     let Ok(channel) = dialer.connect(&endpoint).await else {
         return false;
     };
-    let check = HealthCheckRequest {
-        service: String::new(),
-    };
+    let service = service.to_owned();
+    let check = HealthCheckRequest { service };
     let mut client = HealthClient::new(channel);
     let answer = tokio::time::timeout(Duration::from_secs(2), client.check(check)).await;
     matches!(answer, Ok(Ok(answer)) if answer.get_ref().status() == ServingStatus::Serving)

@@ -2,6 +2,7 @@
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand, value_parser};
 
@@ -81,7 +82,7 @@ pub(crate) enum Command {
     Generate(GenerateArgs),
     /// Talk to the model; channels are told apart by colour.
     Chat(ChatArgs),
-    /// Look at a cluster and its groups, end a worker in good order, move a group's lead.
+    /// Look at a cluster and its groups, end a process in good order, move a group's lead.
     Admin(AdminArgs),
     /// Print a model's facts and its bytes per rank, and verify its files.
     Inspect(InspectArgs),
@@ -119,6 +120,29 @@ pub(crate) struct ServeArgs {
     /// Seconds a request waits for the group to be complete before it fails.
     #[arg(long, default_value = "120", value_name = "SECONDS", value_parser = value_parser!(u64).range(..=MAX_HOLD))]
     pub(crate) hold: u64,
+    #[command(flatten)]
+    pub(crate) drain: DrainArgs,
+}
+
+/// How a process ends in good order.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct DrainArgs {
+    /// Seconds that what runs may go on once the process was told to end, at most a day. Whoever ends
+    /// processes by force should wait for 10 s more.
+    #[arg(
+        long,
+        default_value = "10",
+        value_parser = clap::value_parser!(u64).range(0..=86_400),
+        value_name = "SECONDS"
+    )]
+    pub(crate) drain: u64,
+}
+
+impl DrainArgs {
+    /// Returns it as a time.
+    pub(crate) fn time(&self) -> Duration {
+        Duration::from_secs(self.drain)
+    }
 }
 
 /// Where the processes of a cluster find each other.
@@ -262,6 +286,8 @@ pub(crate) struct WorkerArgs {
     /// How the arithmetic is done.
     #[arg(long, default_value = "exact", value_parser = ["exact"])]
     pub(crate) numerics: String,
+    #[command(flatten)]
+    pub(crate) drain: DrainArgs,
     /// End when the standard input does; `conclave up` sets this for its children.
     #[arg(long, hide = true)]
     pub(crate) with_parent: bool,
@@ -369,9 +395,9 @@ pub(crate) enum AdminCommand {
         #[arg(long, default_value = "100", value_name = "N")]
         limit: NonZeroUsize,
     },
-    /// End a worker in good order, and wait until it is gone.
+    /// End a worker or a coordinator in good order, and wait until it is gone.
     Drain {
-        /// The worker.
+        /// The worker or coordinator.
         name: String,
         /// Longest to wait.
         #[arg(long, default_value = "120", value_name = "SECONDS")]

@@ -208,6 +208,12 @@ fn settings_that_do_not_go_together_are_found_without_a_start() {
             "--hold=18446744073709551615",
             "is not in 0..=86400",
         ),
+        (
+            &coordinator[..],
+            "--drain=86401",
+            "86401 is not in 0..=86400",
+        ),
+        (&worker[..], "--drain=1d", "--drain"),
         (&worker[..], "--ranks=65", "65 is more than 64"),
         (&worker[..], "--group=a/b", "is no name"),
         (&worker[..], "--advertise=here", "is not http://HOST:PORT"),

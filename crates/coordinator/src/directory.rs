@@ -121,11 +121,8 @@ impl Peers {
     pub(crate) fn stranger(&self, me: &CoordinatorRecord) -> Option<&CoordinatorRecord> {
         let (_, since) = self.0.get(&me.name)?;
         let mut earlier = self.0.values().filter(|(_, revision)| revision < since);
-        let differs = |its: &CoordinatorRecord| {
-            (&its.weights_fingerprint, &its.tokenizer_fingerprint)
-                != (&me.weights_fingerprint, &me.tokenizer_fingerprint)
-        };
-        earlier.find(|(its, _)| differs(its)).map(|(its, _)| its)
+        let other = earlier.find(|(its, _)| difference(its, me).is_some());
+        other.map(|(its, _)| its)
     }
 
     fn put(&mut self, entry: &Entry) {
@@ -134,6 +131,21 @@ impl Peers {
             self.0.insert(record.name, place);
         }
     }
+}
+
+/// Says in words what another coordinator serves that we do not, if anything. What may change with a
+/// rolling restart is no difference: whoever leads decides it.
+pub(crate) fn difference(its: &CoordinatorRecord, mine: &CoordinatorRecord) -> Option<String> {
+    if its.weights_fingerprint != mine.weights_fingerprint {
+        return Some("other weights".into());
+    }
+    if its.tokenizer_fingerprint != mine.tokenizer_fingerprint {
+        return Some("another tokenizer".into());
+    }
+    // Earlier builds do not say it.
+    let says = its.ranks > 0 && mine.ranks > 0;
+    (says && its.ranks != mine.ranks)
+        .then(|| format!("groups of {} ranks, not of {},", its.ranks, mine.ranks))
 }
 
 /// Follows all coordinators until `stop`.
@@ -219,6 +231,20 @@ mod tests {
         assert_eq!(both.stranger(b), Some(a));
         assert_eq!(peers(&[("b", "y", 2)]).stranger(b), None);
         assert_eq!(peers(&[("a", "x", 1)]).stranger(b), None, "not yet put");
+    }
+
+    #[test]
+    fn whose_groups_have_another_size_is_a_stranger_too() {
+        let mut both = peers(&[("a", "x", 1), ("b", "x", 2)]);
+        both.0.get_mut("a").unwrap().0.ranks = 2;
+        let mut me = both.0["b"].0.clone();
+        assert_eq!(both.stranger(&me), None, "of an earlier build");
+        me.ranks = 2;
+        assert_eq!(both.stranger(&me), None);
+        me.ranks = 4;
+        let its = both.stranger(&me).unwrap();
+        let said = difference(its, &me).unwrap();
+        assert_eq!(said, "groups of 2 ranks, not of 4,");
     }
 
     #[test]

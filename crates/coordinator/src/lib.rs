@@ -9,6 +9,7 @@ mod election;
 pub mod front;
 mod lead;
 mod limits;
+mod quarantine;
 mod serve;
 mod status;
 mod tenure;

@@ -39,6 +39,20 @@ pub(crate) const CLIENT_KEEPALIVE: Duration = Duration::from_secs(30);
 /// See [`CLIENT_KEEPALIVE`].
 pub(crate) const CLIENT_KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// Age at which a client's connection by gRPC takes no new calls, so that clients spread over coordinators
+/// that were added since. What it carries goes on to its end; clients connect again by themselves.
+pub(crate) const CLIENT_CONNECTION_AGE: Duration = Duration::from_secs(1800);
+
+/// Calls of one client's connection by gRPC at a time; further ones wait at the client.
+pub(crate) const MAX_CALLS: u32 = 1024;
+
+/// Bytes that every client by HTTP/2 says first (RFC 9113, 3.4). Only after them is it asked whether it
+/// is still there.
+pub(crate) const HTTP2_PREFACE: usize = 24;
+
+/// Bytes that a client by HTTP/1.1 says first; [`HTTP_SILENCE`] is the limit of the others.
+pub(crate) const HTTP1_FIRST: usize = 1;
+
 /// How long a client's connection by HTTP may send no request, or be about to send one. Longer than load
 /// balancers keep theirs for reuse, mostly 60 s: they must be the first to close.
 pub(crate) const HTTP_SILENCE: Duration = Duration::from_secs(75);
@@ -76,9 +90,6 @@ pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Most ranks of a group; workers refuse a plan of more.
 pub(crate) const MAX_RANKS: usize = 1024;
-
-/// How long sequences may go on after the coordinator was told to end.
-pub(crate) const DRAIN: Duration = Duration::from_secs(10);
 
 /// Distance in positions at which the prefix cache keeps the sliding layers' blocks, so that a long
 /// shared prefix is found again at most this far before its end.
@@ -142,3 +153,6 @@ pub(crate) const HAND_OVER_QUEUE: usize = 4;
 
 /// How long a lead that is handed over may take to end here: longer than any transaction of the store.
 pub(crate) const HAND_OVER: Duration = Duration::from_secs(8);
+
+/// Time after which a record that cannot be read is put aside again, where the membership store did not.
+pub(crate) const PUT_ASIDE_AGAIN: Duration = Duration::from_secs(10);

@@ -1,12 +1,14 @@
 //! Puts front, leads and elections together on three listeners; [`Running`] takes them apart.
 
 mod build;
+mod grpc;
 mod http;
 mod phases;
 mod running;
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
+use std::time::Duration;
 
 use cluster::LeadRecord;
 use proto::internal::CoordinatorRecord;
@@ -21,6 +23,7 @@ use self::build::{Builder, Orders, Place};
 use crate::directory;
 use crate::front::{Front, FrontConfig, Model};
 use crate::lead::{LeadConfig, Leads};
+use crate::quarantine;
 
 pub use self::running::Running;
 
@@ -43,6 +46,8 @@ pub struct Config {
     pub lead: LeadConfig,
     /// What clients see of the model.
     pub served: Served,
+    /// How long streams may go on after the coordinator was told to end.
+    pub drain: Duration,
     /// What shows operators the coordinator; absent, nobody looks.
     pub telemetry: Option<CoordinatorTelemetry>,
 }
@@ -131,7 +136,10 @@ pub fn start(
     let builder = Builder::new(failing);
     let (end, leads) = (builder.end.clone(), Leads::default());
     let orders = Orders::new(&config.groups);
-    let store = builder.internal(&config, incarnation, listeners.internal, &leads, orders.to)?;
+    // Its own token: an operator ends the coordinator, and not what else the caller runs.
+    let shutdown = shutdown.child_token();
+    let orders_to = (orders.to, shutdown.clone());
+    let store = builder.internal(&config, incarnation, listeners.internal, &leads, orders_to)?;
 
     let telemetry = telemetry(&config);
     let seeing = telemetry.clone();
@@ -144,6 +152,8 @@ pub fn start(
     builder.tasks.spawn(follow);
     let follow = directory::follow_peers(store.clone(), peers, end.clone());
     builder.tasks.spawn(follow);
+    let keep = quarantine::keep(store.clone(), end.clone());
+    builder.tasks.spawn(keep);
     let strangers = no_strangers(record.clone(), others.clone(), end.clone());
     builder.watch("membership", strangers);
 
@@ -179,6 +189,7 @@ pub fn start(
         drained,
         groups,
         name: config.name,
+        drain: config.drain,
         peers: others,
         present,
         end,
@@ -249,6 +260,7 @@ fn record(config: &Config, incarnation: u64) -> CoordinatorRecord {
         weights_fingerprint: config.lead.weights_fingerprint.clone(),
         tokenizer_fingerprint: config.lead.tokenizer_fingerprint.clone(),
         groups: config.groups.clone(),
+        ranks: config.lead.num_ranks as u32,
         draining: false,
     }
 }
@@ -282,9 +294,11 @@ async fn no_strangers(
     let met = met.ok().and_then(|peers| peers.stranger(&me).cloned());
     met.map_or(Ok(()), |other| {
         Err(format!(
-            "coordinator '{}' at {} serves other weights or another tokenizer in this cluster: give \
-             each model a --cluster of its own",
-            other.name, other.address
+            "coordinator '{}' at {} serves {} in this cluster: give each cluster a --cluster of its \
+             own",
+            other.name,
+            other.address,
+            directory::difference(&other, &me).unwrap_or_default()
         ))
     })
 }

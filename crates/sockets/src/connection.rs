@@ -10,7 +10,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Sleep, sleep};
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
-use crate::limits::FIRST_BYTE;
+use crate::limits::GREETING;
 
 /// What carries bytes both ways.
 trait Bytes: AsyncRead + AsyncWrite + Send {}
@@ -21,10 +21,18 @@ impl<T: AsyncRead + AsyncWrite + Send> Bytes for T {}
 pub struct Connection {
     bytes: Pin<Box<dyn Bytes>>,
     ends: TcpConnectInfo,
-    /// Runs until the other end has said something, where it has to.
-    silence: Option<Pin<Box<Sleep>>>,
+    /// What the other end still has to say, where it has to.
+    greeting: Option<Greeting>,
     /// Its place among the connections of its listener, where they are counted.
     _place: Option<OwnedSemaphorePermit>,
+}
+
+/// The first bytes of a connection, which must come in time.
+struct Greeting {
+    /// How many of them have not come yet; at least one.
+    missing: usize,
+    /// Ends with their time.
+    time: Pin<Box<Sleep>>,
 }
 
 impl Connection {
@@ -40,15 +48,19 @@ impl Connection {
                 local_addr: ends.0,
                 remote_addr: ends.1,
             },
-            silence: None,
+            greeting: None,
             _place: None,
         }
     }
 
-    /// Returns the connection as one of the public's: it has a place, and must say something soon.
-    pub(crate) fn bounded(self, place: OwnedSemaphorePermit) -> Self {
+    /// Returns the connection as one of the public's: it has a place, and must say so many bytes soon.
+    pub(crate) fn bounded(self, place: OwnedSemaphorePermit, greeting: usize) -> Self {
+        let greeting = (greeting > 0).then(|| Greeting {
+            missing: greeting,
+            time: Box::pin(sleep(GREETING)),
+        });
         Self {
-            silence: Some(Box::pin(sleep(FIRST_BYTE))),
+            greeting,
             _place: Some(place),
             ..self
         }
@@ -83,18 +95,23 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
         let read = self.bytes.as_mut().poll_read(cx, buffer);
-        let Some(silence) = &mut self.silence else {
+        let Some(greeting) = &mut self.greeting else {
             return read;
         };
-        if read.is_pending() && silence.as_mut().poll(cx).is_pending() {
-            return Poll::Pending;
+        if read.is_pending() {
+            return match greeting.time.as_mut().poll(cx) {
+                Poll::Pending => Poll::Pending,
+                Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            };
         }
-        self.silence = None;
-        match read {
-            Poll::Pending => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            ready => ready,
+        let came = buffer.filled().len() - before;
+        greeting.missing = greeting.missing.saturating_sub(came);
+        if greeting.missing == 0 {
+            self.greeting = None;
         }
+        read
     }
 }
 

@@ -19,9 +19,9 @@ pub(crate) const KEEPALIVE_PROBES: u32 = 3;
 /// read nothing. Without it the system sends again for a quarter of an hour.
 pub(crate) const UNACKNOWLEDGED: Duration = Duration::from_secs(60);
 
-/// How long whoever connects to a listener of the public may say nothing at first. Clients speak first
+/// How long whoever connects to a listener of the public may take for the first bytes. Clients speak first
 /// in every protocol that is served.
-pub(crate) const FIRST_BYTE: Duration = Duration::from_secs(20);
+pub(crate) const GREETING: Duration = Duration::from_secs(20);
 
 /// Most connections of one listener of the public, where the process may open as many files. An idle
 /// one costs some ten kilobytes.

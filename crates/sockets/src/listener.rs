@@ -37,6 +37,8 @@ struct Places {
     free: PollSemaphore,
     /// The place of the next connection.
     next: Option<OwnedSemaphorePermit>,
+    /// Bytes that whoever takes one must say soon.
+    greeting: usize,
     /// None was free the last time; it is told once.
     full: bool,
 }
@@ -90,13 +92,16 @@ impl Listener {
     }
 
     /// Returns the listener as the public may have it: at most `most` connections at a time, of which
-    /// each has to say something soon. Further ones wait to be accepted.
+    /// each has to say `greeting` bytes soon. Further ones wait to be accepted.
+    ///
+    /// The bytes are those until whoever serves the connection has a limit of its own for silence.
     #[must_use]
-    pub fn bounded(self, most: usize) -> Self {
+    pub fn bounded(self, most: usize, greeting: usize) -> Self {
         let free = PollSemaphore::new(Arc::new(Semaphore::new(most)));
         let places = Places {
             free,
             next: None,
+            greeting,
             full: false,
         };
         Self {
@@ -138,9 +143,12 @@ impl Places {
     }
 
     /// Gives the place to its connection.
-    fn take(&mut self) -> Option<OwnedSemaphorePermit> {
+    fn give(&mut self, connection: Connection) -> Connection {
         self.full &= self.free.available_permits() == 0;
-        self.next.take()
+        match self.next.take() {
+            Some(place) => connection.bounded(place, self.greeting),
+            None => connection,
+        }
     }
 }
 
@@ -187,9 +195,8 @@ impl Stream for Listener {
                     if std::mem::take(&mut self.failing) {
                         tracing::info!(%at, "connections are accepted again");
                     }
-                    let place = self.places.as_mut().and_then(Places::take);
-                    let connection = match place {
-                        Some(place) => connection.bounded(place),
+                    let connection = match &mut self.places {
+                        Some(places) => places.give(connection),
                         None => connection,
                     };
                     return Poll::Ready(Some(Ok(connection)));
@@ -223,7 +230,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::limits::FIRST_BYTE;
+    use crate::limits::GREETING;
 
     #[tokio::test(start_paused = true)]
     async fn what_cannot_be_accepted_ends_no_listener() {
@@ -267,10 +274,10 @@ mod tests {
         let ((one, _a), (two, _b), (three, _c)) = (comes(), comes(), comes());
         let local = SocketAddr::from(([127, 0, 0, 1], 1));
         let come = tokio_stream::iter([one, two, three]);
-        let mut listener = Listener::new(local, come).bounded(2);
+        let mut listener = Listener::new(local, come).bounded(2, 1);
         let first = listener.accept().await;
         let _second = listener.accept().await;
-        let third = tokio::time::timeout(FIRST_BYTE * 9, listener.accept()).await;
+        let third = tokio::time::timeout(GREETING * 9, listener.accept()).await;
         assert!(third.is_err(), "there were two places");
         drop(first);
         listener.accept().await;
@@ -280,7 +287,7 @@ mod tests {
     async fn the_public_must_speak_and_then_may_be_silent() {
         let ((one, _silent), (two, mut speaks), (three, _trusted)) = (comes(), comes(), comes());
         let local = SocketAddr::from(([127, 0, 0, 1], 1));
-        let mut listener = Listener::new(local, tokio_stream::iter([one, two])).bounded(2);
+        let mut listener = Listener::new(local, tokio_stream::iter([one, two])).bounded(2, 1);
         let (mut silent, mut heard) = (listener.accept().await, listener.accept().await);
         speaks.write_all(b"a").await.unwrap();
         let late = silent.read_u8().await.unwrap_err();
@@ -288,8 +295,30 @@ mod tests {
         assert_eq!(heard.read_u8().await.unwrap(), b'a');
         let mut trusted = three.unwrap();
         for patient in [&mut heard, &mut trusted] {
-            let more = tokio::time::timeout(FIRST_BYTE * 9, patient.read_u8()).await;
+            let more = tokio::time::timeout(GREETING * 9, patient.read_u8()).await;
             assert!(more.is_err(), "{more:?}");
         }
+    }
+    #[tokio::test(start_paused = true)]
+    async fn the_public_must_say_the_whole_greeting_in_time() {
+        let ((one, mut stops), (two, mut slow)) = (comes(), comes());
+        let local = SocketAddr::from(([127, 0, 0, 1], 1));
+        let mut listener = Listener::new(local, tokio_stream::iter([one, two])).bounded(2, 3);
+        let began = Instant::now();
+        let (mut stopped, mut greeted) = (listener.accept().await, listener.accept().await);
+        stops.write_all(b"ab").await.unwrap();
+        slow.write_all(b"ab").await.unwrap();
+        for connection in [&mut stopped, &mut greeted] {
+            connection.read_exact(&mut [0; 2]).await.unwrap();
+        }
+        sleep(GREETING / 2).await;
+        slow.write_all(b"c").await.unwrap();
+        greeted.read_u8().await.unwrap();
+        let late = stopped.read_u8().await.unwrap_err();
+        assert_eq!(late.kind(), ErrorKind::TimedOut);
+        let took = began.elapsed();
+        assert!(took >= GREETING && took < GREETING * 2, "{took:?}");
+        let more = tokio::time::timeout(GREETING * 9, greeted.read_u8()).await;
+        assert!(more.is_err(), "{more:?}");
     }
 }

@@ -1,6 +1,7 @@
 //! What a worker is told at its start.
 
 use std::num::{NonZeroU32, NonZeroU64};
+use std::time::Duration;
 
 use checkpoint::ModelName;
 use sockets::Dialer;
@@ -47,6 +48,8 @@ pub struct Config {
     pub admin: Option<String>,
     /// Bytes that the KV of all its ranks together may take.
     pub max_kv_bytes: NonZeroU64,
+    /// How long it waits for its lead to release it, once it was told to end.
+    pub drain: Duration,
     /// What shows operators the worker; absent, nobody looks.
     pub telemetry: Option<WorkerTelemetry>,
 }
@@ -106,6 +109,7 @@ mod tests {
             advertise: None,
             admin: None,
             max_kv_bytes: NonZeroU64::new(1 << 30).unwrap(),
+            drain: Duration::from_secs(10),
             telemetry: None,
         }
     }

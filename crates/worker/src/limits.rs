@@ -79,10 +79,6 @@ pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Messages between a service and its stream. A reader that falls behind holds the writer back.
 pub const STREAM_DEPTH: usize = 16;
 
-/// How long a worker that was told to end waits for its lead to release it. The coordinator's own
-/// grace is as long.
-pub const DRAIN_GRACE: Duration = Duration::from_secs(10);
-
 /// How long open connections may take to end on shutdown before they are cut.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 

@@ -3,6 +3,7 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Duration;
 
 use checkpoint::Checkpoint;
 use exchange_grpc::Hub;
@@ -25,7 +26,7 @@ use crate::convert::Bounds;
 use crate::crew::Crew;
 use crate::error::{Error, Result};
 use crate::leads;
-use crate::limits::{DRAIN_GRACE, SHUTDOWN_GRACE};
+use crate::limits::SHUTDOWN_GRACE;
 use crate::membership::Membership;
 use crate::prepare::Workshop;
 use crate::service::Worker;
@@ -42,7 +43,7 @@ pub struct Running {
 
 /// Starts a worker: checks configuration and checkpoint, serves on `listener`, puts its record into
 /// the membership store and stays registered with whoever leads its group, until `shutdown`. Then it
-/// drains: it ends once its lead needs it no more, or after [`DRAIN_GRACE`].
+/// drains: it ends once its lead needs it no more, or after [`Config::drain`].
 ///
 /// # Errors
 ///
@@ -119,7 +120,7 @@ pub async fn start(
         config.store.clone(),
         (shutdown.clone(), end.clone()),
     ));
-    tasks.spawn(drain(shutdown, is_needed, end.clone()));
+    tasks.spawn(drain(config.drain, shutdown, is_needed, end.clone()));
     tasks.spawn(serve(router, listener, worker, end.clone()));
     tasks.spawn(fatal_end(fatalities, end.clone()));
     let keeping = presence.keep(end.clone());
@@ -199,6 +200,7 @@ fn follow_leads(
 
 /// Ends the worker some time after `shutdown`: when its lead has released it, or there is none.
 async fn drain(
+    grace: Duration,
     shutdown: CancellationToken,
     mut needed: watch::Receiver<bool>,
     end: CancellationToken,
@@ -207,10 +209,10 @@ async fn drain(
         () = shutdown.cancelled() => {}
         () = end.cancelled() => return Ok(()),
     }
-    tracing::info!(grace = ?DRAIN_GRACE, "draining");
+    tracing::info!(?grace, "draining");
     tokio::select! {
         () = end.cancelled() => {}
-        released = timeout(DRAIN_GRACE, needed.wait_for(|needed| !needed)) => {
+        released = timeout(grace, needed.wait_for(|needed| !needed)) => {
             if released.is_err() {
                 tracing::warn!("the lead still needs this worker, which ends all the same");
             }

@@ -121,3 +121,65 @@ fn every_test_that_keeps_a_promise_exists() {
     let missing: Vec<_> = missing.collect();
     assert!(missing.is_empty(), "docs/reliability.md names {missing:?}");
 }
+
+/// The rows of a document's tables, without their heads.
+fn rows(text: &str) -> Vec<&str> {
+    let lines: Vec<&str> = text.lines().collect();
+    let is_row = |index: &usize| {
+        let is_head = lines
+            .get(index + 1)
+            .is_some_and(|next| next.starts_with("|---"));
+        let line = lines[*index];
+        line.starts_with("| ") && !is_head
+    };
+    let rows = (0..lines.len()).filter(is_row);
+    rows.map(|index| lines[index]).collect()
+}
+
+#[test]
+fn every_promise_names_a_test() {
+    let text = std::fs::read_to_string(root().join("docs/reliability.md")).unwrap();
+    let rows = rows(&text);
+    assert!(rows.len() > 50, "{rows:?}");
+    let unkept = rows.into_iter().filter(|row| {
+        let mut cells = row.trim_end_matches([' ', '|']).rsplit(" | ");
+        !cells.next().is_some_and(|tests| tests.contains(".rs"))
+    });
+    let unkept: Vec<&str> = unkept.collect();
+    assert!(
+        unkept.is_empty(),
+        "docs/reliability.md: no test for {unkept:#?}"
+    );
+}
+
+#[test]
+fn a_row_without_a_test_is_seen() {
+    let text = "| promise | test |\n|---|---|\n| a | `b.rs::c` |\n\nd\n";
+    assert_eq!(rows(text), ["| a | `b.rs::c` |"]);
+}
+
+/// What docs/reliability.md says of a time, and where the code has it.
+const TIMES: [(&str, &str, &str); 4] = [
+    (
+        "sent away after 5 s without progress",
+        "crates/coordinator/src/limits.rs",
+        "PROGRESS_LIMIT: Duration = Duration::from_secs(5)",
+    ),
+    (
+        "| 10 s (its lease) |",
+        "crates/presence/src/lib.rs",
+        "LEASE: Duration = Duration::from_secs(10)",
+    ),
+    ("`--drain` (10 s)", "docs/conclave.toml", "\n#drain = 10\n"),
+    ("`--hold` (120 s)", "docs/conclave.toml", "\n#hold = 120\n"),
+];
+
+#[test]
+fn failures_take_as_long_as_is_said() {
+    let text = std::fs::read_to_string(root().join("docs/reliability.md")).unwrap();
+    for (said, file, meant) in TIMES {
+        assert!(text.contains(said), "docs/reliability.md: {said}");
+        let code = std::fs::read_to_string(root().join(file)).unwrap();
+        assert!(code.contains(meant), "{file} says otherwise: {meant}");
+    }
+}

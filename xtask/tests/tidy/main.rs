@@ -50,11 +50,22 @@ fn packages() -> Vec<PathBuf> {
     found
 }
 
-/// Lines of `text` up to its tests.
+/// Lines of `text` up to its tests. Those of other files are only named, wherever.
 fn product_lines(text: &str) -> usize {
-    text.lines()
-        .take_while(|line| *line != "#[cfg(test)]")
-        .count()
+    let mut lines = text.lines().zip(text.lines().skip(1));
+    let begins = |(line, next): (&str, &str)| {
+        line == "#[cfg(test)]" && next.starts_with("mod ") && !next.ends_with(';')
+    };
+    let tests = lines.position(begins);
+    tests.unwrap_or_else(|| text.lines().count())
+}
+
+#[test]
+fn tests_begin_where_they_stand_and_not_where_they_are_named() {
+    let named = "//! A\n#[cfg(test)]\nmod testing;\n#[cfg(test)]\nuse a::B;\nfn f() {}\n";
+    assert_eq!(product_lines(named), 6);
+    let inline = format!("{named}\n#[cfg(test)]\nmod tests {{\n    fn g() {{}}\n}}\n");
+    assert_eq!(product_lines(&inline), 7);
 }
 
 #[test]
@@ -67,7 +78,10 @@ fn every_file_says_what_it_is_for() {
 
 #[test]
 fn no_file_is_longer_than_one_idea() {
-    let is_product = |path: &PathBuf| path.components().all(|part| part.as_os_str() != "tests");
+    let is_product = |path: &PathBuf| {
+        let mut parts = path.components();
+        parts.all(|part| part.as_os_str() != "tests" && part.as_os_str() != "tests.rs")
+    };
     for path in sources().into_iter().filter(is_product) {
         let text = std::fs::read_to_string(&path).unwrap();
         let lines = product_lines(&text);

@@ -59,6 +59,7 @@ fn a_socket_is_seen_however_it_is_made() {
         "StepServiceClient::connect(address).await",
         "use tokio::net::TcpStream;",
         "TcpIncoming::from(listener)",
+        "#[cfg(test)]\nmod testing;\nfn f() { endpoint.connect().await }",
     ] {
         assert!(makes_one(made).is_some(), "{made}");
     }

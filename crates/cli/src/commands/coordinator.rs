@@ -164,6 +164,7 @@ fn config(
         groups: args.groups.clone(),
         lead,
         served,
+        drain: serve.drain.time(),
         telemetry: None,
     })
 }

@@ -209,9 +209,11 @@ fn coordinator_child(args: &UpArgs, name: &str, format: LogFormat) -> Result<Chi
             args.serve.max_output_tokens.to_string(),
         ),
         ("--hold", args.serve.hold.to_string()),
+        ("--drain", args.serve.drain.drain.to_string()),
         ("--admin", admin.unwrap_or_else(|| ANY_PORT.to_owned())),
     ];
-    Child::new("coordinator", "coordinator", format, &arguments)
+    let command = ("coordinator", "coordinator");
+    Child::new(command, args.serve.drain.time(), format, &arguments)
 }
 
 fn worker_child(
@@ -232,10 +234,12 @@ fn worker_child(
         ("--ranks", args.ranks_per_worker.to_string()),
         ("--threads", threads.to_string()),
         ("--numerics", args.numerics.clone()),
+        ("--drain", args.serve.drain.drain.to_string()),
         ("--listen", ANY_PORT.to_owned()),
         ("--admin", ANY_PORT.to_string()),
     ];
-    Child::new(&own, "worker", format, &arguments)
+    let command = (own.as_str(), "worker");
+    Child::new(command, args.serve.drain.time(), format, &arguments)
 }
 
 fn joined(ended: Result<Outcome, tokio::task::JoinError>) -> Outcome {

@@ -78,6 +78,7 @@ fn config(args: WorkerArgs, port: u16, admin: Option<String>) -> Result<Config, 
         advertise: args.advertise,
         admin,
         max_kv_bytes: memory::usable()?,
+        drain: args.drain.time(),
         telemetry: None,
     })
 }

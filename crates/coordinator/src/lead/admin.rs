@@ -10,6 +10,7 @@ use spec::{SequenceId, Term};
 use store::{Entry, LeaseId, Store};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::Lead;
@@ -33,6 +34,10 @@ pub(crate) struct HandOver {
 pub(crate) struct Admin {
     /// Name of this coordinator.
     pub(crate) name: String,
+    /// This start of it.
+    pub(crate) incarnation: u64,
+    /// Ends it in good order.
+    pub(crate) shutdown: CancellationToken,
     pub(crate) leads: Leads,
     pub(crate) store: Store,
     /// Where each group's election takes orders.
@@ -155,6 +160,23 @@ impl AdminService for Admin {
         let ordered = lead.inquire(|reply| Inquiry::Drain { name, reply });
         let incarnation = ordered.await??;
         Ok(Response::new(wire::DrainResponse { incarnation }))
+    }
+
+    async fn drain_coordinator(
+        &self,
+        request: Request<wire::DrainCoordinatorRequest>,
+    ) -> Result<Response<wire::DrainCoordinatorResponse>, Status> {
+        let asked = request.into_inner();
+        if (asked.name.as_str(), asked.incarnation) != (self.name.as_str(), self.incarnation) {
+            let why = format!(
+                "coordinator '{}' is here now, and not the one that was asked for; look again",
+                self.name
+            );
+            return Err(Status::not_found(why));
+        }
+        tracing::info!("an operator has ordered this coordinator to end");
+        self.shutdown.cancel();
+        Ok(Response::new(wire::DrainCoordinatorResponse {}))
     }
 
     async fn move_lead(

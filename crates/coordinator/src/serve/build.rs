@@ -27,9 +27,6 @@ use crate::lead::{Admin, Attend, HandOver, LeadConfig, Leads};
 use crate::limits;
 use crate::tenure::Tenure;
 
-/// Calls of one client's connection at a time; further ones wait at the client.
-const MAX_CALLS: u32 = 1024;
-
 /// Starts the parts; a part that fails by itself ends the coordinator.
 pub(super) struct Builder {
     pub(super) tasks: TaskTracker,
@@ -108,7 +105,7 @@ impl Builder {
         incarnation: u64,
         listener: Listener,
         leads: &Leads,
-        orders: BTreeMap<String, mpsc::Sender<HandOver>>,
+        (orders, shutdown): (BTreeMap<String, mpsc::Sender<HandOver>>, CancellationToken),
     ) -> Result<Store, Error> {
         let attend = Attend::new(leads.clone(), self.tasks.clone());
         let lead = LeadServiceServer::new(leads.clone())
@@ -132,6 +129,8 @@ impl Builder {
         let store = store.map_err(|error| Error::Config(error.to_string()))?;
         let admin = Admin {
             name: config.name.clone(),
+            incarnation,
+            shutdown,
             leads: leads.clone(),
             store: store.clone(),
             elections: orders,
@@ -233,15 +232,8 @@ impl Builder {
         http: Listener,
     ) -> CancellationToken {
         let drained = CancellationToken::new();
-        let places = sockets::public_connections();
-        let (grpc, http) = (grpc.bounded(places), http.bounded(places));
-        let grpc = Server::builder()
-            .tcp_nodelay(true)
-            .http2_keepalive_interval(Some(limits::CLIENT_KEEPALIVE))
-            .http2_keepalive_timeout(Some(limits::CLIENT_KEEPALIVE_TIMEOUT))
-            .max_concurrent_streams(MAX_CALLS)
-            .add_routes(front.grpc())
-            .serve_with_incoming_shutdown(grpc, drained.clone().cancelled_owned());
+        let http = http.bounded(sockets::public_connections(), limits::HTTP1_FIRST);
+        let grpc = super::grpc::serve(grpc, front.grpc(), drained.clone());
         let http = super::http::serve(http, front.http(), drained.clone());
         self.watch("gRPC server", async {
             grpc.await.map_err(|error| error.to_string())

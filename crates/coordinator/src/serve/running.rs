@@ -9,7 +9,6 @@ use tokio_util::task::TaskTracker;
 use super::Error;
 use crate::directory::Peers;
 use crate::front::Front;
-use crate::limits;
 use crate::tenure::Office;
 
 /// How long connections may take to close once every stream has ended.
@@ -26,6 +25,8 @@ pub struct Running {
     pub(super) drained: CancellationToken,
     pub(super) groups: Vec<Seat>,
     pub(super) name: String,
+    /// How long streams may go on after that.
+    pub(super) drain: Duration,
     pub(super) peers: watch::Receiver<Peers>,
     pub(super) present: Present,
     /// Everything else ends.
@@ -73,8 +74,8 @@ impl Running {
             }
         }
         // A client that does not read can hold its generation's end up for longer.
-        let drain = self.front.drain(limits::DRAIN);
-        if tokio::time::timeout(limits::DRAIN + CLOSE, drain)
+        let drain = self.front.drain(self.drain);
+        if tokio::time::timeout(self.drain + CLOSE, drain)
             .await
             .is_err()
         {

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroU64};
+use std::time::Duration;
 
 use checkpoint::ModelName;
 use tokio::runtime::{Builder, Runtime};
@@ -41,6 +42,7 @@ pub(crate) fn config(name: &str, ranks: u32, coordinator: SocketAddr) -> Config 
         advertise: None,
         admin: None,
         max_kv_bytes: NonZeroU64::new(MAX_KV_BYTES).unwrap(),
+        drain: Duration::from_secs(10),
         telemetry: None,
     }
 }

@@ -7,7 +7,7 @@ use proto::internal::admin_service_client::AdminServiceClient;
 use proto::internal::expert_service_client::ExpertServiceClient;
 use proto::internal::{
     CoordinatorRecord, CountRowsRequest, CountRowsResponse, DescribeRequest, DescribeResponse,
-    LeadRecord, MemberRecord,
+    LeadRecord, MemberRecord, Registration,
 };
 use sockets::Dialer;
 use store::Store;
@@ -139,16 +139,33 @@ impl Cluster {
         Ok(AdminServiceClient::new(channel).max_decoding_message_size(MAX_ANSWER))
     }
 
-    /// Returns the group of a worker.
-    pub(super) fn group_of(&self, worker: &str) -> Result<(String, u64), String> {
-        let all = self
-            .members
-            .iter()
-            .filter_map(|it| it.registration.as_ref());
-        let found = all.clone().find(|its| its.name == worker);
-        found
-            .map(|its| (its.group.clone(), its.incarnation))
-            .ok_or_else(|| unknown("worker", worker, all.map(|its| its.name.as_str())))
+    /// Connects to a coordinator.
+    pub(super) async fn coordinator(
+        &self,
+        meant: &CoordinatorRecord,
+    ) -> Result<AdminServiceClient<Channel>, String> {
+        let channel = channel(&meant.address).await;
+        let channel = channel.map_err(|why| format!("coordinator '{}' {why}", meant.name))?;
+        Ok(AdminServiceClient::new(channel))
+    }
+
+    /// Returns the group of a worker, if there is one of this name.
+    pub(super) fn group_of(&self, worker: &str) -> Option<String> {
+        let mut all = self.workers();
+        all.find(|its| its.name == worker)
+            .map(|its| its.group.clone())
+    }
+
+    /// Says that neither a worker nor a coordinator has this name.
+    pub(super) fn nobody(&self, name: &str) -> String {
+        let workers = self.workers().map(|its| its.name.as_str());
+        let coordinators = self.coordinators.iter().map(|its| its.name.as_str());
+        unknown("worker or coordinator", name, workers.chain(coordinators))
+    }
+
+    fn workers(&self) -> impl Iterator<Item = &Registration> + Clone {
+        let members = self.members.iter();
+        members.filter_map(|it| it.registration.as_ref())
     }
 }
 

@@ -23,8 +23,8 @@ const WINDOW: Duration = Duration::from_secs(60);
 /// First rest before a child is started again; doubles with each death within [`WINDOW`].
 const FIRST_REST: Duration = Duration::from_millis(100);
 
-/// How long a child may take to end after SIGTERM: a coordinator lets its streams end for 10 s.
-const GRACE: Duration = Duration::from_secs(20);
+/// How long a child may take to end after SIGTERM, beside the time for which it lets go on what runs.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// The number of the signal that asks a process to end.
 const SIGTERM: i32 = Signal::TERM.as_raw();
@@ -39,13 +39,16 @@ pub(super) struct Child {
     arguments: Vec<String>,
     /// Variables that would be settings of the child.
     not_inherited: Vec<String>,
+    /// How long it may take to end after SIGTERM.
+    grace: Duration,
 }
 
 impl Child {
-    /// Describes a child that runs this very program with a command and `--flag value` pairs.
+    /// Describes a child that runs this very program with a command and `--flag value` pairs, and when
+    /// it ends lets go on for `drain` what runs.
     pub(super) fn new(
-        name: &str,
-        command: &str,
+        (name, command): (&str, &str),
+        drain: Duration,
         format: LogFormat,
         arguments: &[(&str, String)],
     ) -> Result<Self, String> {
@@ -64,6 +67,7 @@ impl Child {
             is_coordinator: command == "coordinator",
             arguments: all,
             not_inherited: config::settings().variables(),
+            grace: drain + GRACE,
         })
     }
 
@@ -129,7 +133,8 @@ impl Running {
     }
 
     /// Asks the process to end, and after the grace kills it.
-    async fn end(mut self, name: &str) -> Outcome {
+    async fn end(mut self, child: &Child) -> Outcome {
+        let (name, grace) = (&child.name, child.grace);
         let pid = self
             .process
             .id()
@@ -138,7 +143,7 @@ impl Running {
             // It may have just ended by itself; then there is nobody to tell.
             kill_process(pid, Signal::TERM).ok();
         }
-        match tokio::time::timeout(GRACE, self.process.wait()).await {
+        match tokio::time::timeout(grace, self.process.wait()).await {
             // A child that had not yet begun to listen for SIGTERM has simply ended by it.
             Ok(Ok(status)) if status.success() || status.signal() == Some(SIGTERM) => Ok(()),
             Ok(Ok(status)) => Err(format!("{name} ended with {status}")),
@@ -147,7 +152,7 @@ impl Running {
                 let killed = self.process.kill().await;
                 let killed = killed.map_or_else(|error| format!(" ({error})"), |()| String::new());
                 Err(format!(
-                    "{name} did not end within {GRACE:?} and was killed{killed}"
+                    "{name} did not end within {grace:?} and was killed{killed}"
                 ))
             }
         }
@@ -171,7 +176,7 @@ pub(super) async fn keep(
         if child.is_coordinator {
             let address = tokio::select! {
                 address = running.internal_address() => address,
-                () = end.cancelled() => return running.end(&child.name).await,
+                () = end.cancelled() => return running.end(&child).await,
             };
             match (address, listens.take()) {
                 (Some(address), first) => {
@@ -191,7 +196,7 @@ pub(super) async fn keep(
         }
         let status = tokio::select! {
             status = running.process.wait() => status.ok(),
-            () = end.cancelled() => return running.end(&child.name).await,
+            () = end.cancelled() => return running.end(&child).await,
         };
         let now = Instant::now();
         deaths.retain(|death| now.duration_since(*death) < WINDOW);

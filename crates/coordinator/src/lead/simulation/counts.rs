@@ -31,8 +31,6 @@ pub(super) enum Thing {
     WentOn,
     /// A sequence comes back that had ended, or was cancelled, before its home rank could be told.
     Revived,
-    /// One comes back although a worker of the new lead knows that it has ended.
-    CameBack,
     /// A client has its end.
     Ended,
     /// A client follows again what it has a part of.
@@ -54,10 +52,6 @@ pub(super) enum Thing {
     HeldOut,
     /// An answer says no, for any reason.
     Refused,
-    /// A spare is seated by a lead's first plan although a worker knows what was left.
-    Displaced,
-    /// In the end, a worker keeps a record of what has ended.
-    Outlived,
     /// In the end, what a worker keeps was looked through.
     Searched,
 }

@@ -10,7 +10,7 @@ use cluster::EpochPlan;
 use spec::{ExpertId, Fence, Term};
 
 use self::ends::Ends;
-pub(super) use self::ends::{NOTHING_COMES_BACK, Seen};
+pub(super) use self::ends::Seen;
 use self::experts::Experts;
 use super::counts::{Counts, Thing};
 

@@ -5,19 +5,16 @@ use spec::Fence;
 
 use super::counts::Thing;
 use super::net::Node;
-use super::rules::{NOTHING_COMES_BACK, Start};
+use super::rules::Start;
 use super::worker::{self, Worker};
 use super::{REST, World, coordinator};
-
-/// Whether it is a broken rule, and not only counted, that a lead's first plan passes over a worker that
-/// has kept sequences of the last lead, for one that has not.
-const NOBODY_IS_DISPLACED: bool = false;
 
 /// How long after its last trouble a node has found its way back.
 const RECOVERY: std::time::Duration = std::time::Duration::from_secs(8);
 
 impl World {
-    /// Looks who is seated by a lead that has not served yet.
+    /// Looks who is seated by a lead that has not served yet: its first plan may not pass over a worker
+    /// that has kept sequences of the last lead, for one that has not.
     pub(super) fn look_at_seats(&mut self) {
         let Some((lead, plan)) = self.rules.first.take() else {
             return;
@@ -54,13 +51,10 @@ impl World {
         let Some(displaced) = displaced.map(Worker::start) else {
             return;
         };
-        self.rules.note(Thing::Displaced);
         let fence = plan.fence;
-        if NOBODY_IS_DISPLACED {
-            panic!(
-                "worker {displaced:?} has kept what was left in {newest}, and has no seat in {fence}"
-            );
-        }
+        panic!(
+            "worker {displaced:?} has kept what was left in {newest}, and has no seat in {fence}"
+        );
     }
 
     fn is_well(&self, node: Node) -> bool {
@@ -94,12 +88,7 @@ impl World {
                     continue;
                 }
                 let opened = self.rules.ends.opened(start, client);
-                let is_of_before = opened.is_none_or(|opened| opened < fence);
-                self.rules.counts.note(Thing::Outlived);
-                assert!(
-                    is_of_before && !NOTHING_COMES_BACK,
-                    "worker {start:?} keeps generation {client} of {opened:?}, which has ended"
-                );
+                panic!("worker {start:?} keeps generation {client} of {opened:?}, which has ended");
             }
         }
     }

@@ -9,11 +9,6 @@ use super::{Rules, Start};
 use crate::lead::log::End;
 use crate::lead::simulation::counts::Thing;
 
-/// Whether it is a broken rule, and not only counted, that what ended or was cancelled comes back at a
-/// later lead although one of its workers knows better, or is kept in the end by a worker that had it in
-/// an earlier epoch.
-pub(in crate::lead::simulation) const NOTHING_COMES_BACK: bool = true;
-
 /// How a generation stands at a lead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::lead::simulation) enum Seen {
@@ -116,13 +111,10 @@ impl Rules {
         if !over.told.is_some_and(knows) {
             return self.note(Thing::Revived);
         }
-        self.note(Thing::CameBack);
         let (at, fence) = (over.lead, over.fence);
-        if NOTHING_COMES_BACK {
-            panic!(
-                "generation {client} ended in {fence} at {at:?}, its home was told, and it lives at {lead:?}"
-            );
-        }
+        panic!(
+            "generation {client} ended in {fence} at {at:?}, its home was told, and it lives at {lead:?}"
+        );
     }
 
     /// A worker takes a step in which these records are opened, and these are gone.
