@@ -159,16 +159,21 @@ fn a_row_without_a_test_is_seen() {
 }
 
 /// What docs/reliability.md says of a time, and where the code has it.
-const TIMES: [(&str, &str, &str); 4] = [
+const TIMES: [(&str, &str, &str); 5] = [
     (
         "sent away after 5 s without progress",
         "crates/coordinator/src/limits.rs",
         "PROGRESS_LIMIT: Duration = Duration::from_secs(5)",
     ),
     (
-        "| 10 s (its lease) |",
+        "| 10 s (its lease); ",
         "crates/presence/src/lib.rs",
         "LEASE: Duration = Duration::from_secs(10)",
+    ),
+    (
+        "up to 3 s more where a worker of the last epoch does not come back |",
+        "crates/cluster/src/leader/choice.rs",
+        "GRACE: Duration = Duration::from_secs(3)",
     ),
     ("`--drain` (10 s)", "docs/conclave.toml", "\n#drain = 10\n"),
     ("`--hold` (120 s)", "docs/conclave.toml", "\n#hold = 120\n"),
