@@ -83,11 +83,11 @@ impl Worker {
 
     /// Fills in the highest term obeyed, which start of a coordinator in it, and the last step's epoch.
     pub(crate) fn sign(&self, registration: &mut wire::Registration) {
-        let epochs = self.epochs();
-        (registration.term, registration.lead) = (epochs.obeyed().term.0, epochs.lead());
-        drop(epochs);
+        // In this order: the term obeyed, which only rises, is never below that of the last step.
         let stepped = self.left().stepped();
         registration.stepped = stepped.map(convert::to_fence);
+        let epochs = self.epochs();
+        (registration.term, registration.lead) = (epochs.obeyed().term.0, epochs.lead());
     }
 
     /// Shows in the health service whether an epoch is ready or runs.

@@ -13,6 +13,10 @@ use crate::member::Registration;
 /// Longer than the longest pause between two tries of a worker to register.
 pub const GRACE: Duration = Duration::from_secs(3);
 
+/// How long after the first worker came one that comes later may take a seat from one that gets ready.
+/// One that comes and goes for longer keeps the others from serving.
+const LATE: Duration = Duration::from_secs(30);
+
 impl Leader {
     /// Lists the live members that stay: those that get ready before those that do not; before our first
     /// epoch, those that took part in the latest steps of others, as they know what is left of them;
@@ -58,7 +62,8 @@ impl Leader {
     pub(super) fn prefer(&mut self, name: &str, now: Duration) -> Vec<Action> {
         let is_ours = self.is_first() && matches!(self.state, State::Preparing { .. });
         let knows = |member: &Registration| member.stepped.is_some();
-        if !is_ours || !self.members.get(name).is_some_and(knows) {
+        let is_late = now >= self.since + LATE;
+        if !is_ours || is_late || !self.members.get(name).is_some_and(knows) {
             return Vec::new();
         }
         let mut seats = self.seats.clone();

@@ -310,9 +310,16 @@ impl Ledger {
         }
     }
 
-    /// Forgets a generation that has ended without anybody having followed it; says whether it was one.
-    pub(crate) fn forget_unread(&mut self, name: &Name) -> bool {
-        let entry = self.entries.get(name).filter(|entry| !entry.is_read);
+    /// Forgets a generation that has ended, where whoever asks for it may know more of it: it would go on,
+    /// or came to its end without anybody having followed it. Says whether it was one.
+    pub(crate) fn forget_unheard(&mut self, name: &Name) -> bool {
+        let is_unheard = |entry: &&Entry| match entry.log.borrow().end() {
+            Some((End::Stop | End::Length, _)) => !entry.is_read,
+            // Somebody wanted it to end.
+            Some((End::Settled | End::Cancelled, _)) | None => false,
+            Some((End::Abandoned | End::Failed(_), _)) => true,
+        };
+        let entry = self.entries.get(name).filter(is_unheard);
         let Some(State::Ended { number, bytes, .. }) = entry.map(|entry| &entry.state) else {
             return false;
         };

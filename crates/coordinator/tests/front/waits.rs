@@ -96,23 +96,28 @@ async fn a_call_is_held_no_longer_than_its_time_for_a_lead_that_does_not_answer(
     assert!(status.message().contains("within 300ms"), "{status}");
 }
 
-#[tokio::test]
-async fn a_stream_beats_while_its_answer_cannot_be_opened() {
-    let long = format!(
-        "<|channel|>analysis<|message|>{}<|end|>",
-        "think ".repeat(50)
-    );
-    let stage = Stage::with_config(beating(), always(ids(&long))).await;
-    stage.hinder(refusing(3, "NOT_LEADER"));
-    let request = v1::ChatRequest {
+/// Reasoning beyond the limit of [`little_reasoning`].
+fn much_reasoning() -> Vec<u32> {
+    let thoughts = "think ".repeat(50);
+    ids(&format!("<|channel|>analysis<|message|>{thoughts}<|end|>"))
+}
+
+fn little_reasoning() -> v1::ChatRequest {
+    v1::ChatRequest {
         request_id: "t".into(),
         stop: Some(v1::StopParams {
             max_reasoning_tokens: Some(4),
             ..Default::default()
         }),
         ..chat::request("Hi")
-    };
-    let heard = soon(chat::run(&stage, request)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_stream_beats_while_its_answer_cannot_be_opened() {
+    let stage = Stage::with_config(beating(), always(much_reasoning())).await;
+    stage.hinder(refusing(3, "NOT_LEADER"));
+    let heard = soon(chat::run(&stage, little_reasoning())).await;
     let is_beat = |said: &&v1::ChatResponse| {
         matches!(said.event, Some(v1::chat_response::Event::Heartbeat(_)))
     };
@@ -122,21 +127,9 @@ async fn a_stream_beats_while_its_answer_cannot_be_opened() {
 
 #[tokio::test]
 async fn an_answer_that_was_opened_stays_open_at_the_next_lead() {
-    let long = format!(
-        "<|channel|>analysis<|message|>{}<|end|>",
-        "think ".repeat(50)
-    );
-    let stage = Stage::new(always(ids(&long))).await;
+    let stage = Stage::new(always(much_reasoning())).await;
     stage.lose_forced();
-    let request = v1::ChatRequest {
-        request_id: "t".into(),
-        stop: Some(v1::StopParams {
-            max_reasoning_tokens: Some(4),
-            ..Default::default()
-        }),
-        ..chat::request("Hi")
-    };
-    let heard = soon(chat::run(&stage, request)).await;
+    let heard = soon(chat::run(&stage, little_reasoning())).await;
     assert_eq!(chat::messages(&heard)[1].text, "ok");
 }
 

@@ -102,6 +102,19 @@ fn one_of_the_last_epoch_that_comes_late_takes_the_seat_of_one_that_only_gets_re
 }
 
 #[test]
+fn one_that_comes_and_goes_for_long_takes_no_seat_from_others() {
+    let mut leader = fifth();
+    assert_eq!(leader.register(of("c", None), NOW), Ok(Vec::new()));
+    assert_eq!(leader.register(of("a", Some(3)), NOW), Ok(Vec::new()));
+    let late = NOW + Duration::from_secs(30);
+    let fence = fence_of(&leader.on(Event::Tick, late));
+    assert_eq!(leader.register(of("b", Some(3)), late), Ok(Vec::new()));
+    leader.on(prepared(fence, "a", false), late);
+    leader.on(prepared(fence, "c", false), late);
+    assert!(leader.status().serving);
+}
+
+#[test]
 fn a_lead_that_has_served_waits_for_nobody() {
     let mut leader = fifth();
     leader.register(of("a", Some(3)), NOW).unwrap();

@@ -184,7 +184,8 @@ impl StepLoop {
                 .ledger
                 .standing(name)
                 .ok_or_else(|| self.unknown(name))?;
-            let (all, is_over) = (standing.log.tokens(), standing.log.end().is_some());
+            let (all, end) = (standing.log.tokens(), standing.log.end());
+            let is_over = end.is_some_and(|(end, _)| !end.may_go_on());
             let pairs = all.iter().zip(&wanted);
             let same = pairs.take_while(|(known, token)| known.token == **token);
             let same = same.count();
@@ -195,9 +196,9 @@ impl StepLoop {
             return Ok(());
         }
         let Some(sequence) = self.ledger.sequence(name) else {
-            // Its home rank may have told of it before it heard what was forced, and it was whole: then
-            // its front has told more of it, and submits all that.
-            if self.ledger.forget_unread(name) {
+            // Its home rank may have told of it before it heard what was forced, and it was whole; or it
+            // was given up after tokens that these replace. Its front submits all that it has.
+            if self.ledger.forget_unheard(name) {
                 return Err(unknown(name));
             }
             let why = "the generation has ended";

@@ -242,6 +242,18 @@ mod tests {
     }
 
     #[test]
+    fn one_that_was_cancelled_unread_stays_so_whatever_is_forced() {
+        let mut world = world(8, 4);
+        world.step_loop.collect(left("a", 1, 4));
+        world.step_loop.go_on();
+        world.step_loop.has_served = true;
+        world.stop("a", End::Cancelled).unwrap();
+        let told = world.force("a", 2, &[51]).unwrap_err();
+        assert_eq!(told.code(), tonic::Code::FailedPrecondition);
+        assert!(world.follow(follow("a", 6)).unwrap().attached);
+    }
+
+    #[test]
     fn a_sequence_that_nobody_follows_again_is_given_up() {
         let mut world = world(8, 4);
         world.step_loop.collect(left("a", 1, 2));

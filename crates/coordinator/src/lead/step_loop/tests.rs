@@ -132,7 +132,7 @@ impl World {
         answer.try_recv().unwrap()
     }
 
-    fn stop(&mut self, id: &str, end: End) -> Result<wire::SequenceStanding, Status> {
+    pub(super) fn stop(&mut self, id: &str, end: End) -> Result<wire::SequenceStanding, Status> {
         let (reply, mut answer) = oneshot::channel();
         self.step_loop
             .answer(Ask::Stop(follow(id, 0).name, end, reply));
@@ -140,7 +140,7 @@ impl World {
     }
 
     /// Hears of followers that went.
-    fn hear_gone(&mut self) {
+    pub(super) fn hear_gone(&mut self) {
         while let Ok((name, follower)) = self.gone.try_recv() {
             let now = self.step_loop.now;
             let unwanted = self.step_loop.ledger.unfollow(&name, follower, now);

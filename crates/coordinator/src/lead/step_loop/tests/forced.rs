@@ -1,5 +1,6 @@
 //! Tokens that are put into a generation.
 
+use spec::TokenId;
 use tonic::Code;
 
 use super::{End, expected, follow, read, world};
@@ -45,6 +46,23 @@ fn forced_tokens_are_taken_with_those_before_them_that_are_missing() {
     let mut again = world.follow(follow("a", 10)).unwrap();
     let forced = [expected(4), vec![51, 52], expected(10)[6..].to_vec()].concat();
     assert_eq!(read(&mut again), (forced, Some(End::Length)));
+}
+
+#[test]
+fn one_that_was_given_up_after_other_tokens_is_submitted_with_the_forced_ones() {
+    let mut world = world(8, 4);
+    drop(world.follow(follow("a", 10)).unwrap());
+    world.run(6);
+    world.hear_gone();
+    let unknown = world.force("a", 2, &[51]).unwrap_err();
+    assert_eq!(unknown.code(), Code::NotFound);
+    let forced = [expected(2), vec![51]].concat();
+    let mut again = follow("a", 10);
+    again.generated = forced.iter().copied().map(TokenId).collect();
+    let mut again = world.follow(again).unwrap();
+    world.run(100);
+    let all = [forced, expected(10)[3..].to_vec()].concat();
+    assert_eq!(read(&mut again), (all, Some(End::Length)));
 }
 
 #[test]
