@@ -279,6 +279,8 @@ impl Candidate {
             return Vec::new();
         }
         let term = Term(lead.term.max(self.outranked).0 + 1);
+        // We rest after a bid until we see the seat; this one is seen, and is ours.
+        self.rest_until = Duration::ZERO;
         let bid = self.bid(term, &seat, now);
         let bid = bid.map(|bid| match bid {
             Ask::Bid { lead, last, .. } => Ask::Bid {

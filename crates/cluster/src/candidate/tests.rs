@@ -224,6 +224,15 @@ fn hands_over_by_writing_another_into_its_seat() {
 }
 
 #[test]
+fn hands_over_also_when_it_hears_of_its_own_seat_before_the_answer_to_its_bid() {
+    let mut old = lead();
+    assert_eq!(old.on(Heard::Decided, NOW), []);
+    let (to, lease) = (record("b", 0), 6);
+    let asks = old.on(Heard::HandOver { to, lease }, NOW);
+    assert!(matches!(&asks[..], [Ask::Bid { .. }]), "{asks:?}");
+}
+
+#[test]
 fn who_does_not_lead_hands_nothing_over() {
     let to = |name| Heard::HandOver {
         to: record(name, 0),
