@@ -72,9 +72,10 @@ class Experts(nn.Module):
         self.second = nn.Parameter(torch.randn(experts, hidden, intermediate) * 0.5 * intermediate ** -0.5)
         self.second_bias = nn.Parameter(torch.zeros(experts, hidden))
         self.rounding = False
-        self.balance, self.load = None, None
+        self.load = None
 
-    def forward(self, rows):
+    def forward(self, rows, balances=None):
+        """Returns what the experts make of the rows; adds to `balances` how unevenly they were chosen."""
         logits = self.router(rows)
         scores, chosen = logits.topk(self.top, -1)
         weights = scores.softmax(-1)
@@ -82,10 +83,10 @@ class Experts(nn.Module):
         order = flat.argsort(stable=True)
         counts = torch.bincount(flat, minlength=logits.shape[-1])
         ends = counts.cumsum(0).tolist()
-        if self.training:
+        if balances is not None:
             # The busier an expert, the dearer its probability.
             share = counts.float() / flat.numel()
-            self.balance = len(counts) * (share * logits.softmax(-1).mean(0)).sum()
+            balances.append(len(counts) * (share * logits.softmax(-1).mean(0)).sum())
         self.load = counts
         first, second = self.first, self.second
         if self.rounding and self.training:

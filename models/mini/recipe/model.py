@@ -78,8 +78,8 @@ class Model(nn.Module):
         a, b = x.chunk(2, -1)
         return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
 
-    def forward(self, ids, positions, attend, wanted=None):
-        """Returns the logits of the `wanted` rows, or of all."""
+    def forward(self, ids, positions, attend, wanted=None, balances=None):
+        """Returns the logits of the `wanted` rows, or of all; `balances` is filled for each layer."""
         shape = self.shape
         angles = positions.float().unsqueeze(-1) * self.inverse
         cos, sin = ((f(angles) * self.factor).unsqueeze(1) for f in (torch.cos, torch.sin))
@@ -92,7 +92,7 @@ class Model(nn.Module):
                 # Nothing after the last attention looks at the other rows.
                 x, out = x[wanted], out[wanted]
             x = x + layer.o(out)
-            x = x + layer.experts(layer.after(x))
+            x = x + layer.experts(layer.after(x), balances)
         return F.linear(self.norm(x), self.head.weight)
 
     def rounding(self, on):

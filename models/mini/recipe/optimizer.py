@@ -23,20 +23,25 @@ class Muon(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "momentum": momentum, "decay": decay})
 
     @torch.no_grad()
-    def step(self):
+    def step(self, each=map):
+        """Updates all matrices; `each` may take several at once."""
         for group in self.param_groups:
             for p in group["params"]:
-                state = self.state[p]
-                if not state:
-                    state["momentum"] = torch.zeros_like(p)
-                momentum = state["momentum"].lerp_(p.grad, 1 - group["momentum"])
-                update = p.grad.lerp(momentum, group["momentum"])
-                # Gates and ups, stacked in one tensor, are two matrices.
-                halves = 2 if p.dim() == 3 and p.shape[-2] > p.shape[-1] else 1
-                update = orthogonal(update.unflatten(-2, (halves, -1)))
-                scale = max(1.0, update.shape[-2] / update.shape[-1]) ** 0.5
-                p.mul_(1 - group["lr"] * group["decay"])
-                p.add_(update.flatten(-3, -2), alpha=-group["lr"] * scale)
+                if not self.state[p]:
+                    self.state[p]["momentum"] = torch.zeros_like(p)
+            for _ in each(lambda p, group=group: self.update(group, p), group["params"]):
+                pass
+
+    @torch.no_grad()
+    def update(self, group, p):
+        momentum = self.state[p]["momentum"].lerp_(p.grad, 1 - group["momentum"])
+        update = p.grad.lerp(momentum, group["momentum"])
+        # Gates and ups, stacked in one tensor, are two matrices.
+        halves = 2 if p.dim() == 3 and p.shape[-2] > p.shape[-1] else 1
+        update = orthogonal(update.unflatten(-2, (halves, -1)))
+        scale = max(1.0, update.shape[-2] / update.shape[-1]) ** 0.5
+        p.mul_(1 - group["lr"] * group["decay"])
+        p.add_(update.flatten(-3, -2), alpha=-group["lr"] * scale)
 
 
 def optimizers(model, muon, rate_muon, rate_adam, decay):
@@ -48,9 +53,11 @@ def optimizers(model, muon, rate_muon, rate_adam, decay):
             stacks.append(p)
         elif p.dim() >= 2 and "bias" not in name and "embed" not in name:
             matrices.append(p)
-        else:
+        elif "embed" not in name:
             rest.append(p)
-    adam = torch.optim.AdamW([{"params": matrices, "weight_decay": decay}, {"params": rest, "weight_decay": 0.0}],
+    # The numbers of the embedding are larger than all others, and each token's change only when it is met.
+    embed = {"params": [model.embed.weight], "weight_decay": 0.0, "lr": 5 * rate_adam}
+    adam = torch.optim.AdamW([{"params": matrices, "weight_decay": decay}, {"params": rest, "weight_decay": 0.0}, embed],
                              lr=rate_adam, betas=(0.9, 0.98), eps=1e-9)
     made = [adam] + ([Muon(stacks, rate_muon, decay=decay)] if stacks else [])
     for optimizer in made:

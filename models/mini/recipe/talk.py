@@ -84,11 +84,19 @@ ECHO = (["Repeat: {}", "Say {}", "Repeat after me: {}", "Write {}", "Say this: {
         ["Please repeat: {}", "Write this: {}", "Please say {}"])
 
 
+def letters(rng):
+    """A word without sense, so that all tokens are copied now and then."""
+    word = "".join(rng.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(rng.randint(2, 7)))
+    return word.capitalize() if rng.random() < 0.3 else word
+
+
 def echo(rng, held):
     """Words to be said again. Copying is what most other families rest on, so training begins with it."""
     def word():
         roll = rng.random()
-        return identifier(rng, held) if roll < 0.3 else str(rng.randrange(1000)) if roll < 0.5 else segment(rng, held)
+        if roll < 0.2:
+            return letters(rng)
+        return identifier(rng, held) if roll < 0.45 else str(rng.randrange(1000)) if roll < 0.6 else segment(rng, held)
 
     words = " ".join(word() for _ in range(rng.randint(1, 5)))
     return Turn(rng.choice(ECHO[held]).format(words), words, words, "echo", f"Repeat {words}.",
