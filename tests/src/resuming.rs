@@ -11,6 +11,7 @@ use sockets::Dialer;
 use tokio::time::Instant;
 use tonic::transport::Endpoint;
 use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
 
 /// How long a client tries for one token more.
 const PATIENCE: Duration = Duration::from_secs(100);
@@ -79,6 +80,9 @@ pub async fn generate_by(
             Ok(Some(())) => return Ok(received),
             Ok(None) => {}
             Err(Broken::Wrong(why)) => return Err(format!("{name}: {why}")),
+            Err(Broken::Status(status)) if is_our_mistake(&status) => {
+                return Err(format!("{name}: {status} at {front}"));
+            }
             Err(Broken::Status(status)) => {
                 let passing = [
                     Code::Unavailable,
@@ -94,6 +98,11 @@ pub async fn generate_by(
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
+}
+
+/// Says whether a coordinator has called it its own mistake; the transport's words come without details.
+fn is_our_mistake(status: &Status) -> bool {
+    status.code() == Code::Internal && status.get_details_error_info().is_some()
 }
 
 fn request(name: &str, prompt: &str, max_tokens: u32, after: u64) -> GenerateRequest {

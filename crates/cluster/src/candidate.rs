@@ -50,7 +50,7 @@ pub enum Heard {
     /// A worker has obeyed a term that is not below ours.
     Outranked(Term),
     /// Another coordinator shall lead: its term does not matter, `lease` is its own. Not heard where
-    /// we do not lead, or a bid is on its way.
+    /// we do not lead.
     HandOver {
         /// Who shall lead.
         to: LeadRecord,
@@ -112,8 +112,13 @@ pub struct Candidate {
     seen: Term,
     /// Whether the term that the seat gives us had been seen before: somebody has led in it, and be it us.
     is_spent: bool,
+    /// Who shall lead instead of us, under which lease, and when that was said.
+    order: Option<(LeadRecord, i64, Duration)>,
     draining: bool,
 }
+
+/// For how long a lead tries to hand over as it was told.
+pub const HAND_OVER: Duration = Duration::from_secs(8);
 
 /// A bid whose answer has not come for this long is taken for lost; the store's transactions have a
 /// lower limit of their own.
@@ -138,6 +143,7 @@ impl Candidate {
             outranked: Term(0),
             seen: Term(0),
             is_spent: false,
+            order: None,
             draining: false,
         }
     }
@@ -178,14 +184,20 @@ impl Candidate {
                 self.rest_until = now + REST;
             }
             Heard::Outranked(term) => self.outranked = self.outranked.max(term),
-            Heard::HandOver { to, lease } => return self.hand_over(to, lease, now),
+            Heard::HandOver { to, lease } => {
+                self.order = Some((to, lease, now));
+                // We rest after a bid until we see the seat, which a lead has.
+                self.rest_until = Duration::ZERO;
+            }
             Heard::Draining => self.draining = true,
             Heard::Tick => {}
         }
         if self.bidding.is_some_and(|since| now >= since + BID_LIMIT) {
             self.bidding = None;
         }
-        self.decide(now)
+        let mut asks = self.decide(now);
+        asks.extend(self.hand_over(now));
+        asks
     }
 
     fn decide(&mut self, now: Duration) -> Vec<Ask> {
@@ -269,29 +281,28 @@ impl Candidate {
     }
 
     /// Writes another into our seat, one term above ours: nobody else can come in between, and we lead
-    /// until the store says that it was done.
-    fn hand_over(&mut self, to: LeadRecord, lease: i64, now: Duration) -> Vec<Ask> {
+    /// until the store says that it was done. Tried again until then: a bid of our own may be on its way, or
+    /// has just changed the seat.
+    fn hand_over(&mut self, now: Duration) -> Option<Ask> {
+        let (to, lease, since) = self.order.take()?;
         let seat = self.seat.clone().unwrap_or_default();
-        let Some((lead, _)) = seat.lead.as_ref().filter(|(lead, _)| self.is_me(lead)) else {
-            return Vec::new();
-        };
-        if self.is_me(&to) || self.leading != Some(lead.term) {
-            return Vec::new();
+        let (lead, _) = seat.lead.as_ref().filter(|(lead, _)| self.is_me(lead))?;
+        if self.is_me(&to) || self.leading != Some(lead.term) || now >= since + HAND_OVER {
+            return None;
         }
         let term = Term(lead.term.max(self.outranked).0 + 1);
-        // We rest after a bid until we see the seat; this one is seen, and is ours.
-        self.rest_until = Duration::ZERO;
         let bid = self.bid(term, &seat, now);
-        let bid = bid.map(|bid| match bid {
-            Ask::Bid { lead, last, .. } => Ask::Bid {
-                record: LeadRecord { term, ..to },
+        let record = LeadRecord { term, ..to.clone() };
+        self.order = Some((to, lease, since));
+        match bid? {
+            Ask::Bid { lead, last, .. } => Some(Ask::Bid {
+                record,
                 lease,
                 lead,
                 last,
-            },
-            other => other,
-        });
-        bid.into_iter().collect()
+            }),
+            other => Some(other),
+        }
     }
 
     fn end_if(&mut self, ends: bool, why: &str) -> Vec<Ask> {

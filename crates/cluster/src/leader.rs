@@ -54,6 +54,8 @@ pub struct Leader {
     served: Vec<Option<(String, u64)>>,
     /// How often in a row a live member could not get ready.
     failures: BTreeMap<String, u32>,
+    /// How often a worker has taken the seat of one that got ready.
+    taken: BTreeMap<String, usize>,
     /// Starts of workers that do not say whom they obey and were part of an epoch of ours, by name.
     planned: BTreeMap<String, u64>,
     /// The highest term of a worker that did not get it from us: no epoch before ours is above it.
@@ -80,6 +82,7 @@ impl Leader {
             seats,
             served,
             failures: BTreeMap::new(),
+            taken: BTreeMap::new(),
             planned: BTreeMap::new(),
             outranked: None,
             state,

@@ -10,7 +10,7 @@ mod leader;
 mod member;
 mod seats;
 
-pub use candidate::{Ask, Candidate, Heard, LeadRecord, Revision, Seat};
+pub use candidate::{Ask, Candidate, HAND_OVER, Heard, LeadRecord, Revision, Seat};
 pub use event::{Action, EpochPlan, Event, LeaderConfig, Standing, Status};
 pub use leader::{GRACE, Leader};
 pub use member::{Refused, Registration};

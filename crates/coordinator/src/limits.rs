@@ -152,7 +152,7 @@ pub(crate) const MAX_LISTED: usize = 500;
 pub(crate) const HAND_OVER_QUEUE: usize = 4;
 
 /// How long a lead that is handed over may take to end here: longer than any transaction of the store.
-pub(crate) const HAND_OVER: Duration = Duration::from_secs(8);
+pub(crate) const HAND_OVER: Duration = cluster::HAND_OVER;
 
 /// Time after which a record that cannot be read is put aside again, where the membership store did not.
 pub(crate) const PUT_ASIDE_AGAIN: Duration = Duration::from_secs(10);

@@ -108,6 +108,7 @@ fn submit(engine: &mut Engine, id: usize, tokens: Vec<TokenId>, max_tokens: usiz
         },
         principal: (id % 8) as u32,
         cache_salt: 0,
+        was_accepted: false,
         priority: 0,
     };
     engine.submit(submit).expect("there is room");

@@ -134,9 +134,7 @@ impl Engine {
             return Err(refused);
         }
         let waiting = self.waiting.num_new();
-        // What was running elsewhere has had its turn, and is not turned away as soon.
-        let is_resumed = tokens > prompt_len;
-        let most = self.config.max_waiting * if is_resumed { 2 } else { 1 };
+        let most = self.config.max_waiting * if submit.was_accepted { 2 } else { 1 };
         if waiting >= most {
             return Err(Refused::QueueFull { waiting });
         }

@@ -233,6 +233,42 @@ fn hands_over_also_when_it_hears_of_its_own_seat_before_the_answer_to_its_bid() 
 }
 
 #[test]
+fn hands_over_after_a_bid_that_was_on_its_way_and_only_for_a_while() {
+    let (to, lease) = (record("b", 0), 6);
+    let order = Heard::HandOver { to, lease };
+    let to = |asks: Vec<Ask>| match &asks[..] {
+        [Ask::Bid { record, .. }] => record.name.clone(),
+        other => panic!("no bid: {other:?}"),
+    };
+    let mut old = lead();
+    assert_eq!(
+        to(old.on(Heard::Lease(Some(7)), NOW)),
+        "a",
+        "its lease is another"
+    );
+    assert_eq!(old.on(order.clone(), NOW), [], "one bid at a time");
+    assert_eq!(
+        old.on(Heard::Decided, NOW),
+        [],
+        "the seat is about to change"
+    );
+    let renewed = Heard::Seat(Seat {
+        lead: Some((record("a", 3), 31)),
+        lease: 7,
+        last: Some((record("a", 3), 31)),
+    });
+    assert_eq!(to(old.on(renewed, NOW)), "b");
+    assert_eq!(old.on(Heard::Decided, NOW), []);
+    assert_eq!(
+        to(old.on(Heard::Tick, NOW + REST)),
+        "b",
+        "the store has not said that it was done"
+    );
+    assert_eq!(old.on(Heard::Decided, NOW + HAND_OVER), []);
+    assert_eq!(old.on(Heard::Tick, NOW + HAND_OVER + REST), []);
+}
+
+#[test]
 fn who_does_not_lead_hands_nothing_over() {
     let to = |name| Heard::HandOver {
         to: record(name, 0),

@@ -13,9 +13,9 @@ use crate::member::Registration;
 /// Longer than the longest pause between two tries of a worker to register.
 pub const GRACE: Duration = Duration::from_secs(3);
 
-/// How long after the first worker came one that comes later may take a seat from one that gets ready.
-/// One that comes and goes for longer keeps the others from serving.
-const LATE: Duration = Duration::from_secs(30);
+/// How often one that comes late may take a seat from one that gets ready: whoever comes and goes more often
+/// keeps the others from serving.
+pub(super) const MAX_TAKEN: usize = 3;
 
 impl Leader {
     /// Lists the live members that stay: those that get ready before those that do not; before our first
@@ -62,8 +62,8 @@ impl Leader {
     pub(super) fn prefer(&mut self, name: &str, now: Duration) -> Vec<Action> {
         let is_ours = self.is_first() && matches!(self.state, State::Preparing { .. });
         let knows = |member: &Registration| member.stepped.is_some();
-        let is_late = now >= self.since + LATE;
-        if !is_ours || is_late || !self.members.get(name).is_some_and(knows) {
+        let taken = self.taken.get(name).copied().unwrap_or(0);
+        if !is_ours || taken >= MAX_TAKEN || !self.members.get(name).is_some_and(knows) {
             return Vec::new();
         }
         let mut seats = self.seats.clone();
@@ -72,6 +72,7 @@ impl Leader {
         if is_seated || seats.of(name).is_empty() {
             return Vec::new();
         }
+        self.taken.insert(name.to_owned(), taken + 1);
         let why = format!("worker '{name}' has come, who was part of the last lead's epoch");
         self.end(why, now, Duration::ZERO)
     }

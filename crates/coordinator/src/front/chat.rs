@@ -93,14 +93,7 @@ pub(super) async fn start(
         sequence,
         event: Some(event),
     };
-    let started = shared.started(&request);
-    let opening = move |cached_prompt_tokens| {
-        let started = v1::GenerationStarted {
-            cached_prompt_tokens,
-            ..started
-        };
-        numbered(1, Event::Started(started))
-    };
+    let opening = move |started| numbered(1, Event::Started(started));
     let message = move |sequence, said| numbered(sequence, event(said));
     Ok(stream::serve(
         shared,

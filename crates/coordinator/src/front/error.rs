@@ -154,6 +154,14 @@ impl Error {
         }
     }
 
+    /// Says whether a lead's queue was full.
+    pub(super) fn is_full(&self) -> bool {
+        match self {
+            Self::Lead(status) => reason_of(status).as_deref() == Some(reason::QUEUE_FULL),
+            _ => false,
+        }
+    }
+
     /// Says whether a lead answered that it knows no such generation, or none yet.
     pub(super) fn is_unknown(&self) -> bool {
         match self {

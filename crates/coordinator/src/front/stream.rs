@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use proto::v1::{FinishReason, GenerationState, Heartbeat, Usage};
+use proto::v1::{FinishReason, GenerationStarted, GenerationState, Heartbeat, Usage};
 use spec::{SampledToken, TokenId};
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -292,8 +292,8 @@ impl<O: Output> OutputStream<O> {
     }
 }
 
-/// Follows a request in a task of its own, and returns what it says: the opening message, of how many of the
-/// prompt's tokens were cached, unless the client has it, then each event as a message of its number.
+/// Follows a request in a task of its own, and returns what it says: the opening message, unless the client has
+/// it, then each event as a message of its number.
 ///
 /// The lead's answer is awaited inside the stream: for a call whose deadline passes before the
 /// stream begins, tonic would answer with a code of its own. While it does not come, the client gets
@@ -303,7 +303,7 @@ pub(super) fn serve<O, T>(
     request: Request,
     output: O,
     (clock, meter): (Clock, Meter),
-    opening: impl FnOnce(u32) -> T + Send + 'static,
+    opening: impl FnOnce(GenerationStarted) -> T + Send + 'static,
     message: impl Fn(u64, Said<O::Piece>) -> T + Send + Sync + 'static,
 ) -> Replies<T>
 where
@@ -312,14 +312,15 @@ where
     T: Send + 'static,
 {
     let front = Arc::clone(shared);
+    let mut started = shared.started(&request);
     let (known, every) = (request.delivery.resume_after, shared.config.heartbeat);
     replies::serve(shared, |client| async move {
         let start = OutputStream::start(&front, request, output, (clock, meter));
         let beat = || message(known, Said::Idle(unaccepted()));
         let mut stream = accepted(start, &client, (clock.arrived, every), beat).await?;
         if known == 0 {
-            let cached = stream.generation.cached_prompt_tokens();
-            stream.send(&client, opening(cached)).await?;
+            started.cached_prompt_tokens = stream.generation.cached_prompt_tokens();
+            stream.send(&client, opening(started)).await?;
         }
         stream.send_all(client, message).await
     })

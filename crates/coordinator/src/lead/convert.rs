@@ -161,6 +161,25 @@ pub(crate) fn tokens(
     Ok(ids.iter().map(|id| TokenId(*id)).collect())
 }
 
+/// Reads the generated tokens that stay, and those that are forced after them.
+///
+/// A front of a build that does not send what stays is refused: its text would be written anew from the beginning.
+pub(crate) fn forced(
+    force: &wire::ForceRequest,
+    vocab_size: usize,
+) -> Result<(Vec<TokenId>, Vec<TokenId>), Malformed> {
+    let generated = tokens("generated", &force.generated, vocab_size)?;
+    if force.keep as usize != generated.len() {
+        let why = format!(
+            "it is {}, but generated has {} tokens: the front is of another build",
+            force.keep,
+            generated.len()
+        );
+        return Err(Malformed { field: "keep", why });
+    }
+    Ok((generated, tokens("tokens", &force.tokens, vocab_size)?))
+}
+
 pub(crate) fn part_result(result: wire::PartResult) -> PartResult {
     let lines = result.lines.into_iter().map(line_result).collect();
     PartResult {
@@ -238,6 +257,7 @@ pub(crate) fn follow(
         name,
         record,
         generated,
+        was_accepted: request.was_accepted,
         terms,
     })
 }
@@ -399,6 +419,26 @@ mod tests {
         let work = follow.record.unwrap().work;
         assert_eq!(work.prompt.len(), 3);
         assert_eq!(work.stop.stop_tokens, [TokenId(9)]);
+    }
+
+    #[test]
+    fn tokens_are_not_forced_where_what_stays_was_not_sent() {
+        let force = |keep, generated| wire::ForceRequest {
+            keep,
+            generated,
+            tokens: vec![7, 8],
+            ..Default::default()
+        };
+        let (kept, then) = forced(&force(2, vec![4, 5]), 100).unwrap();
+        assert_eq!(kept, [TokenId(4), TokenId(5)]);
+        assert_eq!(then, [TokenId(7), TokenId(8)]);
+        for refused in [force(2, Vec::new()), force(0, vec![4])] {
+            assert_eq!(forced(&refused, 100).unwrap_err().field, "keep");
+        }
+        assert_eq!(
+            forced(&force(1, vec![100]), 100).unwrap_err().field,
+            "generated"
+        );
     }
 
     #[test]

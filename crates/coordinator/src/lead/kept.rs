@@ -63,6 +63,7 @@ pub(crate) fn collected(
         generated.truncate(fixed);
     }
     request.generated = generated;
+    request.was_accepted = true;
     convert::follow(request, vocabulary)
 }
 

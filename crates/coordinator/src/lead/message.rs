@@ -83,6 +83,8 @@ pub(crate) struct Follow {
     pub(crate) record: Option<Record>,
     /// Tokens that it has from elsewhere.
     pub(crate) generated: Vec<TokenId>,
+    /// Whether a lead has accepted it before.
+    pub(crate) was_accepted: bool,
     pub(crate) terms: Terms,
 }
 

@@ -68,20 +68,11 @@ impl LeadService for Leads {
         &self,
         request: Request<wire::ForceRequest>,
     ) -> Result<Response<wire::ForceResponse>, Status> {
-        let wire::ForceRequest {
-            principal,
-            request_id,
-            tokens,
-            group,
-            generated,
-        } = request.into_inner();
-        let lead = self.of(&group).await?;
-        let name = name(principal, request_id)?;
-        let read = |field, ids: &[u32]| {
-            let tokens = convert::tokens(field, ids, lead.vocabulary.size);
-            tokens.map_err(|error| invalid(&error))
-        };
-        let (generated, tokens) = (read("generated", &generated)?, read("tokens", &tokens)?);
+        let request = request.into_inner();
+        let lead = self.of(&request.group).await?;
+        let forced = convert::forced(&request, lead.vocabulary.size);
+        let (generated, tokens) = forced.map_err(|error| invalid(&error))?;
+        let name = name(request.principal, request.request_id)?;
         lead.ask(|reply| Ask::Force(name, generated, tokens, reply))
             .await?;
         Ok(Response::new(wire::ForceResponse {}))

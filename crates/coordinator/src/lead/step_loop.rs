@@ -262,6 +262,8 @@ impl StepLoop {
                 self.fail_step(stalled.why, stalled.to_blame);
             }
         }
+        // More may have ended than is remembered.
+        self.expire();
         self.tell_leader(Event::Tick);
         let (status, load) = (self.leader.status(), self.engine.load());
         self.meter.show(&status, self.leader.standings(), &load);

@@ -325,3 +325,46 @@ async fn what_is_refused_late_is_the_last_event() {
         "{last}"
     );
 }
+
+#[tokio::test]
+async fn what_was_accepted_waits_for_room_in_the_queue_of_its_next_lead() {
+    let mut output = ids("one two three four");
+    output.push(special("<|return|>"));
+    let (calls, tokens) = (AtomicUsize::new(0), output.len());
+    let script = move |request: &SequenceRecord| match calls.fetch_add(1, Ordering::SeqCst) {
+        0 => {
+            let begun = play(request, &output).into_iter().take(4);
+            let gone = Cue::Fail(passing("NOT_LEADER"));
+            Ok(begun.chain([gone]).collect())
+        }
+        1..5 => Err(refusal(Code::ResourceExhausted, "QUEUE_FULL", "full")),
+        _ => Ok(play(request, &output)),
+    };
+    let config = FrontConfig {
+        hold: Duration::from_secs(20),
+        ..patient()
+    };
+    let mut stage = Stage::with_config(config, script).await;
+    let timeout = prost_types::Duration {
+        seconds: 9,
+        nanos: 0,
+    };
+    let request = v1::GenerateRequest {
+        scheduling: Some(v1::SchedulingParams {
+            queue_timeout: Some(timeout),
+            ..Default::default()
+        }),
+        ..named("r")
+    };
+    let mut stream = stage.client().generate(request).await.unwrap().into_inner();
+    soon(stream.next()).await.unwrap().unwrap();
+    stage.forget();
+    let rest: Vec<_> = soon(stream.map(Result::unwrap).collect()).await;
+    assert_eq!(rest.last().unwrap().sequence as usize, tokens + 2);
+    let first = stage.asked().await;
+    assert_eq!(first.queue_timeout_us, Some(9_000_000));
+    assert!(!first.was_accepted);
+    let again = stage.asked().await;
+    assert!(again.was_accepted);
+    assert_eq!(again.queue_timeout_us, None, "it has run: its wait is over");
+}

@@ -144,6 +144,7 @@ pub(crate) fn request(id: u64, prompt: Vec<TokenId>, max_tokens: usize) -> Submi
         },
         principal: 0,
         cache_salt: 0,
+        was_accepted: false,
         priority: 0,
     }
 }

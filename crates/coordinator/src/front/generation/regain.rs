@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use proto::internal::{self, follow_response};
+use proto::v1::GenerationState;
 use spec::TokenId;
 use tokio::time::{Instant, timeout, timeout_at};
 use tonic::{Code, Streaming};
@@ -60,6 +61,8 @@ impl Generation {
                     return Ok(());
                 }
                 Err(error) if error.is_passing() => self.lose(error),
+                // Others wait in the queue of its new lead: its client was promised that it runs.
+                Err(error) if error.is_full() && self.group.is_some() => self.lose(error),
                 Err(error) => return Err(self.failed(error)),
             }
         }
@@ -232,10 +235,15 @@ impl Generation {
             },
             keep_us: request.delivery.keep.map(micros),
             deadline_us: deadline.map(|at| micros(at.saturating_duration_since(now))),
-            queue_timeout_us: request.queue_timeout.map(micros),
+            // What has left a queue waits for as long as it takes in the next one.
+            queue_timeout_us: match self.state {
+                GenerationState::Queued => request.queue_timeout.map(micros),
+                _ => None,
+            },
             age_us: micros(self.origin.elapsed()),
             group: group.name.to_string(),
             fixed,
+            was_accepted: self.group.is_some(),
         };
         let mut lead = group.client.clone();
         let answer = lead.follow(message).await.map_err(Error::from_lead)?;
@@ -290,6 +298,7 @@ impl Generation {
             tokens: ids(&forced.tokens),
             group: group.name.to_string(),
             generated: ids(&forced.after),
+            keep: forced.after.len() as u32,
         };
         let mut lead = group.client;
         match timeout(limits::FORCE_TIME, lead.force(force)).await {

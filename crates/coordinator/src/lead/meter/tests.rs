@@ -64,6 +64,7 @@ fn engine_of(slots: usize, full_blocks: usize, generations: u64) -> Engine {
             sampling: Arc::new(Sampling::default()),
             principal: 0,
             cache_salt: 0,
+            was_accepted: false,
             priority: 0,
         };
         engine.submit(submit).unwrap();

@@ -95,7 +95,7 @@ impl StepLoop {
         let (queue_position, now) = (self.engine.load().waiting, self.now);
         let work = &record.work;
         let room = self.engine.config().max_context - work.prompt.len();
-        let submitted = self.submit(&follow.name, work, generated);
+        let submitted = self.submit(follow, work, generated);
         let (sequence, finish) = match submitted {
             Ok(sequence) => (sequence, None),
             // What was generated elsewhere was already whole.
@@ -120,14 +120,14 @@ impl StepLoop {
     /// Submits a sequence to the engine under a fresh name.
     fn submit(
         &mut self,
-        name: &Name,
+        follow: &Follow,
         work: &Work,
         generated: &[TokenId],
     ) -> Result<SequenceId, (SequenceId, Refused)> {
         self.last_sequence += 1;
         let sequence = SequenceId(self.last_sequence);
         let known = self.principals.len() as u32;
-        let principal = self.principals.entry(name.principal.to_string());
+        let principal = self.principals.entry(follow.name.principal.to_string());
         let principal = *principal.or_insert(known);
         let submitted = self.engine.submit(engine::Submit {
             sequence,
@@ -137,6 +137,8 @@ impl StepLoop {
             stop: work.stop.clone(),
             principal,
             cache_salt: work.cache_salt,
+            // What has tokens was running, wherever that was.
+            was_accepted: follow.was_accepted || !generated.is_empty(),
             priority: work.priority,
         });
         submitted.map_err(|refused| (sequence, refused))?;

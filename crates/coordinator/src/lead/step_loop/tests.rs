@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use tonic::{Code, Status};
 
 use super::*;
-use crate::lead::ledger::{Record, Terms, Work};
+use crate::lead::ledger::{Found, Record, Terms, Work};
 use crate::lead::log::{Cursor, End, Read};
 use crate::lead::message::{Ask, Follow, Follower};
 use crate::lead::workers::Kept;
@@ -111,6 +111,7 @@ pub(super) fn follow(id: &str, max_tokens: usize) -> Follow {
             },
         }),
         generated: Vec::new(),
+        was_accepted: false,
         terms: Terms::default(),
     }
 }
@@ -302,6 +303,21 @@ fn what_nobody_followed_is_no_generation_to_attach_to() {
 }
 
 #[test]
+fn no_more_that_ended_is_remembered_than_may_be() {
+    let mut world = world(8, 4);
+    let name = |index: usize| follow(&index.to_string(), 1).name;
+    for index in 0..limits::MAX_ENDED + 2 {
+        drop(world.follow(follow(&index.to_string(), 1)).unwrap());
+        world.run(10);
+        world.hear_gone();
+    }
+    world.step_loop.on(Heard::Tick, Duration::from_secs(1));
+    let ledger = world.step_loop.ledger();
+    assert_eq!(ledger.find(&name(1), None), Found::Nothing);
+    assert_ne!(ledger.find(&name(2), None), Found::Nothing);
+}
+
+#[test]
 fn a_front_that_is_gone_before_its_answer_leaves_nothing_behind() {
     let mut world = world(8, 4);
     let (reply, answer) = oneshot::channel();
@@ -329,6 +345,17 @@ fn a_full_queue_is_refused_at_once_and_with_a_delay() {
         ..follow("d", 9)
     };
     followers.push(world.follow(moved).unwrap());
+    let accepted = |id| Follow {
+        was_accepted: true,
+        ..follow(id, 9)
+    };
+    followers.push(world.follow(accepted("e")).unwrap());
+    let status = world.follow(accepted("f")).unwrap_err();
+    assert_eq!(
+        reason_of(&status).as_deref(),
+        Some("QUEUE_FULL"),
+        "twice as many wait"
+    );
     // What was refused left no trace: it may come back.
     world.run(100);
     assert!(world.follow(follow("c", 9)).is_ok());
