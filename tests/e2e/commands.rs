@@ -58,7 +58,13 @@ fn chat_answers_and_ends_with_its_input() {
     use std::process::Stdio;
     let cluster = Cluster::start(&Setup::tiny(1));
     let mut chat = Command::new(binary())
-        .args(["chat", "--server", cluster.grpc(), "--max-tokens", "8"])
+        // As people write it who have just read where the API is.
+        .args([
+            "chat",
+            "--server",
+            cluster.grpc().trim_start_matches("http://"),
+        ])
+        .args(["--max-tokens", "8"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -296,7 +296,7 @@ pub(crate) struct WorkerArgs {
 /// Where a client finds the cluster.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct ServerArgs {
-    /// The gRPC API.
+    /// The gRPC API: HOST:PORT or a URI.
     #[arg(
         long,
         default_value = "http://127.0.0.1:7100",

@@ -22,7 +22,10 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Connects to the API.
 pub(crate) async fn connect(args: &ServerArgs) -> Result<GenerationServiceClient<Channel>, String> {
-    let server = &args.server;
+    let server = match args.server.contains("://") {
+        true => args.server.clone(),
+        false => format!("http://{}", args.server),
+    };
     let endpoint = Endpoint::from_shared(server.clone())
         .map_err(|error| format!("--server '{server}' is no URI: {error}"))?;
     let endpoint = endpoint
