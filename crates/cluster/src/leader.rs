@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use spec::{Epoch, Fence, Placement, Rank, Term};
 
-use crate::event::{Action, EpochPlan, Event, LeaderConfig, Standing, Status};
+use crate::event::{Action, EpochPlan, Event, LeaderConfig};
 use crate::member::{Refused, Registration};
 use crate::seats::Seats;
 
@@ -178,88 +178,6 @@ impl Leader {
         }
     }
 
-    /// Tells how the group is.
-    #[must_use]
-    pub fn status(&self) -> Status {
-        let seated = |name: &String| self.seats.of(name).len();
-        let ranks_present = self.members.keys().map(seated).sum();
-        let missing = self.seats.missing(|name| self.members.contains_key(name));
-        let draining = self.draining(true);
-        let text = match &self.state {
-            State::Serving { .. } => match draining.first() {
-                None => "serving".into(),
-                Some(name) => format!("serving what runs, as worker '{name}' drains"),
-            },
-            State::Preparing { ready, .. } => {
-                format!(
-                    "{} of {} workers are ready",
-                    ready.len(),
-                    self.seated().len()
-                )
-            }
-            State::Gathering { why, .. } => why.clone(),
-        };
-        let fence = self.fence().unwrap_or(Fence {
-            term: self.term,
-            epoch: self.epoch,
-        });
-        let serving = matches!(self.state, State::Serving { .. });
-        Status {
-            fence,
-            serving,
-            ranks_present,
-            missing,
-            draining,
-            text,
-        }
-    }
-
-    /// Tells how each rank is.
-    pub fn standings(&self) -> impl Iterator<Item = Standing> {
-        (0..self.config.num_ranks).map(|rank| {
-            let holder = self.seats.holder(Rank(rank as u32));
-            let Some(member) = holder.and_then(|name| self.members.get(name)) else {
-                return Standing::Lost;
-            };
-            match &self.state {
-                _ if member.draining => Standing::Draining,
-                State::Serving { .. } => Standing::Active,
-                State::Preparing { ready, .. } if ready.contains_key(&member.name) => {
-                    Standing::Standby
-                }
-                State::Preparing { .. } => Standing::Loading,
-                State::Gathering { .. } => Standing::Standby,
-            }
-        })
-    }
-
-    /// Lists members that are about to end and are seated, or are not.
-    fn draining(&self, is_seated: bool) -> Vec<String> {
-        let draining = self.members.values().filter(|member| member.draining);
-        let names = draining.map(|member| &member.name);
-        names
-            .filter(|name| self.seats.of(name).is_empty() != is_seated)
-            .cloned()
-            .collect()
-    }
-
-    /// Returns whether ranks are held by somebody who is about to end.
-    #[must_use]
-    pub fn is_draining(&self) -> bool {
-        let mut members = self.members.values();
-        members.any(|member| member.draining && !self.seats.of(&member.name).is_empty())
-    }
-
-    /// Lists the members that may end now: nobody waits for what they do, or would.
-    #[must_use]
-    pub fn released(&self, is_idle: bool) -> Vec<String> {
-        let mut names = self.draining(false);
-        if is_idle || !matches!(self.state, State::Serving { .. }) {
-            names.extend(self.draining(true));
-        }
-        names
-    }
-
     /// Gives the seats of those who are about to end to others who can take them; where none can,
     /// what runs may end first. An epoch that is not served yet would be none.
     fn relieve(&mut self, now: Duration) -> Vec<Action> {
@@ -275,45 +193,6 @@ impl Leader {
             return Vec::new();
         }
         self.end(format!("worker '{name}' drains"), now, Duration::ZERO)
-    }
-
-    fn admit(&self, new: &Registration) -> Result<(), Refused> {
-        if let Some(old) = self.members.get(&new.name)
-            && old.incarnation != new.incarnation
-        {
-            let (name, address) = (old.name.clone(), old.address.clone());
-            return Err(Refused::NameTaken { name, address });
-        }
-        let differs = |what, its: &str, ours: &str| Refused::Differs {
-            name: new.name.clone(),
-            what,
-            its: its.into(),
-            ours: ours.into(),
-        };
-        let wire = self.config.wire;
-        if !(new.wire.0..=new.wire.1).contains(&wire) {
-            let its = format!("{} to {}", new.wire.0, new.wire.1);
-            return Err(differs("wire version", &its, &wire.to_string()));
-        }
-        if new.weights != self.config.weights {
-            return Err(differs("model", &new.weights, &self.config.weights));
-        }
-        // Ranks deal in token ids: without a tokenizer there is nothing that could disagree.
-        if !new.tokenizer.is_empty() && new.tokenizer != self.config.tokenizer {
-            let ours = &self.config.tokenizer;
-            return Err(differs("tokenizer", &new.tokenizer, ours));
-        }
-        let others = self.members.values().find(|other| other.name != new.name);
-        if let Some(other) = others
-            && other.numerics != new.numerics
-        {
-            return Err(differs("numerics", &new.numerics, &other.numerics));
-        }
-        if new.num_ranks > self.config.num_ranks {
-            let (its, ours) = (new.num_ranks.to_string(), self.config.num_ranks.to_string());
-            return Err(differs("number of ranks", &its, &ours));
-        }
-        Ok(())
     }
 
     fn on_left(&mut self, name: &str, incarnation: u64, now: Duration) -> Vec<Action> {
@@ -493,6 +372,7 @@ impl Leader {
     }
 }
 
+mod admission;
 mod choice;
 mod roll;
 

@@ -1,6 +1,7 @@
 //! What the leader does, event by event.
 
 use super::*;
+use crate::event::Standing;
 
 mod choice;
 
