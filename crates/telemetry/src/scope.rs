@@ -1,7 +1,7 @@
 //! What the series of one process are about: how many groups and ranks there are, and what they are
 //! called.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 /// A seat that no rank has.
 const VACANT: u32 = u32::MAX;
@@ -28,6 +28,8 @@ pub(crate) struct Scope {
     pub(crate) groups: Vec<String>,
     /// Ranks of each of these groups.
     pub(crate) ranks: usize,
+    /// Layers of the model, once that is known.
+    layers: AtomicUsize,
     /// The ranks that a worker holds, in the order of its parts.
     seats: Box<[AtomicU32]>,
 }
@@ -40,6 +42,7 @@ impl Scope {
             constants: vec![("model", about.model), ("group", group.to_owned())],
             groups: Vec::new(),
             ranks: 0,
+            layers: AtomicUsize::new(0),
             seats: (0..num_ranks).map(|_| AtomicU32::new(VACANT)).collect(),
         }
     }
@@ -51,12 +54,21 @@ impl Scope {
             constants: vec![("model", about.model)],
             groups,
             ranks,
+            layers: AtomicUsize::new(0),
             seats: Box::default(),
         }
     }
 
     pub(crate) fn num_seats(&self) -> usize {
         self.seats.len()
+    }
+
+    pub(crate) fn layers(&self) -> usize {
+        self.layers.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_layers(&self, layers: usize) {
+        self.layers.store(layers, Ordering::Relaxed);
     }
 
     /// Returns the rank in a seat.

@@ -8,10 +8,10 @@ mod buckets;
 use std::sync::Arc;
 
 use crate::labels::{
-    Api, Block, Call, Election, EpochEnd, Exchange, Fenced, Finish, Group, GrpcCode, HttpCode,
-    Kind, LeadPhase, Level, Lookup, Outcome, Pool, Preemption, ProcessKind, Rank, Registration,
-    Rejection, Replay, Route, Seat, Serving, Start, StepPhase, StoreOp, StoreOutcome, Stream,
-    TextWork, Transport, Verb, Version, Wait, WorkerState,
+    Api, Block, Call, Commit, Election, EpochEnd, Exchange, Fenced, Finish, Group, GrpcCode,
+    HttpCode, Kind, Layer, LeadPhase, Level, Lookup, Outcome, Pool, Preemption, ProcessKind, Rank,
+    Registration, Rejection, Replay, Route, Rustc, Seat, Serving, Start, StepPhase, StoreOp,
+    StoreOutcome, Stream, TextWork, Transport, Verb, Version, Wait, WorkerState,
 };
 use crate::scope::Scope;
 use crate::series::{Counter, Entry, Family, Gauge, Histogram, Make, Seconds};
@@ -78,7 +78,7 @@ table! {
     /// What every process shows.
     Process {
         /// 1; its labels say what runs.
-        build_info: Gauge<(ProcessKind, Version)> = "conclave_build_info" in "1";
+        build_info: Gauge<(ProcessKind, (Version, (Commit, Rustc)))> = "conclave_build_info" in "1";
         /// 1 for what the process is doing, 0 for all else.
         serving_state: Gauge<Serving> = "conclave_serving_state" in "1";
         /// How long each phase of the start took, or has taken so far.
@@ -244,6 +244,9 @@ table! {
         /// Rows of experts of the busiest rank by those of the mean rank, of all layers of a step; 1 is even.
         load_imbalance: Histogram<(Group, Kind)> = "conclave_ep_load_imbalance_ratio" in "ratio"
             by IMBALANCE;
+        /// Rows of experts of a layer's busiest rank by those of its mean rank, over the last steps, which count
+        /// ever less: each by a twentieth of what it is new.
+        layer_load_imbalance: Gauge<(Group, Layer)> = "conclave_ep_layer_load_imbalance_ratio" in "ratio";
         /// Generations in a step.
         batch_sequences: Histogram<(Group, Kind)> = "conclave_batch_sequences" in "generations"
             by SEQUENCES;

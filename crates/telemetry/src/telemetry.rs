@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusRecorder};
 
-use crate::labels::{ProcessKind, Serving, Start, Version};
+use crate::labels::{Commit, ProcessKind, Rustc, Serving, Start, Version};
 use crate::process;
 use crate::runtime;
 use crate::scope::{About, Scope};
@@ -93,6 +93,12 @@ impl Telemetry<Coordinator> {
             false,
         )
     }
+
+    /// Says how many layers the model has; of those above [`Layer::MAX`](crate::labels::Layer::MAX) nothing is shown.
+    pub fn layers(&self, layers: usize) {
+        self.0.scope.set_layers(layers);
+        self.register();
+    }
 }
 
 #[expect(private_bounds, reason = "the two sets of metrics are all there are")]
@@ -114,7 +120,7 @@ impl<M: Set> Telemetry<M> {
         telemetry
             .process()
             .build_info
-            .set((ProcessKind, Version), 1.0);
+            .set((ProcessKind, (Version, (Commit, Rustc))), 1.0);
         telemetry
     }
 

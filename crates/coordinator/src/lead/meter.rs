@@ -8,9 +8,12 @@ use engine::{Load, PoolLoad, RankLoad, Report, Shortage};
 use spec::{Step, StepNumber};
 use telemetry::CoordinatorTelemetry;
 use telemetry::labels::{
-    Block, EpochEnd, Group, Kind, LeadPhase, Lookup, Pool, Preemption, Rank, Replay, Wait,
+    Block, EpochEnd, Group, Kind, Layer, LeadPhase, Lookup, Pool, Preemption, Rank, Replay, Wait,
     WorkerState,
 };
+
+/// How much the latest step counts in what is shown of all.
+const LATEST: f64 = 0.05;
 
 /// What is counted of one group, for as long as it is led here.
 #[derive(Debug)]
@@ -20,6 +23,8 @@ pub(crate) struct LeadMeter {
     num_ranks: usize,
     /// The steps in flight.
     sent: BTreeMap<StepNumber, Sent>,
+    /// How uneven each layer has been.
+    layers: Vec<f64>,
     /// When the last epoch ended; `None` while there is one.
     ended: Option<Duration>,
 }
@@ -44,6 +49,7 @@ impl LeadMeter {
             group,
             num_ranks,
             sent: BTreeMap::new(),
+            layers: Vec::new(),
             ended: None,
         }
     }
@@ -162,7 +168,9 @@ impl LeadMeter {
             if let Some(ratio) = imbalance(&rows) {
                 metrics.load_imbalance.observe((group, kind), ratio);
             }
+            self.show_layers(&rows);
         }
+        let metrics = self.telemetry.metrics();
         let missed = report.admitted_rows.saturating_sub(report.hit_rows);
         let preempted = report.preemptions as u64;
         metrics
@@ -172,6 +180,24 @@ impl LeadMeter {
             .prefix_cache
             .add((group, Lookup::Miss), missed as u64);
         metrics.preemptions.add((group, Preemption::Kv), preempted);
+    }
+
+    /// Shows how uneven each layer is.
+    fn show_layers(&mut self, rows: &[Vec<u32>]) {
+        let most = rows.first().map_or(0, Vec::len).min(Layer::MAX);
+        if self.layers.len() < most {
+            self.layers.resize(most, 1.0);
+            self.telemetry.layers(most);
+        }
+        for (layer, shown) in self.layers.iter_mut().enumerate() {
+            let of_layer = |of_rank: &Vec<u32>| Some(vec![*of_rank.get(layer)?]);
+            let of_layer: Option<Vec<_>> = rows.iter().map(of_layer).collect();
+            if let Some(ratio) = of_layer.and_then(|rows| imbalance(&rows)) {
+                *shown += (ratio - *shown) * LATEST;
+            }
+            let gauge = &self.telemetry.metrics().layer_load_imbalance;
+            gauge.set((self.group, Layer(layer)), *shown);
+        }
     }
 
     /// An epoch has ended, in which so many generations ran.
@@ -216,6 +242,10 @@ impl Drop for LeadMeter {
         ];
         gauges.iter().for_each(|gauge| gauge.set(group, 0.0));
         self.show_waiting(None, 0);
+        for layer in 0..self.layers.len() {
+            let gauge = &metrics.layer_load_imbalance;
+            gauge.set((group, Layer(layer)), 0.0);
+        }
         for rank in 0..self.num_ranks {
             self.show_worker(Rank(rank), None);
             self.show_rank(Rank(rank), &RankLoad::default());

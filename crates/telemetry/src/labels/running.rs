@@ -124,3 +124,80 @@ impl Label for Version {
         0
     }
 }
+
+/// The commit that the program was built from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Commit;
+
+impl Label for Commit {
+    const NAME: &'static str = "commit";
+
+    fn allowed() -> Cow<'static, str> {
+        "what `CONCLAVE_COMMIT` said at the build, or unknown".into()
+    }
+
+    fn count(_: &ScopeRef<'_>) -> usize {
+        1
+    }
+
+    fn text<'a>(_: &ScopeRef<'a>, _: usize) -> Option<Cow<'a, str>> {
+        Some(option_env!("CONCLAVE_COMMIT").unwrap_or("unknown").into())
+    }
+
+    fn index(self) -> usize {
+        0
+    }
+}
+
+/// The version of the compiler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rustc;
+
+impl Label for Rustc {
+    const NAME: &'static str = "rustc";
+
+    fn allowed() -> Cow<'static, str> {
+        "version of the compiler".into()
+    }
+
+    fn count(_: &ScopeRef<'_>) -> usize {
+        1
+    }
+
+    fn text<'a>(_: &ScopeRef<'a>, _: usize) -> Option<Cow<'a, str>> {
+        Some(env!("CONCLAVE_RUSTC").into())
+    }
+
+    fn index(self) -> usize {
+        0
+    }
+}
+
+/// A layer of the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layer(pub usize);
+
+impl Layer {
+    /// Layers that are shown at most.
+    pub const MAX: usize = 64;
+}
+
+impl Label for Layer {
+    const NAME: &'static str = "layer";
+
+    fn allowed() -> Cow<'static, str> {
+        "0 to the layers of the model less one, below 64".into()
+    }
+
+    fn count(_: &ScopeRef<'_>) -> usize {
+        Self::MAX
+    }
+
+    fn text<'a>(scope: &ScopeRef<'a>, index: usize) -> Option<Cow<'a, str>> {
+        (index < scope.0.layers()).then(|| index.to_string().into())
+    }
+
+    fn index(self) -> usize {
+        self.0
+    }
+}

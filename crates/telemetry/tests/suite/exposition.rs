@@ -250,4 +250,6 @@ fn the_process_is_measured() {
         (&*build.1["version"], &*build.1["process"]),
         ("1.2.3", "worker")
     );
+    assert_eq!(build.1["rustc"].split('.').count(), 3, "{build:?}");
+    assert!(!build.1["commit"].is_empty(), "{build:?}");
 }

@@ -132,3 +132,27 @@ fn the_load_of_experts_is_compared_layer_by_layer() {
     assert_eq!(imbalance(&[vec![4, 4], vec![]]), None, "an earlier build");
     assert_eq!(imbalance(&[]), None);
 }
+
+#[test]
+fn each_layer_shows_how_uneven_it_has_been() {
+    let telemetry = telemetry(2);
+    let mut meter = LeadMeter::new(telemetry.clone(), 0, 2);
+    let layer = |layer: u32| {
+        let labels = format!("layer=\"{layer}\"");
+        value(
+            &telemetry,
+            "conclave_ep_layer_load_imbalance_ratio",
+            &labels,
+        )
+    };
+    meter.show_layers(&[vec![8, 4], vec![0, 4]]);
+    assert!((layer(0) - 1.05).abs() < 1e-9, "{}", layer(0));
+    assert!((layer(1) - 1.0).abs() < 1e-9);
+    for _ in 0..200 {
+        meter.show_layers(&[vec![8, 0], vec![0, 0]]);
+    }
+    assert!((layer(0) - 2.0).abs() < 0.01);
+    assert!((layer(1) - 1.0).abs() < 1e-9, "nothing was computed there");
+    drop(meter);
+    assert!(layer(0).abs() < 1e-9);
+}
