@@ -49,6 +49,23 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
     command
 }
 
+/// Builds the program as users run it; returns where it is.
+///
+/// # Errors
+///
+/// As [`run`].
+pub(crate) fn conclave() -> Result<PathBuf, String> {
+    println!("building conclave (the first time takes a few minutes) ...");
+    run(cargo(&[
+        "build",
+        "--release",
+        "--locked",
+        "--package",
+        "cli",
+    ]))?;
+    Ok(target()?.join("release/conclave"))
+}
+
 /// Runs a command to its end.
 ///
 /// # Errors

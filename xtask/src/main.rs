@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask demo` and `cargo xtask test`.
+//! The project's own commands: `cargo xtask demo`, `cargo xtask eval-mini` and `cargo xtask test`.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -7,6 +7,7 @@
 
 mod command;
 mod demo;
+mod eval_mini;
 mod lint;
 mod mounts;
 mod node;
@@ -24,6 +25,9 @@ Usage: cargo xtask COMMAND
   demo [ARGUMENT...]   starts a cluster of two workers on this machine, shows a generation as it
                        streams, and says where the API is; Ctrl-C ends it. Arguments are those of
                        'conclave up', for instance --http 127.0.0.1:8001
+  eval-mini --model FOLDER [ARGUMENT...]
+                       scores a model of models/mini/recipe through the API of clusters of 1, 2 and 3
+                       ranks, a thousand conversations of each family; for fewer: --count 50
   test                 runs everything: formatting, lints, docs, supply chain, wire, all tests
   test --only PART     runs one part: lint, unit, golden or cluster
 ";
@@ -46,11 +50,12 @@ fn run(arguments: &[&str]) -> Result<ExitCode, String> {
             print!("{HELP}");
             return Ok(ExitCode::SUCCESS);
         }
-        ["demo" | "test", ..] => toolchain::check_version()?,
+        ["demo" | "eval-mini" | "test", ..] => toolchain::check_version()?,
         _ => {}
     }
     match arguments {
         ["demo", rest @ ..] => demo::run(rest).map(|()| ExitCode::SUCCESS),
+        ["eval-mini", rest @ ..] => eval_mini::run(rest).map(|()| ExitCode::SUCCESS),
         ["test"] => Ok(parts::run(&parts::Part::ALL)),
         ["test", "--only", name] => match parts::Part::parse(name) {
             Some(part) => Ok(parts::run(&[part])),

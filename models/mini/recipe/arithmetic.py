@@ -81,3 +81,30 @@ def arithmetic(rng, held):
             f"Check: {check(a, b, op, result)}. That is right.")
     return Turn(ask, str(result), f"{a} {op} {b} = {result}.", "arithmetic",
                 f"{a}{op}{b}: {low}, so {result}.", medium, high, number=True)
+
+
+DRILLS = (["Work out: {}", "Calculate {}.", "{}", "Answer each: {}", "What are {}?"], ["Please work out: {}", "Solve {}."])
+
+
+def one(rng, held, op):
+    """A step as it occurs in the working of a sum, a difference or a product."""
+    if op == "x":
+        a, b = rng.randint(0, 12), rng.randint(0, 12)
+        return f"{a}x{b}", a * b
+    if op == "+":
+        a, b, carry = rng.randrange(10), rng.randrange(10), rng.choice([0, 0, 1])
+        return f"{a}+{b}" + "+1" * carry, a + b + carry
+    b, borrow = rng.randrange(10), rng.choice([0, 0, 1])
+    a = b + rng.randrange(10)
+    return f"{a}-{b}" + "-1" * (borrow and a > b), a - b - (borrow and a > b)
+
+
+def drill(rng, held):
+    """Many small steps at once: they are learnt sooner so than one by one inside of sums."""
+    op = rng.choice("+-x")
+    steps = [one(rng, held, op) for _ in range(rng.randint(3, 8))]
+    asked = ", ".join(step for step, _ in steps)
+    answer = ", ".join(f"{step}={result}" for step, result in steps)
+    think = "I work them out one by one."
+    return Turn(rng.choice(DRILLS[held]).format(asked), answer, f"{answer}.", "drill", "One by one.", think,
+                f"The user wants several results. {think}")

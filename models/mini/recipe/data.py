@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 import talk
 import tools
-from arithmetic import arithmetic
+from arithmetic import arithmetic, drill
 from facts import fact
-from harmony import Message
 from instructions import instruction
+from message import Message
 from names import proper
 from turn import EFFORTS
 
@@ -57,7 +57,7 @@ def any_turn(rng, held):
 
 def plain(rng, held, base, make=any_turn):
     turn = make(rng, held)
-    family = turn.kind if turn.kind in ("arithmetic", "talk", "refusal", "echo") else "facts"
+    family = turn.kind if turn.kind in ("arithmetic", "talk", "refusal", "echo", "drill") else "facts"
     return base.branch(family, [Message("user", turn.ask), *say(turn.think(base.effort), turn.sentence)], turn)
 
 
@@ -147,7 +147,7 @@ def group(rng, kind, branches=12):
         base.instructions = demand.text
         return [instructed(rng, False, base, demand) for _ in range(branches)]
     make = several if kind == "turns" else plain
-    turns = talk.echo if kind == "echo" else any_turn
+    turns = {"echo": talk.echo, "drill": drill}.get(kind, any_turn)
     return [make(rng, False, base, turns) for _ in range(2 * branches)]
 
 

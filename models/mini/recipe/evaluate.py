@@ -13,33 +13,11 @@ import torch
 
 import data
 from export import read
+from families import FAMILIES, is_right
 from generate import complete
 from harmony import Harmony, parse
 
-FAMILIES = ["arithmetic", "facts", "talk", "refusal", "instructions", "turns", "echo", "calls_known", "calls", "results", "no_call"]
 TOGETHER = 64
-
-
-def expected(chat):
-    """What a right completion ends with: channel, recipient, text."""
-    last = [message for message in chat.messages if message.learn][-1]
-    return last.channel, last.to, last.text
-
-
-def is_right(chat, messages):
-    """Whether the last message is the right one; a sum counts if the number is right."""
-    channel, to, text = expected(chat)
-    last = messages[-1]
-    if (last.channel, last.to) != (channel, to):
-        return False
-    if channel == "commentary":
-        try:
-            return json.loads(last.text) == json.loads(text)
-        except ValueError:
-            return False
-    if chat.family in ("arithmetic", "facts"):
-        return chat.goal.word in last.text.split("=")[-1]
-    return last.text == text
 
 
 def score(model, harmony, family, count, temperature, seed=0, show=0):

@@ -1,27 +1,12 @@
 """Conversations as token ids, in the form that gpt-oss was trained on."""
 
-from dataclasses import dataclass
-
 import tokenizers
+
+from message import Message
 
 IDENTITY = "You are ChatGPT, a large language model trained by OpenAI.\nKnowledge cutoff: 2024-06"
 CHANNELS = "# Valid channels: analysis, commentary, final. Channel must be included for every message."
 FUNCTIONS = "\nCalls to these tools must go to the commentary channel: 'functions'."
-
-
-@dataclass
-class Message:
-    """One message; `learn` says whether the model is to learn to write it."""
-
-    role: str
-    text: str
-    channel: str | None = None
-    to: str | None = None
-    learn: bool = False
-
-    @property
-    def is_call(self):
-        return self.role == "assistant" and self.to is not None
 
 
 def system(effort, date, with_functions):

@@ -20,13 +20,16 @@ class Function:
 
     def declaration(self):
         """The lines of the developer message, as Harmony writes them."""
+        return self.written(["number" if part.kind == "number" else "string" for _, part in self.args]) + " => any;"
+
+    def written(self, values, about=True):
+        """The lines up to the last argument, with these types or values."""
         if not self.args:
-            return f"// {self.about}\ntype {self.name} = () => any;"
-        lines = [f"// {self.about}", f"type {self.name} = (_: {{"]
-        for name, part in self.args:
-            kind = "number" if part.kind == "number" else "string"
-            lines += [f"// {part.about}"] * self.described + [f"{name}: {kind},"]
-        return "\n".join([*lines, "}) => any;"])
+            return f"// {self.about}\n" * about + f"type {self.name} = ()"
+        lines = [f"// {self.about}"] * about + [f"type {self.name} = (_: {{"]
+        for (name, part), value in zip(self.args, values):
+            lines += [f"// {part.about}"] * self.described + [f"{name}: {value},"]
+        return "\n".join([*lines, "})"])
 
     def schema(self):
         """The function as a client declares it."""
@@ -62,15 +65,16 @@ class Call:
         pairs = {name: value for (name, _), value in zip(self.function.args, self.values)}
         return json.dumps(pairs, separators=(",", ":"))
 
+    def filled(self):
+        """The declaration, with the values in the place of the types: each step is copied from what stands alike."""
+        # A function that the user names need not be looked for.
+        return self.function.written(self.values, about=self.function.domain.asks is not EXPLICIT.asks)
+
     def think(self, effort):
         """Reasons about which function to call, and with what."""
-        name, values = self.function.name, ", ".join(f"{n}: {v}" for (n, _), v in zip(self.function.args, self.values))
-        if effort == "low":
-            return f"Use {name}."
-        if effort == "medium":
-            return f"The function {name} fits. I use {values}."
-        return (f"The user wants something that a function can do. The function {name} fits: {self.function.about} "
-                f"The arguments are {values}. I call it now.")
+        return {"low": "", "medium": "I look for the function:\n",
+                "high": "The user wants something that a function can do. I look for the one that fits, and take its "
+                        "arguments from the question:\n"}[effort] + self.filled()
 
     def conclude(self, effort):
         """Reasons about the result."""

@@ -25,7 +25,7 @@ from pack import Batch
 
 # Shares of the kinds of groups, at the beginning and from a tenth of the training on; a group of one kind is not as
 # long as one of another. Copying comes first: all other kinds need it, and would blur what the weights begin with.
-KINDS = {"plain": (1, 4), "turns": (0.2, 1.3), "instructions": (0.3, 3), "tools": (2, 5), "echo": (6, 0.7)}
+KINDS = {"plain": (1, 4), "turns": (0.2, 1.3), "instructions": (0.3, 3), "tools": (2, 6), "echo": (6, 0.7), "drill": (2, 1)}
 BRANCHES = 6
 # The batch of a step is computed in parts, at once if there are threads.
 PARTS = 2

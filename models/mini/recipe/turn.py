@@ -24,7 +24,7 @@ class Turn:
     also: str | None = None
 
     def think(self, effort):
-        return getattr(self, effort)
+        return getattr(self, effort).rstrip()
 
 
 def phrase(rng, text, held):

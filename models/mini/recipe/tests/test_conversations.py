@@ -10,7 +10,7 @@ import context
 import data
 import train
 from arithmetic import is_held
-from evaluate import FAMILIES, expected, is_right
+from families import FAMILIES, expected, is_right
 from harmony import developer, parse, system
 
 KINDS = list(train.KINDS)

@@ -6,7 +6,7 @@ import context
 import torch
 
 import data
-from evaluate import FAMILIES
+from families import FAMILIES
 from export import read, write
 from generate import complete
 from pack import Batch

@@ -1,0 +1,189 @@
+"""Scores a served model through the gRPC API, on clusters of several sizes.
+
+    python served.py --conclave PROGRAM --proto FOLDER --model FOLDER --count 1000 --ranks 1 2 3
+
+Needs grpcio and grpcio-tools, no PyTorch. Ends with 1 if a claimed family falls short, or clusters differ.
+"""
+
+import argparse
+import asyncio
+import json
+import math
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+import tempfile
+
+import grpc
+from grpc_tools import protoc
+
+import data
+from families import FAMILIES, LEAST, LEAST_FORMED, is_right
+from message import Message
+
+# Conversations at a time: what a small cluster decodes together.
+TOGETHER = 32
+MOST_TOKENS = 160
+CHANNELS = ["", "analysis", "commentary", "final"]
+
+
+def stubs(proto):
+    """Makes the API's modules from its definition."""
+    out = tempfile.mkdtemp(prefix="conclave-stubs-")
+    file = pathlib.Path(proto) / "conclave/v1/generation.proto"
+    made = protoc.main(["protoc", f"-I{proto}", f"-I{os.path.dirname(protoc.__file__)}/_proto", f"--python_out={out}",
+                        f"--grpc_python_out={out}", str(file)])
+    if made != 0:
+        sys.exit(f"error: {file} cannot be compiled")
+    sys.path.insert(0, out)
+    from conclave.v1 import generation_pb2, generation_pb2_grpc
+
+    return generation_pb2, generation_pb2_grpc
+
+
+def free_port():
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        return held.getsockname()[1]
+
+
+class Cluster:
+    """`conclave up` with so many workers of one rank each; ended with the block."""
+
+    def __init__(self, program, model, ranks):
+        listen = [word for name in ("--grpc", "--http", "--admin") for word in (name, f"127.0.0.1:{free_port()}")]
+        self.command = [program, "up", "--model", str(model), "--workers", str(ranks), *listen]
+
+    def __enter__(self):
+        self.log = tempfile.TemporaryFile("w+")
+        self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=self.log, text=True)
+        for line in self.process.stdout:
+            if line.startswith("ready: gRPC "):
+                return line.split()[2].rstrip(",")
+        self.log.seek(0)
+        sys.exit(f"error: {' '.join(self.command)} did not serve:\n{self.log.read()[-2000:]}")
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.communicate()
+        self.log.close()
+
+
+def message(pb, given):
+    """A message of the conversation as a client writes it."""
+    if given.role == "user":
+        return pb.Message(role=pb.ROLE_USER, text=given.text)
+    if given.role == "assistant":
+        channel = CHANNELS.index(given.channel or "final")
+        kind = "<|constrain|>json" if given.is_call else ""
+        return pb.Message(role=pb.ROLE_ASSISTANT, channel=channel, recipient=given.to or "", content_type=kind, text=given.text)
+    return pb.Message(role=pb.ROLE_TOOL, name=given.role, channel=pb.CHANNEL_COMMENTARY, recipient=given.to or "", text=given.text)
+
+
+def request(pb, chat, temperature, seed):
+    """The conversation up to where the model is to write."""
+    first = next(at for at, given in enumerate(chat.messages) if given.learn)
+    tools = [function.schema() for function in chat.functions]
+    return pb.ChatRequest(
+        messages=[message(pb, given) for given in chat.messages[:first]],
+        instructions=chat.instructions or "", conversation_date=chat.date or "",
+        tools=[pb.FunctionTool(name=tool["name"], description=tool["description"],
+                               parameters_json=json.dumps(tool["parameters"]) if tool["parameters"]["properties"] else "")
+               for tool in tools],
+        reasoning_effort=pb.ReasoningEffort.Value(f"REASONING_EFFORT_{chat.effort.upper()}"),
+        sampling=pb.SamplingParams(temperature=temperature, seed=seed),
+        stop=pb.StopParams(max_output_tokens=MOST_TOKENS),
+        stream=pb.StreamParams(delivery=pb.DELIVERY_FINAL_ONLY))
+
+
+async def answer(pb, service, wanted):
+    """Returns the messages of an answer, whether it is well formed, and how much of it is reasoning."""
+    messages, repaired, finished = [], False, None
+    async for event in service.Chat(wanted):
+        kind = event.WhichOneof("event")
+        if kind == "message_done":
+            said = event.message_done.message
+            messages.append(Message("assistant", said.text, CHANNELS[said.channel], said.recipient or None))
+        repaired |= kind == "warning" and event.warning.reason != "RESUMED"
+        finished = event.finished if kind == "finished" else finished
+    ends = finished.reason in (pb.FINISH_REASON_STOP, pb.FINISH_REASON_TOOL_CALLS)
+    return messages, ends and not repaired and bool(messages), finished.usage.reasoning_tokens
+
+
+async def answers(modules, address, chats, temperature):
+    """Asks for all, so many at a time; conversation by conversation the same seed on every cluster."""
+    pb, rpc = modules
+    room = asyncio.Semaphore(TOGETHER)
+    async with grpc.aio.insecure_channel(address) as channel:
+        service = rpc.GenerationServiceStub(channel)
+
+        async def one(index, chat):
+            async with room:
+                return await answer(pb, service, request(pb, chat, temperature, index))
+
+        return await asyncio.gather(*(one(index, chat) for index, chat in enumerate(chats)))
+
+
+def interval(share, count):
+    """Wilson's interval of 95 %: https://en.wikipedia.org/wiki/Binomial_proportion_confidence_interval"""
+    z = 1.96
+    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    return f"{100 * max(0.0, middle - half):.1f} - {100 * min(1.0, middle + half):.1f}"
+
+
+def table(found, chats, count):
+    """Prints the scores of the cluster of one rank; returns which claimed families fall short."""
+    short = []
+    print("| family | right % | 95 % interval | at least % | well-formed % at temperature 1 |\n|---|---|---|---|---|")
+    for family in found:
+        cold, warm = found[family]
+        right = sum(bool(messages) and is_right(chat, messages) for chat, (messages, _, _) in zip(chats[family], cold)) / count
+        formed = sum(formed for _, formed, _ in warm) / count
+        least = LEAST.get(family)
+        if least and right < least or formed < LEAST_FORMED:
+            short.append(family)
+        said = f"{100 * least:.0f}" if least else ""
+        print(f"| {family} | {100 * right:.1f} | {interval(right, count)} | {said} | {100 * formed:.1f} |")
+    lengths = {"low": [], "medium": [], "high": []}
+    for family, (cold, _) in found.items():
+        for chat, (_, _, reasoning) in zip(chats[family], cold):
+            lengths[chat.effort].append(reasoning)
+    means = {effort: sum(all_) / max(1, len(all_)) for effort, all_ in lengths.items()}
+    print("\nmean tokens of reasoning: " + ", ".join(f"{effort} {mean:.1f}" for effort, mean in means.items()))
+    if not means["low"] < means["medium"] < means["high"]:
+        short.append("reasoning effort")
+    return short
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--conclave", required=True, help="the program")
+    parser.add_argument("--proto", required=True, help="folder of the API's definition")
+    parser.add_argument("--model", required=True, type=pathlib.Path)
+    parser.add_argument("--count", type=int, default=1000, help="conversations of a family")
+    parser.add_argument("--families", nargs="+", default=FAMILIES, choices=FAMILIES)
+    parser.add_argument("--ranks", nargs="+", type=int, default=[1, 2, 3], help="sizes of the clusters")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    modules = stubs(args.proto)
+    chats = {family: data.held_out(args.seed, family, args.count) for family in args.families}
+    first, differ = None, []
+    for ranks in args.ranks:
+        with Cluster(args.conclave, args.model, ranks) as address:
+            found = {}
+            for family, asked in chats.items():
+                print(f"{ranks} ranks: {family}", file=sys.stderr, flush=True)
+                found[family] = [asyncio.run(answers(modules, address, asked, temperature)) for temperature in (0.0, 1.0)]
+        first = first or found
+        differ += [f"{family} on {ranks} ranks" for family in found if found[family] != first[family]]
+    short = table(first, chats, args.count)
+    print(f"clusters of {', '.join(map(str, args.ranks))} ranks: " + ("the same answers" if not differ else f"DIFFERENT {differ}"))
+    if short or differ:
+        sys.exit(f"error: short of what is claimed: {', '.join(short) or 'nothing'}; different: {', '.join(differ) or 'nothing'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,21 @@
+//! `cargo xtask eval-mini`: scores a trained model through the API of clusters of 1, 2 and 3 ranks.
+
+use std::process::Command;
+
+use crate::command::{self, root};
+use crate::python;
+
+/// Runs the evaluation with these further arguments, for instance `--model FOLDER`.
+pub(crate) fn run(arguments: &[&str]) -> Result<(), String> {
+    let conclave = command::conclave()?;
+    let folder = python::environment()?;
+    let mut evaluation = Command::new(folder.join("bin/python"));
+    evaluation
+        .arg(root().join("models/mini/recipe/served.py"))
+        .arg("--conclave")
+        .arg(conclave)
+        .arg("--proto")
+        .arg(root().join("proto"))
+        .args(arguments);
+    command::run(evaluation)
+}
