@@ -101,11 +101,14 @@ class Batch:
         q, k, v = next(parts)
         begin_k, begin_v = (x.transpose(0, 1).unsqueeze(0) for x in (k, v))
         yield self.see(layer, q.unsqueeze(0), begin_k, begin_v, 0, window)[0]
+        # No branch of a sliding layer sees more of the beginning than this.
+        cut = max(0, group.shared - window + 1) if window else 0
+        begin_k, begin_v = begin_k[:, :, cut:], begin_v[:, :, cut:]
         for block in group.blocks:
             queries, own_k, own_v = (x[block.places].unflatten(0, (block.count, block.width)) for x in next(parts))
             keys, values = (torch.cat([begin.expand(block.count, -1, -1, -1), own.transpose(1, 2)], 2)
                             for begin, own in ((begin_k, own_k), (begin_v, own_v)))
-            yield self.see(layer, queries, keys, values, group.shared, window).flatten(0, 1)[block.rows]
+            yield self.see(layer, queries, keys, values, group.shared - cut, window).flatten(0, 1)[block.rows]
 
     def see(self, layer, queries, keys, values, first, window):
         """Attention of queries [n, t, heads, d] to keys [n, key heads, s, d]; all heads of a key head at once."""

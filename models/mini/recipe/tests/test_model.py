@@ -34,6 +34,14 @@ class Lean(unittest.TestCase):
         whole = torch.cat([each[0], each[1][9:], each[2]])
         torch.testing.assert_close(packed, whole, rtol=1e-4, atol=1e-4)
 
+    def test_a_beginning_longer_than_the_window_is_seen_no_further_than_that(self):
+        model = context.model()
+        begin, branches = IDS[:150], [IDS[20:25], IDS[40:200]]
+        packed = logits(model, [(begin, [(branch, [1] * len(branch)) for branch in branches])])
+        each = [alone(model, begin + branch) for branch in branches]
+        whole = torch.cat([each[0], each[1][150:]])
+        torch.testing.assert_close(packed, whole, rtol=1e-4, atol=1e-4)
+
     def test_wanted_rows_are_the_same_rows(self):
         model = context.model()
         batch = Batch([(IDS[:9], [(IDS[20:40], [step > 7 for step in range(20)])])])
