@@ -6,15 +6,15 @@ ASK = {
     "+": (["What is {a} + {b}?", "{a}+{b}", "{a} + {b} = ?", "Add {a} and {b}.", "What is the sum of {a} and {b}?",
            "How much is {a} plus {b}?", "{a} plus {b}", "Calculate {a} + {b}.", "What is {a} plus {b}?",
            "Tell me {a} + {b}.", "How much is {a}+{b}?"],
-          ["Calculate the sum of {a} and {b}.", "Can you add {a} and {b}?", "Tell me how much {a} plus {b} is."]),
+          ["Calculate the sum of {a} and {b}.", "What do you get for {a} plus {b}?", "Tell me how much {a} plus {b} is."]),
     "-": (["What is {a} - {b}?", "{a}-{b}", "{a} - {b} = ?", "Subtract {b} from {a}.", "How much is {a} minus {b}?",
            "{a} minus {b}", "Calculate {a} - {b}.", "What is {a} minus {b}?", "Take {b} from {a}.",
            "Tell me {a} - {b}.", "How much is {a}-{b}?"],
-          ["Calculate {a} minus {b}.", "Can you subtract {b} from {a}?", "Tell me how much {a} minus {b} is."]),
+          ["Calculate {a} minus {b}.", "What do you get for {a} minus {b}?", "Tell me how much {a} minus {b} is."]),
     "x": (["What is {a} x {b}?", "{a}x{b}", "{a} * {b}", "{a} x {b} = ?", "Multiply {a} by {b}.", "What is {a}*{b}?",
            "How much is {a} times {b}?", "{a} times {b}", "Calculate {a} x {b}.", "What is {a} times {b}?",
            "What is the product of {a} and {b}?", "Tell me {a} x {b}."],
-          ["Calculate the product of {a} and {b}.", "Can you multiply {a} by {b}?",
+          ["Calculate the product of {a} and {b}.", "What do you get for {a} times {b}?",
            "Tell me how much {a} times {b} is."]),
 }
 NAMES = {"+": "sum", "-": "difference", "x": "product"}

@@ -118,7 +118,7 @@ DOMAINS = [
            {"kilometers": upto(10, 900)}, "It is {kilometers} kilometers from {0} to {1}."),
     Domain(["play_song", "play", "music", "start_song"], ["Play a song.", "Start a piece of music."], [SONG],
            (["Play the song {0}.", "Play {0}.", "I want to hear {0}.", "Start the song {0}."],
-            ["Let me hear the song {0}.", "Please play {0}."]), OK, "Now playing {0}."),
+            ["Let me hear the song {0}.", "Let {0} play."]), OK, "Now playing {0}."),
     Domain(["call_person", "call", "phone", "dial"], ["Call a person.", "Phone someone."], [PERSON],
            (["Call {0}.", "Phone {0}.", "I want to talk to {0}.", "Make a call to {0}."], ["Please call {0} now.", "Dial {0}."]),
            OK, "I am calling {0}."),

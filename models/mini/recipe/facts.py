@@ -66,7 +66,7 @@ ASK = {
         ["What is the opposite of {}?", "opposite of {}", "Name the opposite of {}.", "Tell me the opposite of {}.",
          "The opposite of {} is?", "Which word is the opposite of {}?", "Give me the opposite of {}.",
          "{}: what is the opposite?", "What word means the opposite of {}?"],
-        ["What's the opposite word of {}?", "I need the opposite of {}.", "Do you know the opposite of {}?"]),
+        ["What's the opposite word of {}?", "Which word says the opposite of {}?", "What is opposite to {}?"]),
     "after": (
         ["Which {1} comes after {0}?", "What {1} is after {0}?", "What comes after {0}?", "Which {1} follows {0}?",
          "Name the {1} after {0}.", "Tell me the {1} after {0}.", "the {1} after {0}", "What is the next {1} after {0}?"],

@@ -81,7 +81,7 @@ def refusal(rng, held):
 
 ECHO = (["Repeat: {}", "Say {}", "Repeat after me: {}", "Write {}", "Say this: {}", "Please write: {}", "Type {}", "Echo {}",
          "Copy this: {}", "Say \"{}\"", "Write the words {}"],
-        ["Please repeat: {}", "Write this: {}", "Please say {}"])
+        ["Repeat this: {}", "Write this: {}", "Say it again: {}"])
 
 
 def letters(rng):
@@ -99,5 +99,9 @@ def echo(rng, held):
         return identifier(rng, held) if roll < 0.45 else str(rng.randrange(1000)) if roll < 0.6 else segment(rng, held)
 
     words = " ".join(word() for _ in range(rng.randint(1, 5)))
-    return Turn(rng.choice(ECHO[held]).format(words), words, words, "echo", f"Repeat {words}.",
+    ask = rng.choice(ECHO[held])
+    if rng.random() < 0.4 and not ask.startswith("Please"):
+        before = rng.choice([["Please ", "Can you ", "I want you to ", "Now "], ["Could you ", "I would like you to "]][held])
+        ask = before + ask[0].lower() + ask[1:]
+    return Turn(ask.format(words), words, words, "echo", f"Repeat {words}.",
                 f"The user wants to read this: {words}", f"The user wants to read something again. I copy it: {words}")

@@ -7,6 +7,30 @@ OPENERS = (["Please: ", "Hello! ", "Hi. ", "Quick question: ", "Tell me please: 
             "Thanks. ", "One more question: "],
            ["Hi, one question. ", "Hello. ", "Please tell me: ", "Okay, quick question: "])
 
+# Ways to ask for a thing and for a deed, whatever it is: else such a way would say which family a question is of.
+NAMING = (["Tell me {}.", "I need {}.", "Do you know {}?", "Can you tell me {}?", "Give me {}.", "{}?", "{}", "What about {}?",
+           "I want to know {}.", "Please tell me {}.", "Find {}.", "Say {}."],
+          ["Could you tell me {}?", "I would like to know {}.", "Let me know {}.", "Please give me {}."])
+DOING = (["Please {}.", "Can you {}?", "I want you to {}.", "{}, please.", "Now {}.", "I need you to {}.", "Do this: {}."],
+         ["Could you {}?", "Would you {}, please?", "I would like you to {}.", "Go on and {}."])
+DEEDS = """add ask buy calculate call explain find get give heat make multiply name order phone plan play put remind say send set
+show sort start subtract switch take tell translate turn wake work write""".split()
+
+
+def reword(rng, text, held):
+    """Asks for the same thing or deed in a way that fits any."""
+    start, _, rest = text.partition(" ")
+    if text.startswith("What is the ") and text.endswith("?"):
+        return rng.choice(NAMING[held]).format(text[len("What is "):-1])
+    if start.lower() in DEEDS and text.endswith(".") and not rest.startswith("me "):
+        return rng.choice(DOING[held]).format(f"{start.lower()} {rest[:-1]}")
+    return text
+
+
+def opening(text):
+    """Begins with a capital letter."""
+    return text[:1].upper() + text[1:]
+
 
 @dataclass
 class Turn:
@@ -28,7 +52,9 @@ class Turn:
 
 
 def phrase(rng, text, held):
-    """Varies how a question begins and ends; some people write no capitals."""
+    """Varies how a question is worded, begins and ends; some people write no capitals."""
+    if rng.random() < 0.5:
+        text = opening(reword(rng, text, held))
     roll = rng.random()
     if roll < 0.2:
         text = rng.choice(OPENERS[held]) + text
