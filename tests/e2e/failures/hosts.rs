@@ -10,8 +10,9 @@ const MODEL: [&str; 2] = ["--model", "synth:tiny,seed=7"];
 
 /// How long a client may be gone before its place is free. One that says nothing is asked whether it is
 /// there and gone after 50 s; while something is on its way to it that nobody acknowledges, TCP has to give up,
-/// after 60 s. Without either it takes a quarter of an hour.
-const NOTICED: Duration = Duration::from_secs(75);
+/// after 60 s. The system looks at these limits only when one of its timers fires, each of which may be set for
+/// tens of seconds. Without either it takes a quarter of an hour.
+const NOTICED: Duration = Duration::from_secs(120);
 
 fn coordinator(host: &Host) -> Killed {
     let at = |port: u16| format!("{}:{port}", host.address);
