@@ -190,9 +190,7 @@ impl LeadMeter {
             self.telemetry.layers(most);
         }
         for (layer, shown) in self.layers.iter_mut().enumerate() {
-            let of_layer = |of_rank: &Vec<u32>| Some(vec![*of_rank.get(layer)?]);
-            let of_layer: Option<Vec<_>> = rows.iter().map(of_layer).collect();
-            if let Some(ratio) = of_layer.and_then(|rows| imbalance(&rows)) {
+            if let Some(ratio) = imbalance_of(layer, rows) {
                 *shown += (ratio - *shown) * LATEST;
             }
             let gauge = &self.telemetry.metrics().layer_load_imbalance;
@@ -263,6 +261,16 @@ fn imbalance(rows: &[Vec<u32>]) -> Option<f64> {
     let of_layer = |layer: usize| rows.iter().map(move |of_rank| u64::from(of_rank[layer]));
     let busiest: u64 = (0..layers).filter_map(|layer| of_layer(layer).max()).sum();
     let all: u64 = (0..layers).flat_map(of_layer).sum();
+    (all > 0).then(|| busiest as f64 * rows.len() as f64 / all as f64)
+}
+
+/// Returns the same of one layer.
+fn imbalance_of(layer: usize, rows: &[Vec<u32>]) -> Option<f64> {
+    let (mut busiest, mut all) = (0, 0);
+    for of_rank in rows {
+        let its = u64::from(*of_rank.get(layer)?);
+        (busiest, all) = (its.max(busiest), all + its);
+    }
     (all > 0).then(|| busiest as f64 * rows.len() as f64 / all as f64)
 }
 
