@@ -175,6 +175,7 @@ pub(crate) async fn worker(name: &str, model: &Model) -> turmoil::Result {
         admin: None,
         max_kv_bytes: NonZeroU64::new(1 << 30).unwrap(),
         drain: Duration::from_secs(10),
+        expert_metrics: false,
         telemetry: None,
     };
     let listener = listen(INTERNAL).await?;

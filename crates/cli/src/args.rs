@@ -286,6 +286,9 @@ pub(crate) struct WorkerArgs {
     /// How the arithmetic is done.
     #[arg(long, default_value = "exact", value_parser = ["exact"])]
     pub(crate) numerics: String,
+    /// Count the rows of every single expert: a series of metrics for each of them.
+    #[arg(long)]
+    pub(crate) expert_metrics: bool,
     #[command(flatten)]
     pub(crate) drain: DrainArgs,
     /// End when the standard input does; `conclave up` sets this for its children.

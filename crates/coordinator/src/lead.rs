@@ -173,6 +173,7 @@ impl Lead {
         let (going, gone) = mpsc::unbounded_channel();
         let (state, states) = watch::channel(wire::WatchResponse::default());
         let (vocab_size, done) = (geometry.vocab_size, CancellationToken::new());
+        let shared = (geometry.num_experts, config.num_ranks);
         let step_loop = StepLoop::new(Setup {
             leader,
             term: start.term,
@@ -188,7 +189,7 @@ impl Lead {
             )),
             gone: going,
             hold: config.hold,
-            meter: LeadMeter::new(telemetry.clone(), group, config.num_ranks),
+            meter: LeadMeter::new(telemetry.clone(), group, shared),
             state,
         });
         let run = Run {

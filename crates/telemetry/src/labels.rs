@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use crate::label::{Label, ScopeRef};
 
-pub use running::{Commit, Group, Layer, ProcessKind, Rank, Rustc, Seat, Version};
+pub use running::{Commit, Expert, Group, Layer, ProcessKind, Rank, Rustc, Seat, Version};
 
 /// Defines a label by all its values.
 macro_rules! closed {

@@ -30,6 +30,8 @@ pub(crate) struct Scope {
     pub(crate) ranks: usize,
     /// Layers of the model, once that is known.
     layers: AtomicUsize,
+    /// Experts of each layer, where a worker shows them one by one.
+    experts: AtomicUsize,
     /// The ranks that a worker holds, in the order of its parts.
     seats: Box<[AtomicU32]>,
 }
@@ -43,6 +45,7 @@ impl Scope {
             groups: Vec::new(),
             ranks: 0,
             layers: AtomicUsize::new(0),
+            experts: AtomicUsize::new(0),
             seats: (0..num_ranks).map(|_| AtomicU32::new(VACANT)).collect(),
         }
     }
@@ -55,6 +58,7 @@ impl Scope {
             groups,
             ranks,
             layers: AtomicUsize::new(0),
+            experts: AtomicUsize::new(0),
             seats: Box::default(),
         }
     }
@@ -69,6 +73,14 @@ impl Scope {
 
     pub(crate) fn set_layers(&self, layers: usize) {
         self.layers.store(layers, Ordering::Relaxed);
+    }
+
+    pub(crate) fn experts(&self) -> usize {
+        self.experts.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_experts(&self, experts: usize) {
+        self.experts.store(experts, Ordering::Relaxed);
     }
 
     /// Returns the rank in a seat.

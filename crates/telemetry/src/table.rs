@@ -8,10 +8,11 @@ mod buckets;
 use std::sync::Arc;
 
 use crate::labels::{
-    Api, Block, Call, Commit, Election, EpochEnd, Exchange, Fenced, Finish, Group, GrpcCode,
-    HttpCode, Kind, Layer, LeadPhase, Level, Lookup, Outcome, Pool, Preemption, ProcessKind, Rank,
-    Registration, Rejection, Replay, Route, Rustc, Seat, Serving, Start, StepPhase, StoreOp,
-    StoreOutcome, Stream, TextWork, Transport, Verb, Version, Wait, WorkerState,
+    Api, Block, Call, Commit, Election, EpochEnd, Exchange, Expert, Fenced, Finish, Group,
+    GrpcCode, HttpCode, Kind, Layer, LeadPhase, Level, Lookup, Outcome, Pool, Preemption,
+    ProcessKind, Rank, Registration, Rejection, Replay, Route, Rustc, Seat, Serving, Start,
+    StepPhase, StoreOp, StoreOutcome, Stream, TextWork, Transport, Verb, Version, Wait,
+    WorkerState,
 };
 use crate::scope::Scope;
 use crate::series::{Counter, Entry, Family, Gauge, Histogram, Make, Seconds};
@@ -148,6 +149,9 @@ table! {
         straggler_wait: Seconds<Seat> = "conclave_ep_straggler_wait_seconds_total" in "seconds";
         /// Rows that came to a rank's experts, its own among them, in all layers.
         rank_tokens: Counter<Seat> = "conclave_ep_rank_tokens_total" in "rows";
+        /// Rows that an expert of a worker's ranks was given, for `rate()` by layer. A series for each of the
+        /// model's experts, and so shown with `--expert-metrics` alone.
+        expert_tokens: Counter<(Layer, Expert)> = "conclave_ep_expert_tokens_total" in "rows";
         /// Experts that a rank holds, over all layers.
         experts_hosted: Gauge<Seat> = "conclave_ep_experts_hosted" in "experts";
         /// How much of the weights is in memory: 1 when all of it is.
@@ -226,6 +230,8 @@ table! {
         ep_size: Gauge<Group> = "conclave_ep_size" in "ranks";
         /// Ranks that a registered worker holds.
         ep_ranks_ready: Gauge<Group> = "conclave_ep_ranks_ready" in "ranks";
+        /// Experts of a layer that nobody holds, as their ranks are lost: while there are any, nothing is computed.
+        missing_experts: Gauge<Group> = "conclave_ep_missing_experts" in "experts";
         /// 1 for how the worker of a rank is, 0 for all else.
         worker_state: Gauge<(Group, (Rank, WorkerState))> = "conclave_worker_state" in "1";
         /// Generations that wait to be computed, all under what the first of them waits for.

@@ -67,6 +67,21 @@ impl Telemetry<Worker> {
         Self::new(Scope::worker(About::default(), "", num_ranks), false)
     }
 
+    /// Shows how many rows each expert of the model is given: a series for each of them, and so only
+    /// where somebody asks for it. Of layers and experts above [`Layer::MAX`](crate::labels::Layer::MAX)
+    /// and [`Expert::MAX`](crate::labels::Expert::MAX) nothing is shown.
+    pub fn show_experts(&self, layers: usize, experts: usize) {
+        self.0.scope.set_layers(layers);
+        self.0.scope.set_experts(experts);
+        self.register();
+    }
+
+    /// Whether [`Self::show_experts`] was asked for.
+    #[must_use]
+    pub fn shows_experts(&self) -> bool {
+        self.0.scope.experts() > 0
+    }
+
     /// Says which ranks of its group the worker holds, in the order of its seats. Series of ranks that
     /// it held before are not shown until it holds them again.
     pub fn seat(&self, ranks: impl IntoIterator<Item = u32>) {

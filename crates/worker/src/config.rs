@@ -50,6 +50,8 @@ pub struct Config {
     pub max_kv_bytes: NonZeroU64,
     /// How long it waits for its lead to release it, once it was told to end.
     pub drain: Duration,
+    /// Whether operators see the rows of every single expert.
+    pub expert_metrics: bool,
     /// What shows operators the worker; absent, nobody looks.
     pub telemetry: Option<WorkerTelemetry>,
 }
@@ -110,6 +112,7 @@ mod tests {
             admin: None,
             max_kv_bytes: NonZeroU64::new(1 << 30).unwrap(),
             drain: Duration::from_secs(10),
+            expert_metrics: false,
             telemetry: None,
         }
     }

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use exchange::{HostExchange, Inbox};
 use exchange_grpc::{Sent, Wire};
-use kernels::{Dispatch, Exchange, ExchangeError, Phase, Received, Returned};
+use kernels::{Dispatch, Exchange, ExchangeError, Phase, Received, Returned, Work};
 use spec::{Line, Part, StepNumber};
 use telemetry::WorkerTelemetry;
-use telemetry::labels::{self, Fenced, Kind, Seat, StepPhase, Transport};
+use telemetry::labels::{self, Expert, Fenced, Kind, Layer, Seat, StepPhase, Transport};
 
 use crate::chosen::Chosen;
 use crate::compute::Gauge;
@@ -128,6 +128,19 @@ impl Metered {
         }
     }
 
+    /// Counts the rows of each expert, where that is shown.
+    fn count_experts(&self, layer: usize, work: &[Work]) {
+        if !self.telemetry.shows_experts() || layer >= Layer::MAX {
+            return;
+        }
+        let rows = &self.telemetry.metrics().expert_tokens;
+        for expert in work.iter().map(|work| work.expert.index()) {
+            if expert < Expert::MAX {
+                rows.add((Layer(layer), Expert(expert)), 1);
+            }
+        }
+    }
+
     fn count(&mut self, phase: Phase, began: Instant) {
         let (metrics, seat) = (self.telemetry.metrics(), self.seat);
         let op = match phase {
@@ -160,6 +173,7 @@ impl Exchange for Metered {
             self.telemetry.metrics().rank_tokens.add(self.seat, rows);
             self.gauge.count_rows(layer, received.work.len() as u32);
             self.chosen.count(layer, num_experts, &received.work, began);
+            self.count_experts(layer, &received.work);
         }
         received
     }

@@ -63,6 +63,11 @@ pub async fn start(
         None => advertised(listener.local_addr())?,
     };
     let (checkpoint, fingerprint) = open(&config).await?;
+    if config.expert_metrics {
+        let geometry = checkpoint.geometry();
+        let telemetry = standing.telemetry();
+        telemetry.show_experts(geometry.num_layers(), geometry.num_experts);
+    }
     // The worker's own token: a fatal error ends its tasks, but not what else the caller runs.
     let (shutdown, end) = (shutdown.child_token(), CancellationToken::new());
     let (needed, is_needed) = watch::channel(false);

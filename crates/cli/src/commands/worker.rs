@@ -79,6 +79,7 @@ fn config(args: WorkerArgs, port: u16, admin: Option<String>) -> Result<Config, 
         admin,
         max_kv_bytes: memory::usable()?,
         drain: args.drain.time(),
+        expert_metrics: args.expert_metrics,
         telemetry: None,
     })
 }

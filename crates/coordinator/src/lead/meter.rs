@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use cluster::{Standing, Status};
 use engine::{Load, PoolLoad, RankLoad, Report, Shortage};
-use spec::{Step, StepNumber};
+use spec::{Placement, Step, StepNumber};
 use telemetry::CoordinatorTelemetry;
 use telemetry::labels::{
     Block, EpochEnd, Group, Kind, Layer, LeadPhase, Lookup, Pool, Preemption, Rank, Replay, Wait,
@@ -20,7 +20,8 @@ const LATEST: f64 = 0.05;
 pub(crate) struct LeadMeter {
     telemetry: CoordinatorTelemetry,
     group: Group,
-    num_ranks: usize,
+    /// Experts of a layer that each rank holds in an epoch.
+    experts: Vec<usize>,
     /// The steps in flight.
     sent: BTreeMap<StepNumber, Sent>,
     /// How uneven each layer has been.
@@ -40,14 +41,23 @@ struct Sent {
 }
 
 impl LeadMeter {
-    /// Begins for the group at this place of the configuration.
-    pub(crate) fn new(telemetry: CoordinatorTelemetry, group: usize, num_ranks: usize) -> Self {
+    /// Begins for the group at this place of the configuration, whose ranks share so many experts of each
+    /// layer.
+    pub(crate) fn new(
+        telemetry: CoordinatorTelemetry,
+        group: usize,
+        (num_experts, num_ranks): (usize, usize),
+    ) -> Self {
         let group = Group(group);
         telemetry.metrics().ep_size.set(group, num_ranks as f64);
+        let mut experts = vec![0; num_ranks];
+        for owner in Placement::even(1, num_experts, num_ranks).owners(0) {
+            experts[owner.index()] += 1;
+        }
         Self {
             telemetry,
             group,
-            num_ranks,
+            experts,
             sent: BTreeMap::new(),
             layers: Vec::new(),
             ended: None,
@@ -74,9 +84,14 @@ impl LeadMeter {
             Some(Shortage::Room) | None => Wait::Capacity,
         };
         self.show_waiting(Some(wait), load.waiting);
+        let mut missing = 0;
         for (rank, standing) in standings.enumerate() {
             self.show_worker(Rank(rank), Some(standing));
+            if standing == Standing::Lost {
+                missing += self.experts[rank];
+            }
         }
+        metrics.missing_experts.set(group, missing as f64);
         for (rank, of_rank) in load.ranks.iter().enumerate() {
             self.show_rank(Rank(rank), of_rank);
         }
@@ -236,6 +251,7 @@ impl Drop for LeadMeter {
             &metrics.epoch,
             &metrics.ep_size,
             &metrics.ep_ranks_ready,
+            &metrics.missing_experts,
             &metrics.running,
         ];
         gauges.iter().for_each(|gauge| gauge.set(group, 0.0));
@@ -244,7 +260,7 @@ impl Drop for LeadMeter {
             let gauge = &metrics.layer_load_imbalance;
             gauge.set((group, Layer(layer)), 0.0);
         }
-        for rank in 0..self.num_ranks {
+        for rank in 0..self.experts.len() {
             self.show_worker(Rank(rank), None);
             self.show_rank(Rank(rank), &RankLoad::default());
         }

@@ -173,6 +173,35 @@ impl Label for Rustc {
     }
 }
 
+/// An expert of a layer. None is shown unless a worker is asked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expert(pub usize);
+
+impl Expert {
+    /// Experts of a layer that are shown at most.
+    pub const MAX: usize = 128;
+}
+
+impl Label for Expert {
+    const NAME: &'static str = "expert";
+
+    fn allowed() -> Cow<'static, str> {
+        "0 to the experts of a layer less one, below 128; none without `--expert-metrics`".into()
+    }
+
+    fn count(_: &ScopeRef<'_>) -> usize {
+        Self::MAX
+    }
+
+    fn text<'a>(scope: &ScopeRef<'a>, index: usize) -> Option<Cow<'a, str>> {
+        (index < scope.0.experts()).then(|| index.to_string().into())
+    }
+
+    fn index(self) -> usize {
+        self.0
+    }
+}
+
 /// A layer of the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layer(pub usize);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use telemetry::labels::{Call, Group, GrpcCode, HttpCode, Kind, Route, Seat, Verb};
+use telemetry::labels::{Call, Expert, Group, GrpcCode, HttpCode, Kind, Layer, Route, Seat, Verb};
 use telemetry::{About, Telemetry};
 
 use crate::{about, coordinator, worker};
@@ -134,6 +134,23 @@ fn a_worker_of_eight_ranks_stays_within_its_budget() {
     for (_, labels, _) in families.values().flat_map(|(_, samples)| samples) {
         assert_eq!((&*labels["model"], &*labels["group"]), ("tiny", "blue"));
     }
+}
+
+#[test]
+fn experts_are_shown_one_by_one_where_asked_for_and_within_limits() {
+    let series = |layers, experts| {
+        let telemetry = worker(1);
+        telemetry.show_experts(layers, experts);
+        let metrics = telemetry.metrics();
+        metrics.expert_tokens.add((Layer(1), Expert(2)), 7);
+        let families = read(&telemetry.render());
+        let samples = families["conclave_ep_expert_tokens_total"].1.clone();
+        let of = |sample: &&Sample| sample.1["layer"] == "1" && sample.1["expert"] == "2";
+        assert!((samples.iter().find(of).unwrap().2 - 7.0).abs() < f64::EPSILON);
+        samples.len()
+    };
+    assert_eq!(series(36, 128), 36 * 128);
+    assert_eq!(series(1000, 1000), Layer::MAX * Expert::MAX);
 }
 
 #[test]

@@ -107,6 +107,25 @@ async fn steps_exchanges_and_loads_are_counted_by_rank() {
 }
 
 #[tokio::test]
+async fn rows_of_single_experts_are_counted_where_that_is_asked_for() {
+    let (asked, not_asked) = (telemetry(1), telemetry(1));
+    let mut first = config("a", 1, nowhere());
+    (first.telemetry, first.expert_metrics) = (Some(asked.clone()), true);
+    let workers = [Process::start(first).await, alone("b", &not_asked, 1).await];
+    let mut members = seat(&[&workers[0], &workers[1]]).await;
+    let (mut group, _) = prepare(&mut members, fence(4, 2)).await;
+    advance(&mut group, 1, &mut Sequence::several(4), true).await;
+    let rows = "conclave_ep_expert_tokens_total";
+    for layer in ["layer=\"0\"", "layer=\"1\""] {
+        assert!(sum(&asked, rows, &[layer]) > 0.0, "{layer}");
+    }
+    // A row goes to several of a rank's experts, or to one.
+    let came = sum(&asked, "conclave_ep_rank_tokens_total", &[]);
+    assert!(sum(&asked, rows, &[]) >= came);
+    assert!(!not_asked.render().contains(rows));
+}
+
+#[tokio::test]
 async fn messages_of_another_epoch_are_counted() {
     let telemetry = telemetry(1);
     let worker = alone("a", &telemetry, 1).await;

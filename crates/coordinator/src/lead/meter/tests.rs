@@ -13,7 +13,8 @@ fn telemetry(ranks: usize) -> CoordinatorTelemetry {
 }
 
 fn value(telemetry: &CoordinatorTelemetry, name: &str, labels: &str) -> f64 {
-    let series = format!("{name}{{model=\"\",group=\"0\",{labels}}} ");
+    let labels = [r#"model="",group="0""#, labels].join(if labels.is_empty() { "" } else { "," });
+    let series = format!("{name}{{{labels}}} ");
     let text = telemetry.render();
     let line = text.lines().find_map(|line| line.strip_prefix(&series));
     line.unwrap_or_else(|| panic!("no {series}"))
@@ -75,7 +76,7 @@ fn engine_of(slots: usize, full_blocks: usize, generations: u64) -> Engine {
 #[test]
 fn generations_that_wait_are_shown_with_what_the_first_waits_for() {
     let telemetry = telemetry(1);
-    let meter = LeadMeter::new(telemetry.clone(), 0, 1);
+    let meter = LeadMeter::new(telemetry.clone(), 0, (5, 1));
     let waiting = |reason: &str| {
         let labels = format!("reason=\"{reason}\"");
         value(&telemetry, "conclave_requests_waiting", &labels)
@@ -105,7 +106,7 @@ fn generations_that_wait_are_shown_with_what_the_first_waits_for() {
 #[test]
 fn the_worker_of_a_rank_is_in_one_state() {
     let telemetry = telemetry(2);
-    let meter = LeadMeter::new(telemetry.clone(), 0, 2);
+    let meter = LeadMeter::new(telemetry.clone(), 0, (5, 2));
     let state = |rank: u32, state: &str| {
         let labels = format!("rank=\"{rank}\",state=\"{state}\"");
         value(&telemetry, "conclave_worker_state", &labels)
@@ -113,12 +114,16 @@ fn the_worker_of_a_rank_is_in_one_state() {
     let show = |standings: [Standing; 2]| {
         meter.show(&status(true), standings.into_iter(), &Load::default());
     };
+    let missing = || value(&telemetry, "conclave_ep_missing_experts", "");
     show([Standing::Active, Standing::Draining]);
     assert_eq!((state(0, "active"), state(1, "draining")), (1.0, 1.0));
+    assert_eq!(missing(), 0.0);
     show([Standing::Standby, Standing::Lost]);
     assert_eq!((state(0, "standby"), state(1, "lost")), (1.0, 1.0));
     assert_eq!((state(0, "active"), state(1, "draining")), (0.0, 0.0));
+    assert_eq!(missing(), 2.0, "of five, the lower rank holds three");
     drop(meter);
+    assert_eq!(missing(), 0.0);
     assert_eq!((state(0, "standby"), state(1, "lost")), (0.0, 0.0));
 }
 
@@ -136,7 +141,7 @@ fn the_load_of_experts_is_compared_layer_by_layer() {
 #[test]
 fn each_layer_shows_how_uneven_it_has_been() {
     let telemetry = telemetry(2);
-    let mut meter = LeadMeter::new(telemetry.clone(), 0, 2);
+    let mut meter = LeadMeter::new(telemetry.clone(), 0, (5, 2));
     let layer = |layer: u32| {
         let labels = format!("layer=\"{layer}\"");
         value(

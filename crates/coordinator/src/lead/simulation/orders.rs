@@ -135,7 +135,7 @@ pub(super) fn begin(outbox: &Outbox, setting: Group, (term, lead): (Term, u64)) 
         }),
         gone: going,
         hold: setting.hold,
-        meter: LeadMeter::new(UNSEEN.clone(), 0, num_ranks),
+        meter: LeadMeter::new(UNSEEN.clone(), 0, (8, num_ranks)),
         state: states,
     });
     Begun {

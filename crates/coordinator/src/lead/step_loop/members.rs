@@ -241,7 +241,7 @@ mod tests {
     fn what_runs_is_interrupted_once_however_often_the_next_epoch_fails() {
         let mut world = world(8, 4);
         let telemetry = Telemetry::coordinator(About::default(), vec!["0".into()], 1);
-        world.step_loop.meter = LeadMeter::new(telemetry.clone(), 0, 1);
+        world.step_loop.meter = LeadMeter::new(telemetry.clone(), 0, (4, 1));
         world.register(1);
         let mut now = Duration::ZERO;
         let mut tell = |step_loop: &mut StepLoop, event: fn(Fence) -> Event| {

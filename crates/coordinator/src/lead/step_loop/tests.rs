@@ -77,7 +77,7 @@ pub(super) fn world(max_waiting: usize, num_slots: usize) -> World {
         meter: LeadMeter::new(
             telemetry::Telemetry::unseen_coordinator(vec!["0".into()], 1),
             0,
-            1,
+            (1, 1),
         ),
         state: watch::channel(wire::WatchResponse::default()).0,
     });
