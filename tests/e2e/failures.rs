@@ -151,18 +151,21 @@ fn no_failure_costs_a_request() {
     );
     let hurts: [(&str, usize, Hurt); 9] = [
         ("a worker is killed", 0, |fleet| {
-            fleet.workers[0].kill();
-            fleet.workers[0].start();
+            let seated = fleet.seated();
+            fleet.workers[seated].kill();
+            fleet.workers[seated].start();
         }),
         ("a worker is stopped", 0, |fleet| {
-            fleet.workers[1].signal(Signal::STOP);
+            let seated = fleet.seated();
+            fleet.workers[seated].signal(Signal::STOP);
             std::thread::sleep(Duration::from_secs(8));
-            fleet.workers[1].signal(Signal::CONT);
+            fleet.workers[seated].signal(Signal::CONT);
         }),
         ("a worker's cable is pulled", 0, |fleet| {
-            fleet.workers[0].host().cut();
+            let seated = fleet.seated();
+            fleet.workers[seated].host().cut();
             std::thread::sleep(Duration::from_secs(8));
-            fleet.workers[0].host().mend();
+            fleet.workers[seated].host().mend();
         }),
         ("the lead is killed", OF_ONE_FRONT, |fleet| {
             let lead = fleet.lead_of("0");

@@ -232,6 +232,28 @@ impl Fleet {
         led.max().expect("somebody leads").1
     }
 
+    /// Returns a worker of the first group that is part of its latest epoch, by what the workers have logged.
+    ///
+    /// # Panics
+    ///
+    /// If none has said so.
+    #[must_use]
+    pub fn seated(&self) -> usize {
+        let latest = |said: &str| {
+            let (_, epoch) = said
+                .lines()
+                .rev()
+                .find_map(|line| line.split_once(" ready epoch="))?;
+            let (term, epoch) = epoch.split(' ').next()?.split_once('.')?;
+            Some((term.parse::<u64>().ok()?, epoch.parse::<u64>().ok()?))
+        };
+        let epochs = self.workers.iter().map(|node| latest(&node.said()));
+        let ready = epochs
+            .enumerate()
+            .filter_map(|(index, epoch)| Some((epoch?, index)));
+        ready.max().expect("some worker is ready").1
+    }
+
     /// Removes all that the members of the etcd cluster have written; none may be running.
     ///
     /// # Panics

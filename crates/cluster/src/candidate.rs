@@ -117,8 +117,11 @@ pub struct Candidate {
     draining: bool,
 }
 
-/// For how long a lead tries to hand over as it was told.
+/// How long a lead may take to hand over as it was told, with its last attempt.
 pub const HAND_OVER: Duration = Duration::from_secs(8);
+
+/// For how long it begins attempts: the store takes 5 s at most for one.
+const ATTEMPTS: Duration = Duration::from_secs(3);
 
 /// A bid whose answer has not come for this long is taken for lost; the store's transactions have a
 /// lower limit of their own.
@@ -285,12 +288,16 @@ impl Candidate {
     /// has just changed the seat.
     fn hand_over(&mut self, now: Duration) -> Option<Ask> {
         let (to, lease, since) = self.order.take()?;
-        let seat = self.seat.clone().unwrap_or_default();
-        let (lead, _) = seat.lead.as_ref().filter(|(lead, _)| self.is_me(lead))?;
-        if self.is_me(&to) || self.leading != Some(lead.term) || now >= since + HAND_OVER {
+        if self.is_me(&to) || now >= since + ATTEMPTS {
             return None;
         }
-        let term = Term(lead.term.max(self.outranked).0 + 1);
+        // While the store is away for a moment nobody knows whose the seat is: the order stands.
+        let ours = self.seat.clone().map(|seat| (self.ours(&seat), seat));
+        let Some((led, seat)) = ours else {
+            self.order = Some((to, lease, since));
+            return None;
+        };
+        let term = Term(led?.max(self.outranked).0 + 1);
         let bid = self.bid(term, &seat, now);
         let record = LeadRecord { term, ..to.clone() };
         self.order = Some((to, lease, since));
@@ -303,6 +310,12 @@ impl Candidate {
             }),
             other => Some(other),
         }
+    }
+
+    /// Returns the term in which we lead, if the seat says so too.
+    fn ours(&self, seat: &Seat) -> Option<Term> {
+        let (lead, _) = seat.lead.as_ref().filter(|(lead, _)| self.is_me(lead))?;
+        self.leading.filter(|term| *term == lead.term)
     }
 
     fn end_if(&mut self, ends: bool, why: &str) -> Vec<Ask> {

@@ -142,6 +142,7 @@ pub fn start(
     let store = builder.internal(&config, incarnation, listeners.internal, &leads, orders_to)?;
 
     let telemetry = telemetry(&config);
+    telemetry.layers(config.lead.geometry.num_layers());
     let seeing = telemetry.clone();
     store.observe(move |event| seeing.store_sees(event));
     let (addresses, known) = watch::channel(crate::front::Addresses::default());

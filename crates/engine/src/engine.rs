@@ -134,8 +134,7 @@ impl Engine {
             return Err(refused);
         }
         let waiting = self.waiting.num_new();
-        let most = self.config.max_waiting * if submit.was_accepted { 2 } else { 1 };
-        if waiting >= most {
+        if waiting >= self.config.max_waiting && !submit.was_accepted {
             return Err(Refused::QueueFull { waiting });
         }
         let sequence = Sequence::new(submit, self.clock, &self.config);

@@ -71,7 +71,8 @@ pub(crate) trait Make {
 struct Cells<L, T> {
     scope: Arc<Scope>,
     entry: &'static Entry,
-    /// Those that stand for nothing record nothing. Written where ranks get their seats, alone.
+    /// Those that stand for nothing record nothing. Written where more is known of labels: ranks get their seats, or
+    /// the model's layers and experts are told.
     cells: RwLock<Box<[T]>>,
     labels: PhantomData<fn(L)>,
 }

@@ -133,11 +133,16 @@ impl Metered {
         if !self.telemetry.shows_experts() || layer >= Layer::MAX {
             return;
         }
-        let rows = &self.telemetry.metrics().expert_tokens;
-        for expert in work.iter().map(|work| work.expert.index()) {
-            if expert < Expert::MAX {
-                rows.add((Layer(layer), Expert(expert)), 1);
+        // Once for each expert, and not for each row: other ranks count meanwhile.
+        let mut rows = [0; Expert::MAX];
+        for work in work {
+            if let Some(rows) = rows.get_mut(work.expert.index()) {
+                *rows += 1;
             }
+        }
+        let shown = &self.telemetry.metrics().expert_tokens;
+        for (expert, rows) in rows.into_iter().enumerate().filter(|(_, rows)| *rows > 0) {
+            shown.add((Layer(layer), Expert(expert)), rows);
         }
     }
 

@@ -269,6 +269,21 @@ fn hands_over_after_a_bid_that_was_on_its_way_and_only_for_a_while() {
 }
 
 #[test]
+fn hands_over_once_the_store_is_back() {
+    let (to, lease) = (record("b", 0), 6);
+    let mut old = lead();
+    assert_eq!(old.on(Heard::Decided, NOW), []);
+    old.on(Heard::Disconnected, NOW);
+    assert_eq!(old.on(Heard::HandOver { to, lease }, NOW), []);
+    let seat = held("a", 3, 30);
+    let asks = old.on(seat, NOW + REST);
+    assert!(
+        matches!(&asks[..], [Ask::Bid { record, .. }] if record.name == "b"),
+        "{asks:?}"
+    );
+}
+
+#[test]
 fn who_does_not_lead_hands_nothing_over() {
     let to = |name| Heard::HandOver {
         to: record(name, 0),

@@ -163,15 +163,16 @@ pub(crate) fn tokens(
 
 /// Reads the generated tokens that stay, and those that are forced after them.
 ///
-/// A front of a build that does not send what stays is refused: its text would be written anew from the beginning.
+/// A front of a build that does not send what stays is refused: its text would be written anew from the beginning. One
+/// that sends it, and not how much it is, is not.
 pub(crate) fn forced(
     force: &wire::ForceRequest,
     vocab_size: usize,
 ) -> Result<(Vec<TokenId>, Vec<TokenId>), Malformed> {
     let generated = tokens("generated", &force.generated, vocab_size)?;
-    if force.keep as usize != generated.len() {
+    if force.keep as usize > generated.len() {
         let why = format!(
-            "it is {}, but generated has {} tokens: the front is of another build",
+            "it is {}, but generated has {} tokens: the front is of an earlier build",
             force.keep,
             generated.len()
         );
@@ -432,9 +433,12 @@ mod tests {
         let (kept, then) = forced(&force(2, vec![4, 5]), 100).unwrap();
         assert_eq!(kept, [TokenId(4), TokenId(5)]);
         assert_eq!(then, [TokenId(7), TokenId(8)]);
-        for refused in [force(2, Vec::new()), force(0, vec![4])] {
-            assert_eq!(forced(&refused, 100).unwrap_err().field, "keep");
-        }
+        assert_eq!(
+            forced(&force(2, Vec::new()), 100).unwrap_err().field,
+            "keep"
+        );
+        let (kept, _) = forced(&force(0, vec![4]), 100).unwrap();
+        assert_eq!(kept, [TokenId(4)]);
         assert_eq!(
             forced(&force(1, vec![100]), 100).unwrap_err().field,
             "generated"

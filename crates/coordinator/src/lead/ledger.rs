@@ -191,7 +191,10 @@ impl Ledger {
             max_tokens: entering.max_tokens,
             deadline: None,
             is_followed: false,
-            queue_until: terms.queue_timeout.map(|most| now + most),
+            // What has run waits for as long as it takes.
+            queue_until: (terms.queue_timeout)
+                .filter(|_| entering.generated.is_empty())
+                .map(|most| now + most),
             kept_until: None,
             due: None,
         });

@@ -202,7 +202,6 @@ impl LeadMeter {
         let most = rows.first().map_or(0, Vec::len).min(Layer::MAX);
         if self.layers.len() < most {
             self.layers.resize(most, 1.0);
-            self.telemetry.layers(most);
         }
         for (layer, shown) in self.layers.iter_mut().enumerate() {
             if let Some(ratio) = imbalance_of(layer, rows) {

@@ -62,10 +62,24 @@ impl Generation {
                 }
                 Err(error) if error.is_passing() => self.lose(error),
                 // Others wait in the queue of its new lead: its client was promised that it runs.
-                Err(error) if error.is_full() && self.group.is_some() => self.lose(error),
+                Err(error) if error.is_full() && self.was_promised() => self.lose(error),
                 Err(error) => return Err(self.failed(error)),
             }
         }
+    }
+
+    /// Whether its client was told that it runs, by this front or by another one that is gone.
+    fn was_promised(&self) -> bool {
+        self.group.is_some() || self.request.delivery.resume_after > 0
+    }
+
+    /// Returns for how long it may yet wait in a queue; `None` once it has run, as any token says: it waits for as
+    /// long as it takes in the queues to come.
+    fn queue_timeout(&self) -> Option<Duration> {
+        let has_run =
+            self.state != GenerationState::Queued || self.request.delivery.resume_after > 1;
+        let most = self.request.queue_timeout.filter(|_| !has_run)?;
+        Some(most.saturating_sub(self.origin.elapsed()))
     }
 
     /// Notes that the stream is broken, and for how long it has been without any news.
@@ -235,11 +249,7 @@ impl Generation {
             },
             keep_us: request.delivery.keep.map(micros),
             deadline_us: deadline.map(|at| micros(at.saturating_duration_since(now))),
-            // What has left a queue waits for as long as it takes in the next one.
-            queue_timeout_us: match self.state {
-                GenerationState::Queued => request.queue_timeout.map(micros),
-                _ => None,
-            },
+            queue_timeout_us: self.queue_timeout().map(micros),
             age_us: micros(self.origin.elapsed()),
             group: group.name.to_string(),
             fixed,

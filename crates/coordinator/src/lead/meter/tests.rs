@@ -141,6 +141,7 @@ fn the_load_of_experts_is_compared_layer_by_layer() {
 #[test]
 fn each_layer_shows_how_uneven_it_has_been() {
     let telemetry = telemetry(2);
+    telemetry.layers(2);
     let mut meter = LeadMeter::new(telemetry.clone(), 0, (5, 2));
     let layer = |layer: u32| {
         let labels = format!("layer=\"{layer}\"");

@@ -152,6 +152,21 @@ mod tests {
     }
 
     #[test]
+    fn all_that_ran_goes_on_however_short_the_queue() {
+        let mut world = world(1, 1);
+        let ids = ["a", "b", "c", "d"];
+        for id in ids {
+            world.step_loop.collect(left(id, 1, 2));
+        }
+        world.step_loop.go_on();
+        world.run(40);
+        for id in ids {
+            let mut late = world.follow(follow(id, 6)).unwrap();
+            assert_eq!(read(&mut late), (expected(6), Some(End::Length)), "{id}");
+        }
+    }
+
+    #[test]
     fn what_is_older_shorter_or_begun_again_is_left_out() {
         let mut world = world(8, 4);
         let _first = world.follow(follow("begun", 6)).unwrap();

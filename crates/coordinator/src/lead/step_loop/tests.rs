@@ -349,16 +349,28 @@ fn a_full_queue_is_refused_at_once_and_with_a_delay() {
         was_accepted: true,
         ..follow(id, 9)
     };
-    followers.push(world.follow(accepted("e")).unwrap());
-    let status = world.follow(accepted("f")).unwrap_err();
-    assert_eq!(
-        reason_of(&status).as_deref(),
-        Some("QUEUE_FULL"),
-        "twice as many wait"
-    );
+    followers.extend(["e", "f"].map(|id| world.follow(accepted(id)).unwrap()));
     // What was refused left no trace: it may come back.
     world.run(100);
     assert!(world.follow(follow("c", 9)).is_ok());
+}
+
+#[test]
+fn what_has_run_is_not_held_to_its_wait_in_a_queue() {
+    let mut world = world(8, 1);
+    let held = |id, generated: &[u32]| {
+        let mut follow = follow(id, 9);
+        follow.terms.queue_timeout = Some(Duration::from_secs(1));
+        follow.generated = generated.iter().map(|id| TokenId(*id)).collect();
+        follow
+    };
+    let _first = world.follow(follow("first", 100)).unwrap();
+    world.run(1);
+    let mut fresh = world.follow(held("fresh", &[])).unwrap();
+    let mut ran = world.follow(held("ran", &[103])).unwrap();
+    world.step_loop.on(Heard::Due, Duration::from_secs(2));
+    assert!(read(&mut fresh).1.is_some());
+    assert_eq!(read(&mut ran).1, None);
 }
 
 #[test]
