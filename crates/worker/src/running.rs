@@ -63,11 +63,7 @@ pub async fn start(
         None => advertised(listener.local_addr())?,
     };
     let (checkpoint, fingerprint) = open(&config).await?;
-    if config.expert_metrics {
-        let geometry = checkpoint.geometry();
-        let telemetry = standing.telemetry();
-        telemetry.show_experts(geometry.num_layers(), geometry.num_experts);
-    }
+    standing.show_experts(&config, checkpoint.geometry());
     // The worker's own token: a fatal error ends its tasks, but not what else the caller runs.
     let (shutdown, end) = (shutdown.child_token(), CancellationToken::new());
     let (needed, is_needed) = watch::channel(false);

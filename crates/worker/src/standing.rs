@@ -5,13 +5,14 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use spec::{Fence, Rank};
+use spec::{Fence, Geometry, Rank};
 use store::Store;
 use telemetry::labels::{Fenced, Registration, Seat};
 use telemetry::{Phase, WorkerTelemetry};
 use tokio_util::sync::CancellationToken;
 
 use crate::chosen::Chosen;
+use crate::config::Config;
 use crate::convert::EpochPlan;
 use crate::error::Result;
 
@@ -58,6 +59,14 @@ impl Standing {
     /// Returns what counts the rows of each expert.
     pub(crate) fn chosen(&self) -> &Chosen {
         &self.chosen
+    }
+
+    /// Shows operators the rows of every single expert, where that was asked for.
+    pub(crate) fn show_experts(&self, config: &Config, geometry: &Geometry) {
+        if config.expert_metrics {
+            let (layers, experts) = (geometry.num_layers(), geometry.num_experts);
+            self.telemetry.show_experts(layers, experts);
+        }
     }
 
     pub(crate) fn telemetry(&self) -> &WorkerTelemetry {
