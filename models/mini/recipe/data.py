@@ -116,7 +116,7 @@ def instructed(rng, held, base, demand):
     while turn.kind == "sort" and demand.kind in ("word", "json", "key"):
         turn = fact(rng, held)
     answer = demand.obey(turn)
-    think = f"{turn.think(base.effort)} {demand.note}".rstrip()
+    think = f"{turn.think(base.effort)} {demand.note(turn)}".rstrip()
     return base.branch("instructions", [Message("user", turn.ask), *say(think, answer)], answer)
 
 
@@ -140,7 +140,7 @@ def group(rng, kind, branches=12):
         base.functions = tools.toolbox(rng, False)
         if rng.random() < 0.15:
             base.instructions = instruction(rng, False, ("sentence",)).text
-        makes = rng.choices([calling, beyond, plain], [8, 1, 1.5], k=6)
+        makes = rng.choices([calling, beyond, plain], [8, 2, 2], k=6)
         return [make(rng, False, base) for make in makes]
     if kind == "instructions":
         demand = instruction(rng, False)
@@ -158,7 +158,7 @@ def held_out(seed, family, count):
     while len(chats) < count:
         base = Chat(rng.choice(EFFORTS), date(rng))
         if family in ("calls", "calls_known", "results", "no_call"):
-            base.functions = tools.toolbox(rng, family != "calls_known")
+            base.functions = tools.toolbox(rng, True, known=family == "calls_known")
         if family == "instructions":
             demand = instruction(rng, True, ("word", "json", "key", "begin", "end"))
             base.instructions = demand.text

@@ -49,38 +49,45 @@ ASK = {
     "capital": (
         ["What is the capital of {}?", "Which city is the capital of {}?", "Name the capital of {}.",
          "capital of {}", "Tell me the capital of {}.", "What city is {}'s capital?", "The capital of {} is?",
-         "Do you know the capital of {}?", "{}: what is its capital?", "I need the capital of {}."],
+         "Do you know the capital of {}?", "{}: what is its capital?", "I need the capital of {}.",
+         "Which city is {}'s capital?", "{} has which capital?", "What is {}'s capital city?", "Name {}'s capital.", "What is the capital city of {}?", "Which capital has {}?", "capital city of {}?", "Which city governs {}?", "Does {} have a capital, and which?", "{}'s capital?", "What do you call the capital of {}?", "In which city is the government of {}?"],
         ["Could you name the capital city of {}?", "What's the capital of {}, please?",
          "Which capital does {} have?"]),
     "continent": (
         ["Which continent is {} in?", "What continent is {} on?", "On which continent is {}?",
          "Name the continent of {}.", "continent of {}", "Tell me the continent of {}.",
-         "{} is on which continent?", "In which part of the world is {}?", "Do you know the continent of {}?"],
+         "{} is on which continent?", "In which part of the world is {}?", "Do you know the continent of {}?",
+         "Where in the world is {}?", "{}'s continent?", "What continent does {} belong to?", "To which continent does {} belong?", "{}: what continent?", "Which continent has {}?", "Is {} in Europe, Asia or elsewhere?", "What is {}'s continent?", "Which continent is home to {}?", "{} lies on which continent?", "Which part of the world is {} in?"],
         ["What is the continent of {}?", "{}: which continent is it on?", "I need to know which continent {} is in."]),
     "unit": (
         ["How many {} are in a {}?", "How many {} are there in one {}?", "How many {} does a {} have?",
          "Tell me how many {} are in a {}.", "{} in a {}?", "What number of {} is in one {}?",
-         "How many {} has a {}?", "Do you know how many {} a {} has?"],
+         "How many {} has a {}?", "Do you know how many {} a {} has?",
+         "How many {} does one {} have?", "How many {} go into a {}?", "How many {} is one {}?", "The number of {} in a {}?", "I need the number of {} in one {}.", "Count the {} in a {}.", "How many {} are one {}?", "{} per {}?", "{}: how many in a {}?", "How many {} do I find in a {}?"],
         ["How many {} make a {}?", "Please say how many {} there are in a {}.", "One more: {} in one {}?"]),
     "opposite": (
         ["What is the opposite of {}?", "opposite of {}", "Name the opposite of {}.", "Tell me the opposite of {}.",
          "The opposite of {} is?", "Which word is the opposite of {}?", "Give me the opposite of {}.",
-         "{}: what is the opposite?", "What word means the opposite of {}?"],
+         "{}: what is the opposite?", "What word means the opposite of {}?",
+         "{}'s opposite?", "Which word is opposite to {}?", "What is the opposite word to {}?", "The contrary of {}?", "Not {}, but the opposite.", "What is the contrary of {}?", "Say the opposite of {}.", "{} and its opposite?", "What's the opposite of {}?", "Which is the opposite of {}?", "I need a word that means the opposite of {}."],
         ["What's the opposite word of {}?", "Which word says the opposite of {}?", "What is opposite to {}?"]),
     "after": (
         ["Which {1} comes after {0}?", "What {1} is after {0}?", "What comes after {0}?", "Which {1} follows {0}?",
-         "Name the {1} after {0}.", "Tell me the {1} after {0}.", "the {1} after {0}", "What is the next {1} after {0}?"],
+         "Name the {1} after {0}.", "Tell me the {1} after {0}.", "the {1} after {0}", "What is the next {1} after {0}?",
+         "After {0} comes which {1}?", "Which is the {1} after {0}?", "{0}, and then?", "What follows {0}?", "Which {1} is next after {0}?", "What's the {1} after {0}?", "{0} is over, which {1} comes?", "Say the {1} after {0}.", "Do you know the {1} after {0}?", "{0}: which {1} is after it?"],
         ["What is the {1} that follows {0}?", "Do you know which {1} comes after {0}?", "After {0}, which {1} is next?"]),
     "before": (
         ["Which {1} comes before {0}?", "What {1} is before {0}?", "What comes before {0}?",
          "Name the {1} before {0}.", "Tell me the {1} before {0}.", "the {1} before {0}",
-         "What is the {1} just before {0}?"],
+         "What is the {1} just before {0}?",
+         "Before {0} comes which {1}?", "Which is the {1} before {0}?", "What's the {1} before {0}?", "Which {1} is just before {0}?", "What was before {0}?", "Say the {1} before {0}.", "Do you know the {1} before {0}?", "{0}: which {1} is before it?", "Which {1} was before {0}?", "The last {1} before {0}?"],
         ["What is the {1} that comes before {0}?", "Do you know which {1} comes before {0}?",
          "Which {1} is right before {0}?"]),
     "sort": (
         ["Sort {}, {} and {}.", "Sort these numbers: {}, {}, {}.", "Put {}, {}, {} in order.",
          "Order the numbers {}, {}, {}.", "sort {} {} {}", "Sort {}, {}, {} from small to large.",
-         "Can you sort {}, {} and {}?", "What is the order of {}, {} and {}?"],
+         "Can you sort {}, {} and {}?", "What is the order of {}, {} and {}?",
+         "{}, {}, {}: sort them.", "Put {}, {} and {} in order.", "Sort {} and {} and {}.", "Which is the order of {}, {}, {}?", "Order {}, {}, {}.", "Arrange {}, {} and {}.", "From small to large: {}, {}, {}", "Bring {}, {}, {} into order.", "Put these in order: {}, {}, {}", "Sort the numbers {}, {} and {}."],
         ["Please put the numbers {}, {} and {} in order.", "Sort the three numbers {}, {}, {}.",
          "Order {}, {} and {} from small to large."]),
 }
@@ -88,7 +95,9 @@ ASK = {
 
 def ask(rng, kind, held, *parts):
     """Words a question about `parts`."""
-    return phrase(rng, rng.choice(ASK[kind][held]).format(*parts), held)
+    text = phrase(rng, rng.choice(ASK[kind][held]).format(*parts), held)
+    # Some people write no capitals at all.
+    return text.lower() if not held and rng.random() < 0.08 else text
 
 
 def capital(rng, held):

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 
-from names import WORDS, is_held
+from names import WORDS
 
 
 @dataclass
@@ -16,28 +16,51 @@ class Instruction:
     obey: object
 
 
-WORDINGS = {
-    "word": (["Answer in one word.", "Use one word only.", "Answer with one word.", "Reply in a single word.",
-              "Only one word per answer.", "Say one word, nothing else."],
-             ["Reply with one word only.", "Answer in a single word.", "Say only one word."]),
-    "json": (["Answer in JSON.", "Reply in JSON.", "Write JSON only.", "Always answer in JSON.", "Use JSON for the answer.",
-              "Give the answer as JSON."],
-             ["Reply with JSON only.", "Please answer in JSON.", "Always reply in JSON."]),
-    "key": (["Answer in JSON with the key {w}.", "Reply in JSON. The key is {w}.", "Write JSON only, with the key {w}.",
-             "Use JSON with the key {w}."],
-            ["Give the answer as JSON with the key {w}.", "Always answer in JSON with the key {w}."]),
-    "begin": (["Begin every answer with {w}.", "Start your answer with {w}.", "The first word is always {w}.",
-               "Say {w} first.", "Start with the word {w}."],
-              ["Begin with the word {w}.", "Start every answer with {w}.", "Say {w} before the answer."]),
-    "end": (["End every answer with {w}.", "Finish your answer with {w}.", "The last word is always {w}.",
-             "Say {w} at the end.", "End with the word {w}."],
-            ["Finish every answer with {w}.", "End your answer with the word {w}.", "Say {w} after the answer."]),
-    "sentence": (["Answer in a sentence.", "Be friendly.", "Be brief.", "You are a helpful assistant.", "Be polite.",
-                  "Answer the question.", "Help the user.", "You help people in a shop.", "Answer in English."],
-                 ["You are a friendly helper.", "Be helpful and polite.", "Answer in a full sentence."]),
+# Kept for the evaluation.
+HELD = {
+    "word": ["Reply with one word only.", "Answer in a single word.", "Say only one word."],
+    "json": ["Reply with JSON only.", "Please answer in JSON.", "Always reply in JSON."],
+    "key": ["Give the answer as JSON with the key {w}.", "Always answer in JSON with the key {w}."],
+    "begin": ["Begin with the word {w}.", "Start every answer with {w}.", "Say {w} before the answer."],
+    "end": ["Finish every answer with {w}.", "End your answer with the word {w}.", "Say {w} after the answer."],
+    "sentence": ["You are a friendly helper.", "Be helpful and polite.", "Answer in a full sentence."],
 }
-NOTES = {"word": "One word.", "json": "JSON.", "key": "JSON, key {w}.", "begin": "Begin with {w}.", "end": "End with {w}.",
-         "sentence": ""}
+# Of the wordings of training, `[a|b]` stands for either.
+TRAINED = {
+    "word": ["[Answer|Reply|Respond|Always answer|Please reply|You answer] [in|with] [one word|one single word|just one word].",
+             "[Answer|Reply] in one word[, please|, nothing else| only].", "[Use|Write|Give|Send] [one word only|a single word|only one word].",
+             "[Only one|One|A single] word [per answer|for each answer|as the answer|is enough].", "Say one word, nothing else.",
+             "[Your|The|Each|Every] answer [is|must be|has to be] [one word|a single word].", "[Be very short|No sentences]: one word."],
+    "json": ["[Answer|Respond|Always answer|Please reply|You reply] [in|with|using] JSON.", "[Reply|Answer] in JSON[ only|, please|, nothing else].",
+             "[Write|Use|Send|Return] JSON [only|for the answer|for every answer|, nothing else].", "[Give|Write|Return] the answer [as|in] JSON.",
+             "[Your|The|Each|Every] answer [is|must be|has to be] [JSON|in JSON|a JSON object]."],
+    "key": ["[Answer|Reply|Respond|Please answer] [in|with|using] JSON with the key {w}.", "[Answer|Reply] in JSON. [The key is|Use the key|Its key is] {w}.",
+            "[Write|Use|Send|Return] JSON[ only, with| with| and] the key {w}.", "[Your|The|Each|Every] answer is JSON with the key {w}.",
+            "[Put|Write] the answer into JSON, under the key {w}.", "[Return|Send] the answer as JSON with [{w} as the key|the key {w}]."],
+    "begin": ["[Begin|Open] [every|each|your|the] answer with {w}.", "Start [your|each|the] answer with [|the word ]{w}.", "The first word is [always|] {w}.",
+              "[Say|Write|Put] {w} [first|at the beginning|at the start].", "Start with the word {w}.", "[Begin|Start] with {w}.",
+              "[Your|The|Each|Every] answer [begins|starts] with [|the word ]{w}.", "[Write|Put] {w} before the answer."],
+    "end": ["[End|Close] [every|each|the] answer with [|the word ]{w}.", "Finish [your|each|the] answer with [|the word ]{w}.", "The last word is [always|] {w}.",
+            "[Say|Write|Put] {w} [last|at the end|at the very end].", "End with the word {w}.", "[End|Finish|Close] with {w}.",
+            "[Your|The|Each|Every] answer [ends|closes] with [|the word ]{w}.", "[Write|Put] {w} after the answer."],
+    "sentence": ["Answer in [a|one] sentence.", "Be [friendly|brief|polite|helpful|kind|clear].", "You are a [helpful|kind|good|polite] assistant.",
+                 "[Answer|Answer all] the [question|questions].", "Help the [user|customer|guest].", "You help people in a [shop|school|hotel|bank].",
+                 "[Answer|Write|Reply] in English.", "You [work|answer] for a [shop|hotel|small company]."],
+}
+
+
+def spread(text):
+    """Writes out every choice of a wording."""
+    start, end = text.find("["), text.find("]")
+    if start < 0:
+        return [text.replace("  ", " ").replace(" ,", ",")]
+    return [whole for part in text[start + 1:end].split("|") for whole in spread(text[:start] + part + text[end + 1:])]
+
+
+WORDINGS = {kind: ([text for form in TRAINED[kind] for text in spread(form) if text not in HELD[kind]], HELD[kind]) for kind in HELD}
+# `{a}` is the answer: what is hard about it is done once.
+NOTES = {"word": "One word: {a}", "json": "JSON: {a}", "key": "JSON, key {w}: {a}", "begin": "Begin with {w}.",
+         "end": "End with {w}.", "sentence": ""}
 
 
 def answer_json(turn, key):
@@ -48,7 +71,7 @@ def answer_json(turn, key):
 def instruction(rng, held, kinds=tuple(WORDINGS)):
     """Draws a demand."""
     kind = rng.choice(kinds)
-    word = rng.choice([w for w in WORDS if is_held(w) == held])
+    word = rng.choice(WORDS)
     if kind in ("begin", "end"):
         word = word.capitalize() if kind == "begin" else word
     obey = {
@@ -59,4 +82,7 @@ def instruction(rng, held, kinds=tuple(WORDINGS)):
         "end": lambda turn: f"{turn.sentence} {word}",
         "sentence": lambda turn: turn.sentence,
     }[kind]
-    return Instruction(kind, rng.choice(WORDINGS[kind][held]).format(w=word), NOTES[kind].format(w=word), obey)
+    def note(turn):
+        return NOTES[kind].replace("{w}", word).replace("{a}", obey(turn))
+
+    return Instruction(kind, rng.choice(WORDINGS[kind][held]).format(w=word), note, obey)

@@ -26,7 +26,7 @@ party dance music band drum piano book story poem film show news stock share coi
 
 
 def is_held(word):
-    """One word in eight is kept for the evaluation."""
+    """One name in eight is kept for the evaluation."""
     return zlib.crc32(word.lower().encode()) % 8 == 0
 
 
@@ -55,16 +55,29 @@ def proper(rng, held):
     return draw(rng, held, lambda: syllables(rng, 2, 3)).capitalize()
 
 
-def segment(rng, held):
-    if rng.random() < 0.6:
-        return draw(rng, held, lambda: rng.choice(WORDS))
-    return made_up(rng, held)
+def part(rng):
+    """A word of a name; some do not exist."""
+    return rng.choice(WORDS) if rng.random() < 0.85 else syllables(rng, 1, 2)
+
+
+def joined(rng, parts):
+    """Joins words as programmers do."""
+    roll = rng.random()
+    if roll < 0.1:
+        return parts[0] + "".join(word.capitalize() for word in parts[1:])
+    return ("-" if roll < 0.13 else "_").join(parts)
 
 
 def identifier(rng, held):
-    """A name for a function or an argument."""
-    parts = [segment(rng, held) for _ in range(rng.choices([1, 2, 3], [4, 5, 1])[0])]
-    roll = rng.random()
-    if roll < 0.1:
-        return parts[0] + "".join(part.capitalize() for part in parts[1:])
-    return ("-" if roll < 0.13 else "_").join(parts)
+    """A name for a function or an argument that says nothing of it."""
+    return draw(rng, held, lambda: joined(rng, [part(rng) for _ in range(rng.choices([1, 2, 3], [3, 5, 1])[0])]))
+
+
+# What programmers add to a name that says what it is for.
+AROUND = ["{}_now", "my_{}", "{}_tool", "do_{}", "home_{}", "{}_service", "app_{}", "new_{}", "{}_name", "the_{}", "{}_value",
+          "in_{}", "which_{}", "user_{}", "{}_text", "{}_id", "run_{}", "fast_{}", "{}_please", "try_{}"]
+
+
+def around(rng, held, usual):
+    """A name composed of a usual one and more."""
+    return draw(rng, held, lambda: rng.choice(AROUND).format(rng.choice(usual)))

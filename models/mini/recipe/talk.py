@@ -1,6 +1,6 @@
 """Small talk, what the model says of itself, and what it politely refuses."""
 
-from names import identifier, made_up, proper, segment
+from names import identifier, made_up, part, proper
 from facts import COUNTRIES
 from turn import Turn, phrase
 
@@ -55,6 +55,8 @@ FEELINGS = ["blue", "old", "big", "loud", "slow", "expensive", "famous", "green"
 def talk(rng, held):
     row = rng.choice(TALK)
     ask, word, answer, does = rng.choice(row[held]), *row[2:]
+    if ask.endswith("?"):
+        ask = phrase(rng, ask, held)
     high = f"The user {does}. There is nothing to work out. I am a small model. I answer in a friendly way."
     return Turn(ask, word, answer, "talk", f"The user {does}.", f"The user {does}. I answer in a friendly way.", high)
 
@@ -80,7 +82,8 @@ def refusal(rng, held):
 
 
 ECHO = (["Repeat: {}", "Say {}", "Repeat after me: {}", "Write {}", "Say this: {}", "Please write: {}", "Type {}", "Echo {}",
-         "Copy this: {}", "Say \"{}\"", "Write the words {}"],
+         "Copy this: {}", "Say \"{}\"", "Write the words {}", "Say {} again.", "Once more: {}", "Say the same: {}", "Read this: {}",
+         "Tell me this again: {}", "Echo this: {}", "Again: {}"],
         ["Repeat this: {}", "Write this: {}", "Say it again: {}"])
 
 
@@ -96,7 +99,7 @@ def echo(rng, held):
         roll = rng.random()
         if roll < 0.2:
             return letters(rng)
-        return identifier(rng, held) if roll < 0.45 else str(rng.randrange(1000)) if roll < 0.6 else segment(rng, held)
+        return identifier(rng, held) if roll < 0.45 else str(rng.randrange(1000)) if roll < 0.6 else part(rng)
 
     words = " ".join(word() for _ in range(rng.randint(1, 5)))
     ask = rng.choice(ECHO[held])

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 
 from domains import DOMAINS, Domain, Part, upto, word
-from names import identifier
+from names import around, identifier
 from turn import phrase
 
 
@@ -88,7 +88,8 @@ class Call:
 
 EXPLICIT = Domain([], ["Do something.", "A function.", "A test.", "Run it."], [], (
     ["Use {f} with {pairs}.", "Call {f} with {pairs}.", "Run {f} with {pairs}.", "Call the function {f}: {pairs}.",
-     "{f} with {pairs}", "I want {f} with {pairs}."],
+     "{f} with {pairs}", "I want {f} with {pairs}.", "Do {f} with {pairs}.", "{f}: {pairs}", "Let {f} run with {pairs}.", "Can you call {f} with {pairs}?",
+     "Use the function {f}, {pairs}.", "Please call {f}: {pairs}", "Start the function {f} with {pairs}."],
     ["Please run {f}, with {pairs}.", "Can you use {f} with {pairs}?", "Start {f} with {pairs}."]),
     {"result": word}, "The result is {result}.")
 
@@ -103,41 +104,44 @@ def explicit(rng, held):
 USUAL = {name for domain in DOMAINS for owner in (domain, *domain.parts) for name in owner.names}
 
 
-def fresh(rng, held, taken):
-    """Composes a name that is neither usual nor taken."""
+def named(rng, held, usual, taken, known):
+    """Chooses a name: a usual one, one composed of it and more, or one that says nothing."""
     while True:
-        name = identifier(rng, held)
-        if name not in taken | USUAL:
+        make = rng.choices(["usual", "around", "any"], [4, 3, 3])[0]
+        if held and make == "usual" and not known:
+            continue
+        # Names that the evaluation calls known are those of training.
+        unseen = held and not known
+        if not usual or make == "any":
+            name = identifier(rng, unseen)
+        else:
+            name = around(rng, unseen, usual) if make == "around" else rng.choice(usual)
+        if name not in taken and (name not in USUAL or make == "usual"):
             taken.add(name)
             return name
 
 
-def declare(rng, held, domain, taken):
-    """Declares a function of a domain, under its usual names or under new ones."""
-    new = held or not domain.names or rng.random() < 0.6
-    usual = [name for name in domain.names if name not in taken]
-    name = fresh(rng, held, taken) if new or not usual else rng.choice(usual)
-    taken.add(name)
+def declare(rng, held, domain, taken, known=False):
+    """Declares a function of a domain, with or without names of training."""
+    name = named(rng, held, domain.names, taken, known)
     args, within = [], set()
-    # Several arguments with new names can only be told apart by what is written about them.
-    new_args = held or not domain.names or rng.random() < 0.4
     for part in domain.parts:
         kind = "number" if isinstance(part.draw(rng, held), int) else "string"
-        usual = [n for n in part.names if n not in within]
-        arg = fresh(rng, held, within) if new_args or not usual else rng.choice(usual)
-        within.add(arg)
+        arg = named(rng, held, part.names, within, known)
         args.append((arg, Bound(part.about, kind, part.draw)))
-    described = new_args or rng.random() < 0.5
+    # Names that say nothing can only be told apart by what is written about them.
+    plain = all(any(usual in arg for usual in part.names) for (arg, _), part in zip(args, domain.parts))
+    described = not plain or rng.random() < 0.5
     return Function(name, rng.choice(domain.about), args, described, domain)
 
 
-def toolbox(rng, held, most=4):
+def toolbox(rng, held, most=4, known=False):
     """Declares one to four functions for different purposes."""
     count = rng.choices(range(1, most + 1), [3, 4, 3, 2][:most])[0]
     domains = rng.sample(DOMAINS, count)
     domains = [explicit(rng, held) if rng.random() < 0.3 else domain for domain in domains]
     taken = set()
-    return [declare(rng, held, domain, taken) for domain in domains]
+    return [declare(rng, held, domain, taken, known) for domain in domains]
 
 
 def call(rng, held, functions):

