@@ -34,12 +34,13 @@ struct Place {
 }
 
 impl Place {
-    fn new(grpcurl: &OsStr, python: &OsStr) -> Self {
+    fn new(grpcurl: &OsStr, python: &OsStr, curl: &OsStr) -> Self {
         let folder = TempDir::new().unwrap();
         let bin = folder.path().join("bin");
         std::fs::create_dir(&bin).unwrap();
         symlink(binary(), bin.join("conclave")).unwrap();
         symlink(grpcurl, bin.join("grpcurl")).unwrap();
+        symlink(curl, bin.join("curl")).unwrap();
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         symlink(root.join("proto"), folder.path().join("proto")).unwrap();
         // A virtual environment's Python knows by its own path that it is one.
@@ -81,11 +82,16 @@ fn at(cluster: &Cluster, text: &str) -> String {
 
 #[test]
 fn every_command_of_the_page_does_what_the_page_says() {
-    let needed = ["CONCLAVE_TEST_GRPCURL", "CONCLAVE_TEST_PYTHON"];
-    let [Some(grpcurl), Some(python)] = needed.map(|name| tool(name, "docs/api.md")) else {
+    let needed = [
+        "CONCLAVE_TEST_GRPCURL",
+        "CONCLAVE_TEST_PYTHON",
+        "CONCLAVE_TEST_CURL",
+    ];
+    let found = needed.map(|name| tool(name, "docs/api.md"));
+    let [Some(grpcurl), Some(python), Some(curl)] = found else {
         return;
     };
-    let (place, blocks) = (Place::new(&grpcurl, &python), page::blocks(PAGE));
+    let (place, blocks) = (Place::new(&grpcurl, &python, &curl), page::blocks(PAGE));
     let (up, blocks) = blocks.split_first().unwrap();
     assert_eq!(
         (up.kind, up.code.as_str()),

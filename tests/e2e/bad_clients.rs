@@ -1,12 +1,13 @@
 //! Clients that ask for nonsense or for too much, that do not read, or vanish, over real sockets: each is
 //! told at once, nobody else notices, and the coordinator stays small.
 
+use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use e2e::{Cluster, Setup, binary, children_of, post_within};
+use e2e::{Cluster, Setup, binary, children_of, post_within, tool};
 use prost::Message as _;
 use proto::v1::generate_request::Prompt;
 use proto::v1::generate_response::Event;
@@ -142,9 +143,9 @@ fn check_field(status: &Status, field: &str) {
     assert_eq!(reason_of(status), "FIELD_INVALID");
 }
 
-/// Calls with a deadline in the header's own words, and with a client that has no clock of its own;
+/// Calls with a deadline in the header's own words, and with curl, which has no clock of its own for it;
 /// returns the status' number and its message, escaped.
-fn with_timeout(cluster: &Cluster, timeout: &str) -> (u32, String) {
+fn with_timeout(curl: &OsStr, cluster: &Cluster, timeout: &str) -> (u32, String) {
     let message = named("", ENDLESS).encode_to_vec();
     let length = u32::try_from(message.len()).unwrap().to_be_bytes();
     let framed = [&[0], &length[..], &message].concat();
@@ -152,17 +153,17 @@ fn with_timeout(cluster: &Cluster, timeout: &str) -> (u32, String) {
     let url = format!("{}/{path}", cluster.grpc());
     let timeout = format!("grpc-timeout: {timeout}");
     let said = loop {
-        let mut curl = Command::new("curl");
-        curl.args(["--silent", "--http2-prior-knowledge", "--max-time", "30"]);
-        curl.args(["--header", "content-type: application/grpc"]);
-        curl.args(["--header", "te: trailers", "--header", &timeout]);
+        let mut call = Command::new(curl);
+        call.args(["--silent", "--http2-prior-knowledge", "--max-time", "30"]);
+        call.args(["--header", "content-type: application/grpc"]);
+        call.args(["--header", "te: trailers", "--header", &timeout]);
         // Headers and trailers are wanted, and the body is not.
-        curl.args(["--dump-header", "-", "--output", "/dev/null"]);
-        let curl = curl.args(["--data-binary", "@-", &url]);
-        let curl = curl.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut curl = curl.spawn().expect("the program 'curl' runs");
-        curl.stdin.take().unwrap().write_all(&framed).unwrap();
-        let output = curl.wait_with_output().unwrap();
+        call.args(["--dump-header", "-", "--output", "/dev/null"]);
+        call.args(["--data-binary", "@-", &url]);
+        call.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut call = call.spawn().expect("the program 'curl' runs");
+        call.stdin.take().unwrap().write_all(&framed).unwrap();
+        let output = call.wait_with_output().unwrap();
         // It may lose an answer that comes before the request was sent.
         if output.status.code() != Some(CURL_STREAM_ERROR) {
             break String::from_utf8(output.stdout).unwrap();
@@ -177,21 +178,24 @@ fn with_timeout(cluster: &Cluster, timeout: &str) -> (u32, String) {
 
 #[test]
 fn a_deadline_that_has_passed_or_is_none_is_refused_at_once() {
+    let Some(curl) = tool("CONCLAVE_TEST_CURL", "deadlines that have passed") else {
+        return;
+    };
     let cluster = Cluster::start(&Setup::tiny(1));
     let passed = Code::DeadlineExceeded as u32;
     for past in ["0n", "1n", "0S"] {
         let begun = Instant::now();
-        let (code, message) = with_timeout(&cluster, past);
+        let (code, message) = with_timeout(&curl, &cluster, past);
         assert_eq!(code, passed, "{past}: {message}");
         assert!(begun.elapsed() < AT_ONCE);
     }
     for wrong in ["-1S", "1.5S", "123456789S", "soon"] {
-        let (code, message) = with_timeout(&cluster, wrong);
+        let (code, message) = with_timeout(&curl, &cluster, wrong);
         assert_eq!(code, Code::InvalidArgument as u32, "{wrong}: {message}");
         assert!(message.starts_with("grpc-timeout"), "{message}");
     }
     // In the middle of the stream, which nobody but the server ends.
-    let (code, message) = with_timeout(&cluster, "700m");
+    let (code, message) = with_timeout(&curl, &cluster, "700m");
     assert_eq!(code, passed, "{message}");
     assert!(message.contains("passed%20after%20event"), "{message}");
 }

@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use e2e::{Fleet, Network, Received, generate};
 use proto::v1::generation_service_client::GenerationServiceClient;
@@ -26,6 +26,15 @@ const OF_ONE_FRONT: usize = STREAMS;
 
 /// Tokens of each.
 const TOKENS: u32 = 160;
+
+/// How long etcd stays away.
+const WITHOUT_ETCD: Duration = Duration::from_secs(60);
+
+/// When all leases have run out that nobody could renew: they last for ten seconds.
+const PAST_LEASES: Duration = Duration::from_secs(15);
+
+/// How long a short request may take while the streams go on.
+const SOON: Duration = Duration::from_secs(20);
 
 /// One fleet at a time: each is a machine's worth of processes.
 static ONE: Mutex<()> = Mutex::new(());
@@ -120,6 +129,7 @@ fn check(
     for (index, (answers, expected)) in received.iter().zip(expected).enumerate() {
         for answer in answers {
             assert_eq!(answer.tokens, expected.tokens, "stream {index}: {name}");
+            assert_eq!(text(answer), text(expected), "stream {index}: {name}");
         }
     }
     let answers = received.iter().flatten();
@@ -134,6 +144,40 @@ fn check(
         repeated <= most_repeated,
         "{name}: {repeated} calls had to be repeated, not at most {most_repeated}"
     );
+}
+
+/// Returns the text that a client was sent, to be read where it is another than it should be.
+fn text(received: &Received) -> String {
+    received.text.escape_ascii().to_string()
+}
+
+/// Asks a front that does not lead for something short, which has to come by the first call and soon.
+fn fresh(fleet: &Fleet, id: &str) -> Received {
+    let front = fleet.fronts().swap_remove(1 - fleet.lead_of("0"));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let answer = runtime.unwrap().block_on(async {
+        let fronts = [front];
+        let answer = generate(&fronts, 0, (id, "a short story", 24), || {});
+        tokio::time::timeout(SOON, answer).await
+    });
+    let answer = answer.unwrap_or_else(|_| panic!("{id}: not served within {SOON:?}"));
+    let answer = answer.unwrap_or_else(|why| panic!("{why}"));
+    assert_eq!(answer.calls, 1, "{id}: its call had to be repeated");
+    answer
+}
+
+/// Takes etcd away for a minute. Who comes when all leases have run out is served as before.
+fn without_etcd(fleet: &mut Fleet) {
+    let expected = fresh(fleet, "with-etcd");
+    assert_eq!(expected.tokens.len(), 24);
+    fleet.stores.iter_mut().for_each(e2e::Node::kill);
+    let gone = Instant::now();
+    std::thread::sleep(PAST_LEASES);
+    assert_eq!(fresh(fleet, "without-etcd"), expected);
+    std::thread::sleep(WITHOUT_ETCD.saturating_sub(gone.elapsed()));
+    fleet.stores.iter_mut().for_each(e2e::Node::start);
 }
 
 #[test]
@@ -183,11 +227,7 @@ fn no_failure_costs_a_request() {
             std::thread::sleep(Duration::from_secs(15));
             fleet.coordinators[lead].host().mend();
         }),
-        ("etcd is down for a minute", 0, |fleet| {
-            fleet.stores.iter_mut().for_each(e2e::Node::kill);
-            std::thread::sleep(Duration::from_secs(60));
-            fleet.stores.iter_mut().for_each(e2e::Node::start);
-        }),
+        ("etcd is down for a minute", 0, without_etcd),
         ("etcd loses everything", 0, |fleet| {
             fleet.stores.iter_mut().for_each(e2e::Node::kill);
             fleet.wipe_stores();
@@ -300,7 +340,9 @@ fn a_generation_goes_on_when_its_lead_dies_and_its_client_is_away() {
     );
     let fronts = [other];
     let found = generate(&fronts, 0, ("left", "a story", long), || {});
-    assert_eq!(runtime.block_on(found).unwrap().tokens, expected.tokens);
+    let found = runtime.block_on(found).unwrap();
+    assert_eq!(found.tokens, expected.tokens);
+    assert_eq!(text(&found), text(&expected));
     let said = fleet.coordinators[1 - lead].said();
     assert!(said.contains("sequences of the last lead go on"), "{said}");
 }

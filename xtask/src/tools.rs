@@ -33,15 +33,22 @@ const PYTHON: &str = "CONCLAVE_TEST_PYTHON";
 const ETCD: &str = "CONCLAVE_TEST_ETCD";
 const GRPCURL: &str = "CONCLAVE_TEST_GRPCURL";
 const BUF: &str = "CONCLAVE_TEST_BUF";
+const CURL: &str = "CONCLAVE_TEST_CURL";
 
 /// What the tests of the crates need.
 pub(crate) const OF_CRATES: [Need; 1] = [need("on_etcd::", ETCD, python::etcd)];
 
 /// What the end-to-end tests need.
-pub(crate) const END_TO_END: [Need; 6] = [
+pub(crate) const END_TO_END: [Need; 8] = [
     need("python::", PYTHON, interpreter),
     need("api_page::", PYTHON, interpreter),
     need("api_page::", GRPCURL, python::grpcurl),
+    need("api_page::", CURL, curl),
+    need(
+        "bad_clients::a_deadline_that_has_passed_or_is_none_is_refused_at_once",
+        CURL,
+        curl,
+    ),
     need("old_clients::", GRPCURL, python::grpcurl),
     need("new_clients::", BUF, node::buf),
     need("failures::", ETCD, etcd_for_hosts),
@@ -62,6 +69,19 @@ fn etcd_for_hosts() -> Result<PathBuf, String> {
         run(install).map_err(|why| format!("{why}\nThe tests need the program 'ip' (iproute2)"))?;
     }
     python::etcd()
+}
+
+/// Finds curl, one that speaks HTTP/2.
+fn curl() -> Result<PathBuf, String> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut programs = std::env::split_paths(&path).map(|folder| folder.join("curl"));
+    let found = programs.find(|program| {
+        let mut version = Command::new(program);
+        version.arg("--version");
+        output(version).is_some_and(|printed| printed.contains("HTTP2"))
+    });
+    let why = "The tests need the program 'curl' with HTTP/2 (Debian: apt-get install curl)";
+    found.ok_or_else(|| why.to_owned())
 }
 
 fn interpreter() -> Result<PathBuf, String> {
@@ -106,6 +126,7 @@ mod tests {
             include_str!("../../tests/e2e/failures.rs"),
             include_str!("../../tests/e2e/python.rs"),
             include_str!("../../tests/e2e/api_page.rs"),
+            include_str!("../../tests/e2e/bad_clients.rs"),
             include_str!("../../tests/e2e/reflection.rs"),
         ];
         let sources = sources.concat();
@@ -113,10 +134,12 @@ mod tests {
             tests, variable, ..
         } in END_TO_END
         {
-            let module = tests.trim_end_matches("::");
+            let (module, test) = tests.split_once("::").unwrap();
             let (inline, file) = (format!("mod {module} {{"), format!("mod {module};"));
             let is_there = sources.contains(&inline) || sources.contains(&file);
             assert!(is_there, "no module is called {module}");
+            let is_there = test.is_empty() || sources.contains(&format!("fn {test}("));
+            assert!(is_there, "no test is called {test}");
             assert!(sources.contains(variable), "nobody asks for {variable}");
         }
         let [Need { tests, .. }] = OF_CRATES;

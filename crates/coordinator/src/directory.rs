@@ -117,6 +117,11 @@ impl Peers {
         })
     }
 
+    /// Says whether a coordinator's record says that it is about to end.
+    pub(crate) fn is_draining(&self, name: &str) -> bool {
+        self.0.get(name).is_some_and(|(record, _)| record.draining)
+    }
+
     /// Returns a coordinator that was here before us and serves something else.
     pub(crate) fn stranger(&self, me: &CoordinatorRecord) -> Option<&CoordinatorRecord> {
         let (_, since) = self.0.get(&me.name)?;
@@ -245,6 +250,11 @@ mod tests {
         let its = both.stranger(&me).unwrap();
         let said = difference(its, &me).unwrap();
         assert_eq!(said, "groups of 2 ranks, not of 4,");
+        // And so is who reads texts otherwise.
+        me.ranks = 2;
+        me.tokenizer_fingerprint = "t".into();
+        let its = both.stranger(&me).unwrap();
+        assert_eq!(difference(its, &me).unwrap(), "another tokenizer");
     }
 
     #[test]

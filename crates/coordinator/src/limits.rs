@@ -151,8 +151,9 @@ pub(crate) const MAX_LISTED: usize = 500;
 /// Orders of operators to one group's election that wait.
 pub(crate) const HAND_OVER_QUEUE: usize = 4;
 
-/// How long a lead that is handed over may take to end here: longer than any transaction of the store.
-pub(crate) const HAND_OVER: Duration = cluster::HAND_OVER;
+/// How long a lead that is handed over may take to end here: longer than the last transaction for it, and
+/// for the news of that.
+pub(crate) const HAND_OVER: Duration = cluster::HAND_OVER.saturating_add(Duration::from_secs(1));
 
 /// Time after which a record that cannot be read is put aside again, where the membership store did not.
 pub(crate) const PUT_ASIDE_AGAIN: Duration = Duration::from_secs(10);

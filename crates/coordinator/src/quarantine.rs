@@ -3,6 +3,9 @@
 //! A record with a lease is its process's matter: that one replaces it, or it goes with the process. One
 //! without is some stranger's doing and would stay for ever; every coordinator looks for it, and the first
 //! one moves it.
+//!
+//! This is about workers and coordinators alone. Keys of a group are replaced by whoever is elected to lead it; of
+//! a group that nobody here leads they are named in the log, and stay.
 
 use std::collections::BTreeMap;
 

@@ -104,7 +104,7 @@ impl Engine {
         })
     }
 
-    /// Lets nobody in who has not run before, or again everybody. Who runs goes on to the end, also
+    /// Lets nobody in who has not run or been accepted before, or again everybody. Who runs goes on to the end, also
     /// where it has to wait for blocks in between; a group that is about to lose a member so loses
     /// nothing.
     pub const fn pause_admission(&mut self, is_paused: bool) {
@@ -133,10 +133,7 @@ impl Engine {
             };
             return Err(refused);
         }
-        let waiting = self.waiting.num_new();
-        if waiting >= self.config.max_waiting && !submit.was_accepted {
-            return Err(Refused::QueueFull { waiting });
-        }
+        self.check_room(submit.was_accepted)?;
         let sequence = Sequence::new(submit, self.clock, &self.config);
         let needed = self.config.blocks_for(sequence.most_positions());
         let have = self.config.kv.full_blocks;
@@ -150,6 +147,20 @@ impl Engine {
         let key = self.sequences.insert(sequence);
         self.waiting.insert(key, &self.sequences[key]);
         Ok(())
+    }
+
+    /// Says whether the queue has room, before a sequence is made for it: one that was taken before,
+    /// elsewhere, always has.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused::QueueFull`].
+    pub fn check_room(&self, was_accepted: bool) -> Result<(), Refused> {
+        let waiting = self.waiting.num_new();
+        match waiting >= self.config.max_waiting && !was_accepted {
+            true => Err(Refused::QueueFull { waiting }),
+            false => Ok(()),
+        }
     }
 
     /// Returns the sequences that left the queue for the first time since the last call. To be

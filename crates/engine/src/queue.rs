@@ -1,6 +1,6 @@
 //! Who waits, and who is next.
 //!
-//! Sequences that ran before come first, the oldest of them leading. Then principals take turns by
+//! Sequences that ran before, or were taken elsewhere, come first, the oldest of them leading. Then principals take turns by
 //! the rows they were given: the one that had the least is next, within it the first to arrive, but for priorities. A
 //! principal that comes back after a pause starts level with the others, so that silence earns no
 //! credit; so the least served is served, and nobody waits for ever.
@@ -30,15 +30,15 @@ impl Waiting {
         self.returned.len() + self.num_new
     }
 
-    /// Returns how many wait for their first admission.
+    /// Returns how many new ones wait for their first admission.
     pub(crate) fn num_new(&self) -> usize {
         self.num_new
     }
 
-    /// Adds a sequence, in front if it ran before.
+    /// Adds a sequence, in front if it is no new one.
     pub(crate) fn insert(&mut self, key: Key, sequence: &Sequence) {
-        if let Some(age) = sequence.age {
-            self.returned.insert(age, key);
+        if let Some(place) = sequence.returned() {
+            self.returned.insert(place, key);
             return;
         }
         let principal = sequence.principal;
@@ -54,8 +54,8 @@ impl Waiting {
 
     /// Removes a sequence that waits.
     pub(crate) fn remove(&mut self, sequence: &Sequence) {
-        if let Some(age) = sequence.age {
-            self.returned.remove(&age);
+        if let Some(place) = sequence.returned() {
+            self.returned.remove(&place);
             return;
         }
         let principal = sequence.principal;

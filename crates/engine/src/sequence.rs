@@ -34,6 +34,8 @@ pub(crate) struct Sequence {
     pub(crate) arrival: u64,
     /// Order of first admission; a higher one is younger.
     pub(crate) age: Option<u64>,
+    /// Whether it was taken before, elsewhere.
+    was_accepted: bool,
     /// Prompt and committed output.
     pub(crate) tokens: Vec<TokenId>,
     pub(crate) prompt_len: usize,
@@ -116,6 +118,7 @@ impl Sequence {
             turn: turn(arrival, submit.priority),
             arrival,
             age: None,
+            was_accepted: submit.was_accepted,
             reported: if resumed { submit.prompt_len - 1 } else { 0 },
             tokens: submit.tokens,
             prompt_len: submit.prompt_len,
@@ -128,6 +131,12 @@ impl Sequence {
         };
         sequence.extend_chain(config.kv.block_size);
         sequence
+    }
+
+    /// Returns its place among those that come before all new ones, if it is one of them: it ran before,
+    /// or was taken elsewhere.
+    pub(crate) fn returned(&self) -> Option<u64> {
+        self.age.or(self.was_accepted.then_some(self.arrival))
     }
 
     /// Returns how many tokens the sequence may come to have.

@@ -25,8 +25,8 @@ pub struct Submit {
     pub principal: u32,
     /// Keeps prefixes apart within a principal.
     pub cache_salt: u64,
-    /// Whether it was taken before, elsewhere: then it is taken however many wait. Whoever submits knows how many
-    /// of these there can be.
+    /// Whether it was taken before, elsewhere: then it is taken however many wait, and comes before all that are
+    /// new. Whoever submits knows how many of these there can be.
     pub was_accepted: bool,
     /// Its place among the waiting of its principal: higher ones come first, see [`MAX_PRIORITY`].
     pub priority: i32,

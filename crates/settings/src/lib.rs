@@ -10,6 +10,8 @@
 //!    wrong is told at once;
 //! 3. what the file and the variables give and the command line does not is added to it as flags, and
 //!    clap reads that. So whatever it checks (types, required options, conflicts) holds for all of it.
+//!
+//! Where somebody has misspelled a name, [`likely`] says which one was meant, also of what is no setting.
 
 mod effective;
 mod example;
@@ -22,6 +24,7 @@ mod resolve;
 mod setting;
 
 pub use effective::Effective;
+pub use nearest::likely;
 pub use origin::Origin;
 pub use problem::{Error, Hint, Problem};
 pub use resolve::Resolved;

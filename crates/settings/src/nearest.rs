@@ -1,8 +1,22 @@
 //! What somebody may have meant.
 
-/// Returns the known name that is most like `name`; hyphens and underscores, capital and small
-/// letters count as alike. Of equals, the first.
+/// How much of a name has to be as it is written, to be what was meant.
+const LIKELY: f64 = 0.5;
+
+/// Returns the known name that is most like `name`, where at least half of it is; hyphens and underscores,
+/// capital and small letters count as alike. Of equals, the first.
+pub fn likely<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+    let best = best(name, known).filter(|(likeness, _)| *likeness >= LIKELY);
+    best.map(|(_, candidate)| candidate)
+}
+
+/// Returns the known name that is most like `name`, however little that is.
 pub(crate) fn nearest<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+    best(name, known).map(|(_, candidate)| candidate)
+}
+
+/// Returns the known name that is most like `name`, and how much: from 0 to 1.
+fn best<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) -> Option<(f64, &'n str)> {
     let plain = |text: &str| text.to_lowercase().replace('-', "_");
     let wanted = plain(name);
     let mut best: Option<(f64, &str)> = None;
@@ -12,7 +26,7 @@ pub(crate) fn nearest<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) 
             best = Some((likeness, candidate));
         }
     }
-    best.map(|(_, candidate)| candidate)
+    best
 }
 
 #[cfg(test)]
@@ -33,5 +47,14 @@ mod tests {
             assert_eq!(nearest(written, known), Some(meant), "{written}");
         }
         assert_eq!(nearest("x", []), None);
+    }
+
+    #[test]
+    fn a_name_like_no_other_is_nearest_to_one_and_likely_none() {
+        let known = ["worker-0", "worker-1", "gpu"];
+        assert_eq!(likely("worker1", known), Some("worker-1"));
+        assert_eq!(likely("wroker-0", known), Some("worker-0"));
+        assert_eq!(likely("x", known), None);
+        assert_eq!(nearest("x", known), Some("worker-0"));
     }
 }

@@ -16,9 +16,10 @@ page is made of the table in `crates/telemetry/src/table.rs`, as is what `concla
 one line for each metric, its columns separated by tabs.
 
 All series exist from the start of a process, at 0, so that `rate()` and `absent()` work before the first
-event; those with a worker's `rank` exist once a lead has given the worker its ranks, those with `expert`
-where the worker was started with `--expert-metrics`. A label has no values but those named here. Series of
-a worker also have the labels `model` and `group`, series of a coordinator the label `model`.
+event; those with a worker's `rank` exist once a lead has given the worker its ranks, those with a
+coordinator's `layer` once it has opened its model, those with `expert` where the worker was started with
+`--expert-metrics`. A label has no values but those named here. Series of a worker also have the labels
+`model` and `group`, series of a coordinator the label `model`.
 ";
 
 /// A metric, and which processes show it with which labels.

@@ -169,13 +169,15 @@ table! {
             in "requests";
         /// Calls of the gRPC API that have ended.
         grpc_requests: Counter<(Call, GrpcCode)> = "conclave_grpc_requests_total" in "calls";
-        /// Generations that were asked for and have ended; an HTTP request may ask for several.
+        /// Generations that were asked for and have ended; an HTTP request may ask for several, and a call that is
+        /// repeated asks again.
         requests: Counter<(Api, (Outcome, Finish))> = "conclave_requests_total" in "generations";
         /// Generations that were not taken, or given back, through no fault of the request.
         rejections: Counter<Rejection> = "conclave_request_rejections_total" in "generations";
         /// Generations that this front follows.
         in_flight: Gauge<Api> = "conclave_requests_in_flight" in "generations";
-        /// From the arrival of a request to its end, of generations that ended well.
+        /// From the arrival of a request to its end, of generations that ended well. This and all else that is
+        /// known at the end counts once: a call that is repeated without `resume_after` leaves it to the first.
         request_duration: Histogram<(Api, Stream)> = "conclave_request_duration_seconds"
             in "seconds" by REQUEST_SECONDS;
         /// From the arrival of a request to its first token.
@@ -197,7 +199,8 @@ table! {
         prompt_tokens: Counter<()> = "conclave_prompt_tokens_total" in "tokens";
         /// Tokens of prompts whose KV the prefix cache held.
         cached_prompt_tokens: Counter<()> = "conclave_cached_prompt_tokens_total" in "tokens";
-        /// Tokens that were generated, as they reach the front.
+        /// Tokens that were generated, as they reach the front. A call that is repeated counts those beyond its
+        /// `resume_after`, and none where it has not got one.
         generated_tokens: Counter<()> = "conclave_generated_tokens_total" in "tokens";
         /// Tokens among them that a chat's model reasoned with.
         reasoning_tokens: Counter<()> = "conclave_reasoning_tokens_total" in "tokens";

@@ -331,6 +331,13 @@ pub(super) fn known<E: TryFrom<i32>>(number: i32, field: &str) -> Result<E, Erro
 ///
 /// [`Error::Field`] if it is below zero, or above `most`.
 fn duration(given: prost_types::Duration, field: &str, most: Duration) -> Result<Duration, Error> {
+    // Its conversion and its text take the number below zero from zero, which the least has no room for.
+    if given.seconds < 0 || given.nanos < 0 {
+        return Err(Error::field(
+            field,
+            "is below zero, which is no time to wait",
+        ));
+    }
     let time = Duration::try_from(given);
     let time = time.map_err(|_| Error::field(field, format!("{given} is no time to wait")))?;
     if time > most {

@@ -48,6 +48,9 @@ pub(super) enum Error {
     /// The caller's deadline has passed, and this call has begun no generation.
     #[error("the deadline passed before there was an answer")]
     DeadlineEarly,
+    /// It has not run for as long as it may wait.
+    #[error("it waited to run for longer than scheduling.queue_timeout")]
+    QueueTimeout,
     /// The request is no message of its call.
     #[error("{field}: {why}")]
     Unreadable { field: String, why: String },
@@ -179,7 +182,9 @@ impl Error {
             Self::UnknownModel { .. } => Code::NotFound,
             Self::BeyondTheEnd { .. } => Code::OutOfRange,
             Self::AnswerTooLong { .. } => Code::InvalidArgument,
-            Self::TooManyLive { .. } | Self::TooManyHeld { .. } => Code::ResourceExhausted,
+            Self::TooManyLive { .. } | Self::TooManyHeld { .. } | Self::QueueTimeout => {
+                Code::ResourceExhausted
+            }
             Self::Draining | Self::LeadGone { .. } => Code::Unavailable,
             Self::Deadline { .. } | Self::DeadlineEarly => Code::DeadlineExceeded,
             Self::Unread(Unread::Crowded) => Code::ResourceExhausted,
@@ -203,6 +208,7 @@ impl Error {
             Self::TooManyHeld { .. } => "TOO_MANY_HELD",
             Self::Draining => "DRAINING",
             Self::Deadline { .. } | Self::DeadlineEarly => reason::DEADLINE_PASSED,
+            Self::QueueTimeout => reason::QUEUE_TIMEOUT,
             Self::Unreadable { .. } => "REQUEST_UNREADABLE",
             Self::Unread(Unread::Crowded) => "TOO_MANY_REQUESTS",
             Self::Unread(Unread::TooLong { .. }) => "REQUEST_TOO_LONG",
@@ -226,6 +232,7 @@ impl Error {
         match self {
             Self::TooManyLive { .. }
             | Self::TooManyHeld { .. }
+            | Self::QueueTimeout
             | Self::Unread(Unread::Crowded)
             | Self::Draining
             | Self::LeadGone { .. } => Some(limits::RETRY_AFTER),

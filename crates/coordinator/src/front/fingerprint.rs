@@ -3,9 +3,10 @@
 //! It must come out the same on every coordinator and in every build, so the bytes are written here
 //! field by field, in this order, and never depend on a library's encoding. Each is preceded by its
 //! length as 8 bytes; all numbers are little-endian. Requests that come to the same are the same: a
-//! text and its token ids, a parameter that is left out and its default. Not part of it are how the
-//! events are delivered (`stream`), when they must have come (the deadline, `queue_timeout`), and the
-//! request id itself, under which it is filed.
+//! text and its token ids, a parameter that is left out and its default. But `max_output_tokens` left out
+//! stays that, as its default follows from a coordinator's settings. Not part of it are how the events
+//! are delivered (`stream`), when they must have come (the deadline, `queue_timeout`), and the request id
+//! itself, under which it is filed.
 
 use sha2::{Digest as _, Sha256};
 use spec::TokenId;

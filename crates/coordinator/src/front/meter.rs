@@ -1,4 +1,7 @@
 //! Counts requests: each generation from its request to its end, however that comes, and each answer.
+//!
+//! A call that is repeated counts what its client has not had, by its `resume_after`: the call before is
+//! gone, maybe with its front. Without that number it may be one call more beside the first, which counts.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -72,7 +75,8 @@ impl Meter {
         self.end.get_or_insert(refused);
     }
 
-    /// Takes in that tokens came; the first of all after `to_first`.
+    /// Takes in that tokens came that nobody has counted; the first of all after `to_first`, which is `None` where
+    /// that one was counted.
     pub(super) fn tokens(&mut self, count: usize, to_first: Option<Duration>) {
         let (metrics, now) = (self.telemetry.metrics(), Instant::now());
         metrics.generated_tokens.add((), count as u64);
@@ -90,13 +94,13 @@ impl Meter {
         }
     }
 
-    /// Takes in the end. Of a generation that another call began, that one has counted the rest.
-    pub(super) fn ended(&mut self, ending: &Ending, is_repeat: bool) {
+    /// Takes in the end. Of a generation that another call counts, that is all.
+    pub(super) fn ended(&mut self, ending: &Ending, is_counted_elsewhere: bool) {
         self.end = Some(match ending.reason {
             FinishReason::Cancelled => (Outcome::Cancelled, Finish::Cancelled),
             reason => (Outcome::Ok, finish(reason)),
         });
-        if is_repeat || ending.reason == FinishReason::Cancelled {
+        if is_counted_elsewhere || ending.reason == FinishReason::Cancelled {
             return;
         }
         let (metrics, usage) = (self.telemetry.metrics(), &ending.usage);

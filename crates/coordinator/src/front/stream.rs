@@ -239,8 +239,9 @@ impl<O: Output> OutputStream<O> {
     }
 
     fn take(&mut self, tokens: Vec<SampledToken>) {
-        if !self.generation.is_repeat() {
-            let to_first = self.generation.times().0.first_token;
+        let to_first = self.generation.times().0.first_token;
+        let is_repeat = self.generation.is_repeat();
+        if !is_repeat {
             self.meter.tokens(tokens.len(), to_first);
         }
         if self.is_unopened {
@@ -250,17 +251,32 @@ impl<O: Output> OutputStream<O> {
         let held = self.held.map_or(0, |(_, held)| held) + tokens.len();
         let since = self.held.map_or_else(Instant::now, |(since, _)| since);
         self.held = Some((since, held));
+        let mut new = 0;
         for sampled in tokens {
+            new += usize::from(self.transcript.catch_up());
             match self.transcript.push(sampled) {
                 Next::More => {}
-                Next::Nothing => return self.generation.settle(),
+                Next::Nothing => {
+                    self.generation.settle();
+                    break;
+                }
                 Next::Answer => {
                     let (keep, opening) = self.transcript.answer();
                     self.opening = Some((keep, opening.to_vec()));
-                    return;
+                    break;
                 }
             }
         }
+        if is_repeat && self.transcript.is_resumed() && new > 0 {
+            let has_first = new == self.transcript.num_tokens() as usize;
+            self.meter.tokens(new, to_first.filter(|_| has_first));
+        }
+    }
+
+    /// Says whether the call that began the generation counts what is counted once. A client that resumes its
+    /// stream has lost that call, and with it whoever would count the rest.
+    fn is_counted_elsewhere(&self) -> bool {
+        self.generation.is_repeat() && !self.transcript.is_resumed()
     }
 
     fn end(&mut self, reason: FinishReason) {
@@ -287,7 +303,7 @@ impl<O: Output> OutputStream<O> {
             total,
             resumed,
         };
-        self.meter.ended(&ending, self.generation.is_repeat());
+        self.meter.ended(&ending, self.is_counted_elsewhere());
         ending
     }
 }

@@ -114,6 +114,25 @@ impl<O: Output> Transcript<O> {
         self.output.reasoning_tokens()
     }
 
+    /// Says whether the client has a part of it already.
+    pub(super) fn is_resumed(&self) -> bool {
+        self.after > 0
+    }
+
+    /// Passes over what the client has, as far as there is anything, and says whether that is all it has:
+    /// a token that is pushed then is new to it.
+    ///
+    /// Where all is held to the end, for a client that has had it piece by piece before, what it has is passed
+    /// over late, and every token until then taken for an old one.
+    pub(super) fn catch_up(&mut self) -> bool {
+        while self.sequence < self.after {
+            if self.take_any().is_none() {
+                return false;
+            }
+        }
+        true
+    }
+
     /// Says whether no token is wanted any more.
     pub(super) fn is_ended(&self) -> bool {
         self.end != End::Open

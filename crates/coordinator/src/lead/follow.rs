@@ -149,7 +149,7 @@ pub(crate) fn failed(failure: &Failure) -> Status {
     match failure {
         Failure::Deadline => deadline_passed(),
         Failure::QueueTimeout => {
-            let why = "it waited in the queue for longer than scheduling.queue_timeout";
+            let why = "it waited to run for longer than scheduling.queue_timeout";
             let retry = Some(limits::RETRY_AFTER);
             status(Code::ResourceExhausted, reason::QUEUE_TIMEOUT, why, retry)
         }

@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::ledger::{Following, Name, Record, Terms};
+use super::ledger::{Fingerprint, Following, Name, Record, Terms};
 use super::log::End;
 use super::step_loop::Inquiry;
 
@@ -79,6 +79,8 @@ pub(crate) enum Ask {
 #[derive(Debug)]
 pub(crate) struct Follow {
     pub(crate) name: Name,
+    /// The request's fingerprint, where it is told.
+    pub(crate) fingerprint: Option<Fingerprint>,
     /// To be submitted if it is not known; `None` attaches only.
     pub(crate) record: Option<Record>,
     /// Tokens that it has from elsewhere.

@@ -14,6 +14,9 @@ use crate::tenure::Office;
 /// How long connections may take to close once every stream has ended.
 const CLOSE: Duration = Duration::from_secs(3);
 
+/// How long after us another coordinator may say that it ends, too, and still be heard.
+const LOOK_AROUND: Duration = Duration::from_millis(250);
+
 /// A running coordinator.
 #[derive(Debug)]
 pub struct Running {
@@ -67,18 +70,10 @@ impl Running {
             () = self.shutdown.cancelled() => None,
         };
         self.present.draining.cancel();
-        // What another coordinator can lead is handed over first: streams find it there.
-        for seat in &self.groups {
-            if self.peers.borrow().could_lead(&seat.group, &self.name) {
-                seat.leave.cancel();
-            }
-        }
         // A client that does not read can hold its generation's end up for longer.
-        let drain = self.front.drain(self.drain);
-        if tokio::time::timeout(self.drain + CLOSE, drain)
-            .await
-            .is_err()
-        {
+        let drain = tokio::time::timeout(self.drain + CLOSE, self.front.drain(self.drain));
+        let ((), drained) = tokio::join!(self.hand_over(), drain);
+        if drained.is_err() {
             tracing::warn!("clients that do not read were left behind");
         }
         self.drained.cancel();
@@ -95,6 +90,25 @@ impl Running {
             tracing::warn!("connections were still open at the end");
         }
         failed.map_or(Ok(()), Err)
+    }
+
+    /// Gives up what another coordinator can lead: streams find it there.
+    async fn hand_over(&self) {
+        let others_lead = |seat: &&Seat| self.peers.borrow().could_lead(&seat.group, &self.name);
+        if !self.groups.iter().any(|seat| others_lead(&seat)) {
+            return;
+        }
+        // Those that are told to end at the same moment say so, too, and cannot lead.
+        let mut peers = self.peers.clone();
+        let shown = peers.wait_for(|peers| peers.is_draining(&self.name));
+        let shown = tokio::time::timeout(CLOSE - LOOK_AROUND, shown);
+        let is_shown = matches!(shown.await, Ok(Ok(_)));
+        if is_shown {
+            tokio::time::sleep(LOOK_AROUND).await;
+        }
+        for seat in self.groups.iter().filter(others_lead) {
+            seat.leave.cancel();
+        }
     }
 
     /// Gives up whatever is led here, and takes the coordinator out of the store.

@@ -8,7 +8,7 @@ use tonic::Code;
 
 use crate::generate::{request, run};
 use crate::http;
-use crate::stage::{Cue, Stage, accept, always, ids, play, refusal, running, tokens};
+use crate::stage::{Cue, Stage, accept, always, finished, ids, play, refusal, running, tokens};
 
 /// Adds up the series of a metric that have all these labels.
 fn sum(stage: &Stage, name: &str, labels: &[&str]) -> f64 {
@@ -246,6 +246,60 @@ async fn what_another_call_began_is_not_counted_twice() {
         "conclave_prompt_tokens_total",
     ] {
         assert_eq!(sum(&stage, name, &[]), 0.0, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_is_resumed_is_counted_from_where_its_client_was() {
+    let output = ids("one two three four five");
+    let (total, said) = (output.len() as f64, output.clone());
+    let old = move |record: &internal::SequenceRecord| {
+        let accepted = internal::Accepted {
+            age_us: 5_000_000,
+            ..Default::default()
+        };
+        // What its client has had comes in one message with what it has not.
+        let (first, last) = said.split_at(said.len() - 1);
+        let prompt = record.tokens.len();
+        Ok(vec![
+            Cue::Say(Event::Accepted(accepted)),
+            running(),
+            tokens(prompt, first),
+            tokens(prompt + first.len(), last),
+            finished(internal::SequenceEnd::Length),
+        ])
+    };
+    let stage = Stage::new(old).await;
+    let asked = |resume_after| v1::GenerateRequest {
+        request_id: "r".into(),
+        stream: Some(v1::StreamParams {
+            resume_after,
+            ..Default::default()
+        }),
+        ..request("x")
+    };
+    let prompt = ids("x").len() as f64;
+    // Each case: what the call says that its client has, and all that was counted when it has ended. The first
+    // call of all counts for one that has nothing; after 3 it has two tokens, and after 1 the opening alone.
+    let cases = [
+        (None, [0.0, 0.0, 0.0, 0.0, 0.0]),
+        (Some(3), [total - 2.0, 0.0, 1.0, 1.0, prompt]),
+        (Some(1), [2.0 * total - 2.0, 1.0, 2.0, 2.0, 2.0 * prompt]),
+    ];
+    for (calls, (resume_after, counted)) in (1_u32..).zip(cases) {
+        run(&stage, asked(resume_after)).await;
+        let ok = ["outcome=\"ok\""];
+        becomes(&stage, "conclave_requests_total", &ok, f64::from(calls)).await;
+        let names = [
+            "conclave_generated_tokens_total",
+            "conclave_time_to_first_token_seconds_count",
+            "conclave_inter_token_latency_seconds_count",
+            "conclave_request_duration_seconds_count",
+            "conclave_prompt_tokens_total",
+        ];
+        for (name, expected) in names.into_iter().zip(counted) {
+            assert_eq!(sum(&stage, name, &[]), expected, "{name}, {resume_after:?}");
+        }
     }
 }
 

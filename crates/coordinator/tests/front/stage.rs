@@ -220,12 +220,12 @@ impl ScriptedLead {
     fn record(&self, request: &FollowRequest) -> Result<SequenceRecord, Status> {
         let record = request.record.clone().unwrap();
         match self.played(&record.request_id) {
-            Ok(played) if request.attach_only => Ok(played.record),
             Ok(played) if played.record.fingerprint != record.fingerprint => Err(refusal(
                 tonic::Code::AlreadyExists,
                 "REQUEST_ID_REUSED",
                 "another request has this id",
             )),
+            Ok(played) if request.attach_only => Ok(played.record),
             Ok(_) => Ok(record),
             Err(unknown) if request.attach_only => Err(unknown),
             Err(_) => Ok(record),

@@ -13,7 +13,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use crate::generate::{request, run};
-use crate::stage::{Cue, Stage, always, ids, patient, play, refusal, soon, special};
+use crate::stage::{Cue, Stage, accept, always, ids, patient, play, refusal, soon, special};
 use crate::{chat, http};
 
 fn get(id: &str) -> v1::GetGenerationRequest {
@@ -370,20 +370,24 @@ async fn what_was_accepted_waits_for_room_in_the_queue_of_its_next_lead() {
     assert_eq!(again.queue_timeout_us, None, "it has run: its wait is over");
 }
 
+/// May wait to run for so many milliseconds.
+fn hurried(id: &str, milliseconds: i32) -> v1::GenerateRequest {
+    v1::GenerateRequest {
+        scheduling: Some(v1::SchedulingParams {
+            queue_timeout: Some(prost_types::Duration {
+                seconds: 0,
+                nanos: milliseconds * 1_000_000,
+            }),
+            ..Default::default()
+        }),
+        ..named(id)
+    }
+}
+
 #[tokio::test]
-async fn who_comes_back_at_another_front_waits_for_room_too() {
-    let mut output = ids("one two three four");
-    output.push(special("<|return|>"));
-    let (calls, tokens) = (AtomicUsize::new(0), output.len());
-    let script = move |request: &SequenceRecord| match calls.fetch_add(1, Ordering::SeqCst) {
-        0..3 => Err(refusal(Code::ResourceExhausted, "QUEUE_FULL", "full")),
-        _ => Ok(play(request, &output)),
-    };
-    let config = FrontConfig {
-        hold: Duration::from_secs(20),
-        ..patient()
-    };
-    let mut stage = Stage::with_config(config, script).await;
+async fn a_flood_of_calls_that_resume_is_refused_at_once_too() {
+    let full = |_: &SequenceRecord| Err(refusal(Code::ResourceExhausted, "QUEUE_FULL", "full"));
+    let stage = Stage::with_config(beating(), full).await;
     let request = v1::GenerateRequest {
         stream: Some(v1::StreamParams {
             resume_after: Some(2),
@@ -391,10 +395,40 @@ async fn who_comes_back_at_another_front_waits_for_room_too() {
         }),
         ..named("r")
     };
-    let stream = stage.client().generate(request).await.unwrap().into_inner();
-    let rest: Vec<_> = soon(stream.map(Result::unwrap).collect()).await;
-    assert_eq!(rest.last().unwrap().sequence as usize, tokens + 2);
-    let asked = stage.asked().await;
-    assert_eq!(asked.queue_timeout_us, None, "it had run before");
-    assert!(!asked.was_accepted, "this front has not seen it");
+    let status = soon(stage.client().generate(request)).await.unwrap_err();
+    assert_eq!(
+        status.get_details_error_info().unwrap().reason,
+        "QUEUE_FULL"
+    );
+}
+
+#[tokio::test]
+async fn what_no_lead_takes_waits_for_no_longer_than_it_may() {
+    let stage = Stage::with_config(beating(), always(Vec::new())).await;
+    stage.leads.send_replace([].into());
+    let stream = stage.client().generate(hurried("r", 200)).await.unwrap();
+    let status = soon(stream.into_inner().filter_map(Result::err).next()).await;
+    let status = status.unwrap();
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+    assert_eq!(
+        status.get_details_error_info().unwrap().reason,
+        "QUEUE_TIMEOUT"
+    );
+    assert!(status.get_details_retry_info().is_some());
+}
+
+#[tokio::test]
+async fn the_wait_for_one_lead_counts_at_the_next() {
+    let calls = AtomicUsize::new(0);
+    let script = move |request: &SequenceRecord| match calls.fetch_add(1, Ordering::SeqCst) {
+        0 => Ok(vec![accept(), Cue::Fail(passing("NOT_LEADER"))]),
+        _ => Ok(play(request, &[special("<|return|>")])),
+    };
+    let mut stage = Stage::with_config(beating(), script).await;
+    soon(run(&stage, hurried("r", 900))).await;
+    let first = stage.asked().await.queue_timeout_us.unwrap();
+    let next = stage.asked().await.queue_timeout_us.unwrap();
+    // It pauses before it looks for another one.
+    let pause = 20_000;
+    assert!(first <= 900_000 && next + pause <= first, "{first} {next}");
 }

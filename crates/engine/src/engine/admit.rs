@@ -43,7 +43,7 @@ impl Engine {
         while self.can_admit(drafts)
             && let Some(key) = self.waiting.next(&passed)
         {
-            if self.is_paused && self.sequences[key].age.is_none() {
+            if self.is_paused && self.sequences[key].returned().is_none() {
                 self.shortage.get_or_insert(Shortage::Pause);
                 break;
             }

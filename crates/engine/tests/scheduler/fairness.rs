@@ -43,6 +43,24 @@ fn principals_take_turns_and_within_one_the_first_comes_first() {
 }
 
 #[test]
+fn what_was_accepted_elsewhere_comes_before_all_that_are_new() {
+    let mut world = two_slots();
+    for id in 1..=6 {
+        let mut submit = request(u64::from(id), text(id, 20), 4);
+        submit.was_accepted = id > 3;
+        world.submit(submit).unwrap();
+    }
+    // Also where nobody new is let in.
+    world.engine.pause_admission(true);
+    let mut late = request(7, text(7, 20), 4);
+    late.was_accepted = true;
+    world.submit(late).unwrap();
+    world.step();
+    world.engine.pause_admission(false);
+    assert_eq!(admissions(&mut world), [5, 6, 7, 1, 2, 3]);
+}
+
+#[test]
 fn turns_are_counted_in_rows() {
     let mut world = two_slots();
     for id in 1..=3 {

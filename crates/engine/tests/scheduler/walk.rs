@@ -87,7 +87,7 @@ fn a_submit(world: &mut World, id: u64, principals: usize) -> Submit {
             0
         },
         cache_salt: u64::from(rng.chance(10)),
-        was_accepted: false,
+        was_accepted: rng.chance(10),
         priority: if rng.chance(20) {
             rng.below(5) as i32 - 2
         } else {

@@ -13,6 +13,13 @@ const WORKER_BUDGET: usize = 1500;
 /// Most series of a coordinator that may lead two groups of eight ranks, with a model of 36 layers.
 const COORDINATOR_BUDGET: usize = 2100;
 
+/// Most series of a coordinator with one group, but for those of its ranks.
+const GROUP_BUDGET: usize = 1550;
+
+/// Most series of a coordinator for each rank of a group: the states of its worker, its blocks of KV by pool and
+/// state, and how full that is.
+const RANK_BUDGET: usize = 12;
+
 /// A sample: name, labels, value.
 type Sample = (String, BTreeMap<String, String>, f64);
 
@@ -163,6 +170,20 @@ fn a_coordinator_stays_within_its_budget() {
         (500..=COORDINATOR_BUDGET).contains(&count),
         "{count} series"
     );
+}
+
+#[test]
+fn a_rank_more_of_a_group_costs_its_coordinator_few_series() {
+    let series = |ranks| {
+        let telemetry = coordinator(&["blue"], ranks);
+        telemetry.layers(36);
+        count(&read(&telemetry.render()))
+    };
+    let (one, many) = (series(1), series(72));
+    let each = (many - one).div_ceil(71);
+    assert!((1..=RANK_BUDGET).contains(&each), "{each} series a rank");
+    let budget = GROUP_BUDGET + 72 * RANK_BUDGET;
+    assert!(many <= budget, "{many} series, not at most {budget}");
 }
 
 #[test]

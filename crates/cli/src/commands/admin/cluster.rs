@@ -9,12 +9,12 @@ use proto::internal::{
     CoordinatorRecord, CountRowsRequest, CountRowsResponse, DescribeRequest, DescribeResponse,
     LeadRecord, MemberRecord, Registration,
 };
+use settings::likely;
 use sockets::Dialer;
 use store::Store;
 use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
 
-use super::table::nearest;
 use crate::args::AdminArgs;
 use crate::in_words;
 
@@ -210,7 +210,7 @@ pub(super) fn unknown<'a>(
     name: &str,
     known: impl Iterator<Item = &'a str> + Clone,
 ) -> String {
-    let hint = match nearest(name, known.clone()) {
+    let hint = match likely(name, known.clone()) {
         Some(other) => format!("did you mean '{other}'?"),
         None => {
             let all: Vec<&str> = known.take(8).collect();

@@ -104,31 +104,6 @@ pub(super) fn runs(numbers: &[usize]) -> String {
     shown.collect::<Vec<_>>().join(" ")
 }
 
-/// Returns the known name that is most like one that is not known, if any is.
-pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let likely = known
-        .into_iter()
-        .map(|other| (distance(name, other), other));
-    let most = (name.chars().count() / 2).max(1);
-    let found = likely.filter(|(distance, _)| *distance <= most).min();
-    found.map(|(_, other)| other)
-}
-
-/// Returns how many characters have to be put, taken or changed between two names.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut before: Vec<usize> = (0..=b.len()).collect();
-    for (index, of_a) in a.chars().enumerate() {
-        let mut now = vec![index + 1];
-        for (at, of_b) in b.iter().enumerate() {
-            let changed = before[at] + usize::from(of_a != *of_b);
-            now.push(changed.min(before[at + 1] + 1).min(now[at] + 1));
-        }
-        before = now;
-    }
-    before[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,13 +126,5 @@ mod tests {
         assert_eq!(shown, ["950ms", "12s", "3m20s", "5h07m", "3d04h"]);
         assert_eq!(runs(&[0, 1, 2, 3, 8, 10, 11]), "0-3 8 10-11");
         assert_eq!(runs(&[]), "");
-    }
-
-    #[test]
-    fn the_nearest_name_is_offered_and_a_strange_one_is_not() {
-        let known = ["worker-0", "worker-1", "gpu"];
-        assert_eq!(nearest("worker1", known), Some("worker-1"));
-        assert_eq!(nearest("wroker-0", known), Some("worker-0"));
-        assert_eq!(nearest("x", known), None);
     }
 }

@@ -5,11 +5,12 @@ use std::time::Duration;
 use proto::internal::{self, follow_response};
 use proto::v1::GenerationState;
 use spec::TokenId;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tonic::{Code, Streaming};
 
 use super::{Forced, Generation, PRINCIPAL};
 use crate::front::error::Error;
+use crate::front::fingerprint::fingerprint;
 use crate::front::groups::Group;
 use crate::front::limits;
 
@@ -42,13 +43,13 @@ impl Generation {
                 }
                 tokio::select! {
                     biased;
-                    error = self.expiry() => return Err(self.fail(error)),
+                    error = self.limit() => return Err(self.fail(error)),
                     () = tokio::time::sleep(pause) => pause = longest.min(pause * 2),
                 }
             }
             let attempt = tokio::select! {
                 biased;
-                error = self.expiry() => return Err(self.fail(error)),
+                error = self.limit() => return Err(self.fail(error)),
                 // A lead whose step loop hangs still keeps its connection up.
                 attempt = timeout_at(until, self.follow()) => attempt.unwrap_or_else(|_| {
                     let why = format!("it did not answer within {:?}", self.shared.config.hold);
@@ -62,24 +63,29 @@ impl Generation {
                 }
                 Err(error) if error.is_passing() => self.lose(error),
                 // Others wait in the queue of its new lead: its client was promised that it runs.
-                Err(error) if error.is_full() && self.was_promised() => self.lose(error),
+                Err(error) if error.is_full() && self.group.is_some() => self.lose(error),
                 Err(error) => return Err(self.failed(error)),
             }
         }
     }
 
-    /// Whether its client was told that it runs, by this front or by another one that is gone.
-    fn was_promised(&self) -> bool {
-        self.group.is_some() || self.request.delivery.resume_after > 0
+    /// Returns until when it may wait to run for the first time, with a lead or without. `None` where it
+    /// need not: it has run, or its client has heard of it at another front, and it may have run there.
+    fn queue_until(&self) -> Option<Instant> {
+        let is_new =
+            self.state == GenerationState::Queued && self.request.delivery.resume_after == 0;
+        let most = self.request.queue_timeout.filter(|_| is_new)?;
+        Some(self.clock.arrived + most)
     }
 
-    /// Returns for how long it may yet wait in a queue; `None` once it has run, as any token says: it waits for as
-    /// long as it takes in the queues to come.
-    fn queue_timeout(&self) -> Option<Duration> {
-        let has_run =
-            self.state != GenerationState::Queued || self.request.delivery.resume_after > 1;
-        let most = self.request.queue_timeout.filter(|_| !has_run)?;
-        Some(most.saturating_sub(self.origin.elapsed()))
+    /// Waits for what ends it while no lead has it, and says which: as [`Generation::expiry`], or its wait.
+    async fn limit(&self) -> Error {
+        let until = self.queue_until();
+        tokio::select! {
+            biased;
+            error = self.expiry() => error,
+            () = sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => Error::QueueTimeout,
+        }
     }
 
     /// Notes that the stream is broken, and for how long it has been without any news.
@@ -229,6 +235,7 @@ impl Generation {
             true => internal::SequenceRecord {
                 request_id: request.id.clone(),
                 principal: PRINCIPAL.to_owned(),
+                fingerprint: fingerprint(request).to_vec(),
                 ..Default::default()
             },
         };
@@ -249,7 +256,9 @@ impl Generation {
             },
             keep_us: request.delivery.keep.map(micros),
             deadline_us: deadline.map(|at| micros(at.saturating_duration_since(now))),
-            queue_timeout_us: self.queue_timeout().map(micros),
+            queue_timeout_us: self
+                .queue_until()
+                .map(|until| micros(until.saturating_duration_since(now))),
             age_us: micros(self.origin.elapsed()),
             group: group.name.to_string(),
             fixed,

@@ -46,6 +46,15 @@ fn sampled(token: TokenId) -> SampledToken {
     }
 }
 
+fn logprob(token: u32) -> TokenLogprob {
+    TokenLogprob {
+        token: TokenId(token),
+        logprob: -1.0,
+        rank: 1,
+        top: Vec::new(),
+    }
+}
+
 fn tokens(text: &str) -> Vec<TokenId> {
     tiny_tokenizer().encode_with_special(text)
 }
@@ -71,12 +80,6 @@ fn tell<O: Output>(
             last = sequence;
         }
     };
-    let logprob = |token: u32| TokenLogprob {
-        token: TokenId(token),
-        logprob: -1.0,
-        rank: 1,
-        top: Vec::new(),
-    };
     transcript.push_prompt((1..scored as u32).map(logprob).collect());
     let mut rest = tokens;
     let mut sizes = chunks.iter().copied().cycle();
@@ -84,6 +87,8 @@ fn tell<O: Output>(
         let size = sizes.next().unwrap_or(1).clamp(1, rest.len());
         let (now, later) = rest.split_at(size);
         for token in now {
+            // What is passed over early changes nothing.
+            transcript.catch_up();
             if transcript.push(sampled(*token)) == Next::Nothing {
                 break;
             }
@@ -183,6 +188,26 @@ fn a_stream_resumed_after_its_end_is_empty_and_one_resumed_later_is_overrun() {
     let (rest, transcript) = tell(raw(&[]), 0, &output, &[1], last + 1);
     assert!(rest.is_empty() && transcript.is_overrun());
     assert_eq!(transcript.last(), last);
+}
+
+#[test]
+fn tokens_beyond_what_the_client_has_are_new() {
+    let said = tokens("one two three four");
+    for had in 0..=said.len() {
+        // The opening and two chunks of the prompt come before the tokens.
+        let after = 3 + had as u64;
+        let (output, ends) = raw(&[]);
+        let mut transcript = Transcript::new(output, ends, 600, after);
+        transcript.push_prompt((1..600).map(logprob).collect());
+        let new = said.iter().map(|token| {
+            let is_new = transcript.catch_up();
+            transcript.push(sampled(*token));
+            is_new
+        });
+        let new: Vec<bool> = new.collect();
+        let expected = [vec![false; had], vec![true; said.len() - had]].concat();
+        assert_eq!(new, expected, "after {after}");
+    }
 }
 
 #[test]

@@ -45,7 +45,7 @@ impl StepLoop {
         if follow.terms.deadline == Some(Duration::ZERO) {
             return Err(deadline_passed());
         }
-        let fingerprint = follow.record.as_ref().map(|record| &record.fingerprint);
+        let fingerprint = follow.fingerprint.as_ref();
         let attached = match self.ledger.find(&follow.name, fingerprint) {
             Found::This => true,
             Found::Another => return Err(reused(&follow.name)),
@@ -129,6 +129,11 @@ impl StepLoop {
         let known = self.principals.len() as u32;
         let principal = self.principals.entry(follow.name.principal.to_string());
         let principal = *principal.or_insert(known);
+        // What has tokens of another lead was running there. What ended here goes on as any new one.
+        let was_accepted = follow.was_accepted || !follow.generated.is_empty();
+        // Before tokens are put together that a full queue has no use for.
+        let room = self.engine.check_room(was_accepted);
+        room.map_err(|refused| (sequence, refused))?;
         let submitted = self.engine.submit(engine::Submit {
             sequence,
             prompt_len: work.prompt.len(),
@@ -137,8 +142,7 @@ impl StepLoop {
             stop: work.stop.clone(),
             principal,
             cache_salt: work.cache_salt,
-            // What has tokens was running, wherever that was.
-            was_accepted: follow.was_accepted || !generated.is_empty(),
+            was_accepted,
             priority: work.priority,
         });
         submitted.map_err(|refused| (sequence, refused))?;

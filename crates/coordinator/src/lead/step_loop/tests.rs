@@ -1,6 +1,7 @@
 //! Tests of the loop as fronts see it, with an engine whose ranks are played here.
 
 mod forced;
+mod queue;
 
 use std::sync::Arc;
 
@@ -110,6 +111,7 @@ pub(super) fn follow(id: &str, max_tokens: usize) -> Follow {
                 priority: 0,
             },
         }),
+        fingerprint: Some([max_tokens as u8; 32]),
         generated: Vec::new(),
         was_accepted: false,
         terms: Terms::default(),
@@ -328,49 +330,18 @@ fn a_front_that_is_gone_before_its_answer_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_full_queue_is_refused_at_once_and_with_a_delay() {
-    use tonic_types::StatusExt as _;
-    let mut world = world(2, 1);
-    let mut followers: Vec<_> = ["a", "b"]
-        .map(|id| world.follow(follow(id, 9)).unwrap())
-        .into();
-    let status = world.follow(follow("c", 9)).unwrap_err();
-    assert_eq!(status.code(), Code::ResourceExhausted);
-    assert_eq!(reason_of(&status).as_deref(), Some("QUEUE_FULL"));
-    assert!(status.get_details_retry_info().is_some());
-    // To attach costs no place, and what ran elsewhere is not turned away.
-    followers.push(world.follow(follow("a", 9)).unwrap());
-    let moved = Follow {
-        generated: vec![TokenId(7)],
-        ..follow("d", 9)
+fn who_attaches_to_another_request_of_the_name_is_told() {
+    let mut world = world(8, 4);
+    let _first = world.follow(follow("a", 6)).unwrap();
+    let attach = |fingerprint| Follow {
+        record: None,
+        fingerprint,
+        ..follow("a", 6)
     };
-    followers.push(world.follow(moved).unwrap());
-    let accepted = |id| Follow {
-        was_accepted: true,
-        ..follow(id, 9)
-    };
-    followers.extend(["e", "f"].map(|id| world.follow(accepted(id)).unwrap()));
-    // What was refused left no trace: it may come back.
-    world.run(100);
-    assert!(world.follow(follow("c", 9)).is_ok());
-}
-
-#[test]
-fn what_has_run_is_not_held_to_its_wait_in_a_queue() {
-    let mut world = world(8, 1);
-    let held = |id, generated: &[u32]| {
-        let mut follow = follow(id, 9);
-        follow.terms.queue_timeout = Some(Duration::from_secs(1));
-        follow.generated = generated.iter().map(|id| TokenId(*id)).collect();
-        follow
-    };
-    let _first = world.follow(follow("first", 100)).unwrap();
-    world.run(1);
-    let mut fresh = world.follow(held("fresh", &[])).unwrap();
-    let mut ran = world.follow(held("ran", &[103])).unwrap();
-    world.step_loop.on(Heard::Due, Duration::from_secs(2));
-    assert!(read(&mut fresh).1.is_some());
-    assert_eq!(read(&mut ran).1, None);
+    let status = world.follow(attach(Some([7; 32]))).unwrap_err();
+    assert_eq!(status.code(), Code::AlreadyExists);
+    // Fronts of earlier builds do not tell it.
+    assert!(world.follow(attach(None)).unwrap().attached);
 }
 
 #[test]

@@ -66,6 +66,11 @@ fn scheduling_cases() -> Vec<Case<v1::GenerateRequest>> {
         ("a priority too high", priority(101), "scheduling.priority"),
         ("a priority too low", priority(-101), "scheduling.priority"),
         ("no time", timeout(seconds(0)), "scheduling.queue_timeout"),
+        (
+            "as long ago as can be",
+            timeout(seconds(i64::MIN)),
+            "scheduling.queue_timeout",
+        ),
         ("ages", timeout(seconds(601)), "scheduling.queue_timeout"),
         (
             "a raw generation that reasons",
