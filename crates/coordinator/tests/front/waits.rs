@@ -370,6 +370,16 @@ async fn what_was_accepted_waits_for_room_in_the_queue_of_its_next_lead() {
     assert_eq!(again.queue_timeout_us, None, "it has run: its wait is over");
 }
 
+/// Returns what a call ends with, be it at once or after heartbeats.
+async fn refused(stage: &Stage, request: v1::GenerateRequest) -> Status {
+    match soon(stage.client().generate(request)).await {
+        Ok(stream) => soon(stream.into_inner().filter_map(Result::err).next())
+            .await
+            .unwrap(),
+        Err(status) => status,
+    }
+}
+
 /// May wait to run for so many milliseconds.
 fn hurried(id: &str, milliseconds: i32) -> v1::GenerateRequest {
     v1::GenerateRequest {
@@ -386,7 +396,12 @@ fn hurried(id: &str, milliseconds: i32) -> v1::GenerateRequest {
 
 #[tokio::test]
 async fn a_flood_of_calls_that_resume_is_refused_at_once_too() {
-    let full = |_: &SequenceRecord| Err(refusal(Code::ResourceExhausted, "QUEUE_FULL", "full"));
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&calls);
+    let full = move |_: &SequenceRecord| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        Err(refusal(Code::ResourceExhausted, "QUEUE_FULL", "full"))
+    };
     let stage = Stage::with_config(beating(), full).await;
     let request = v1::GenerateRequest {
         stream: Some(v1::StreamParams {
@@ -395,20 +410,19 @@ async fn a_flood_of_calls_that_resume_is_refused_at_once_too() {
         }),
         ..named("r")
     };
-    let status = soon(stage.client().generate(request)).await.unwrap_err();
+    let status = refused(&stage, request).await;
     assert_eq!(
         status.get_details_error_info().unwrap().reason,
         "QUEUE_FULL"
     );
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]
 async fn what_no_lead_takes_waits_for_no_longer_than_it_may() {
     let stage = Stage::with_config(beating(), always(Vec::new())).await;
     stage.leads.send_replace([].into());
-    let stream = stage.client().generate(hurried("r", 200)).await.unwrap();
-    let status = soon(stream.into_inner().filter_map(Result::err).next()).await;
-    let status = status.unwrap();
+    let status = refused(&stage, hurried("r", 200)).await;
     assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
     assert_eq!(
         status.get_details_error_info().unwrap().reason,
@@ -424,7 +438,11 @@ async fn the_wait_for_one_lead_counts_at_the_next() {
         0 => Ok(vec![accept(), Cue::Fail(passing("NOT_LEADER"))]),
         _ => Ok(play(request, &[special("<|return|>")])),
     };
-    let mut stage = Stage::with_config(beating(), script).await;
+    let config = FrontConfig {
+        hold: Duration::from_secs(20),
+        ..patient()
+    };
+    let mut stage = Stage::with_config(config, script).await;
     soon(run(&stage, hurried("r", 900))).await;
     let first = stage.asked().await.queue_timeout_us.unwrap();
     let next = stage.asked().await.queue_timeout_us.unwrap();
