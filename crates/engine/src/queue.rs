@@ -1,19 +1,20 @@
 //! Who waits, and who is next.
 //!
-//! Sequences that ran before, or were taken elsewhere, come first, the oldest of them leading. Then principals take turns by
+//! Sequences that ran before come first, the oldest of them leading, and behind them those that were taken
+//! elsewhere, the first to arrive leading, but for priorities. Then principals take turns by
 //! the rows they were given: the one that had the least is next, within it the first to arrive, but for priorities. A
 //! principal that comes back after a pause starts level with the others, so that silence earns no
 //! credit; so the least served is served, and nobody waits for ever.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::sequence::Sequence;
+use crate::sequence::{Returned, Sequence};
 use crate::sequences::Key;
 
 /// The waiting sequences.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
-    returned: BTreeMap<u64, Key>,
+    returned: BTreeMap<Returned, Key>,
     /// By principal, then by turn and arrival. None is empty.
     queues: BTreeMap<u32, BTreeMap<(u64, u64), Key>>,
     num_new: usize,

@@ -23,6 +23,15 @@ fn turn(arrival: u64, priority: i32) -> u64 {
     start + arrival - lead
 }
 
+/// The place of one that comes before all new ones; the least is first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Returned {
+    /// It ran before, and is of this age.
+    Ran(u64),
+    /// It was taken elsewhere, and has its turn among such.
+    Accepted { turn: u64, arrival: u64 },
+}
+
 /// A sequence that waits or runs.
 #[derive(Debug)]
 pub(crate) struct Sequence {
@@ -135,8 +144,13 @@ impl Sequence {
 
     /// Returns its place among those that come before all new ones, if it is one of them: it ran before,
     /// or was taken elsewhere.
-    pub(crate) fn returned(&self) -> Option<u64> {
-        self.age.or(self.was_accepted.then_some(self.arrival))
+    pub(crate) fn returned(&self) -> Option<Returned> {
+        let accepted = Returned::Accepted {
+            turn: self.turn,
+            arrival: self.arrival,
+        };
+        let accepted = self.was_accepted.then_some(accepted);
+        self.age.map(Returned::Ran).or(accepted)
     }
 
     /// Returns how many tokens the sequence may come to have.

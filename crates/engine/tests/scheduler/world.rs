@@ -301,7 +301,7 @@ impl World {
             passed.expect("a sequence is admitted once");
             let kind = |id: &SequenceId| {
                 let submit = &self.requests[id].submit;
-                (submit.principal, submit.priority)
+                (submit.principal, submit.priority, submit.was_accepted)
             };
             let own = kind(&id);
             let before = self.new.range_mut(..id);
