@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -59,17 +60,27 @@ pub struct Cluster {
     log: TempDir,
 }
 
-/// Finds an address that nobody listens on. Another process may take it before the caller does;
-/// the system hands ports out in turn, so that takes thousands of sockets in between.
+/// Finds an address that nobody listens on, each time another one.
+///
+/// It is not one of those that the system hands out by itself, which are 32,768 and up (ip(7)): a socket
+/// that is opened before the caller listens could be given it.
 ///
 /// # Panics
 ///
-/// If the machine has no free port.
+/// If none is free.
 #[must_use]
 pub fn free_address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("the machine has free ports");
-    let address = listener.local_addr();
-    address.expect("a bound socket has an address").to_string()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Other programs of tests may run beside this one.
+    let first = (std::process::id() % 200) as u16 * 100;
+    let addresses = std::iter::repeat_with(|| {
+        let next = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        format!("127.0.0.1:{}", 11_000 + next % 21_000)
+    });
+    let mut free = addresses
+        .take(21_000)
+        .filter(|at| TcpListener::bind(at).is_ok());
+    free.next().expect("the machine has free ports")
 }
 
 impl Cluster {
