@@ -1,4 +1,4 @@
-//! A worker that is told to end loses nobody's work: it ends once it is not needed.
+//! Workers and coordinators that are told to end lose nobody's work: they end once they are not needed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -56,7 +56,13 @@ impl Group {
     }
 
     fn ask(&self, tokens: u32) -> Answer {
-        let url = format!("http://{}/v1/completions", self.http);
+        Answer::of(&self.http, tokens)
+    }
+}
+
+impl Answer {
+    fn of(http: &str, tokens: u32) -> Self {
+        let url = format!("http://{http}/v1/completions");
         let body = json!({
             "prompt": "x", "max_tokens": tokens, "temperature": 0, "ignore_eos": true,
             "stream": true,
@@ -72,11 +78,9 @@ impl Group {
             });
             text
         });
-        Answer { chunks, text }
+        Self { chunks, text }
     }
-}
 
-impl Answer {
     fn has_begun(&self) {
         let begun = || self.chunks.load(Ordering::Relaxed) >= 10;
         wait_until("the answer has begun", LIMIT, begun);
@@ -138,4 +142,52 @@ fn what_outlasts_the_grace_of_its_worker_goes_on_at_the_next() {
     assert!(!running.text.is_finished(), "it was waited for");
     let _again = group.worker("b");
     assert_eq!(running.text.join().unwrap(), expected);
+}
+
+#[test]
+fn coordinators_that_are_told_to_end_at_once_let_streams_end() {
+    let store = free_address();
+    let coordinator = |name: &str, [internal, http]: [&str; 2], more: &[&str]| {
+        let own = ["coordinator", "--ranks", "1", "--name", name];
+        let at = [
+            "--internal",
+            internal,
+            "--http",
+            http,
+            "--grpc",
+            "127.0.0.1:0",
+        ];
+        // Longer than any answer takes on a busy machine.
+        start(&[&own[..], &at, &["--drain", "35"], more].concat())
+    };
+    // Of another group; it holds the membership store, and stays.
+    let others = ["--store", "memory", "--groups", "other"];
+    let _other = coordinator("other", [&store, &free_address()], &others);
+    let fronts = [free_address(), free_address()];
+    let both = ["a", "b"].map(|name| {
+        let http = &fronts[usize::from(name == "b")];
+        coordinator(
+            name,
+            [&free_address(), http],
+            &["--store", &store, "--groups", "0"],
+        )
+    });
+    let _worker = start(&["worker", "--store", &store]);
+    for http in &fronts {
+        wait_until("both serve", LIMIT, || {
+            std::net::TcpStream::connect(http).is_ok()
+                && get(&format!("http://{http}/readyz")).status == 200
+        });
+    }
+    let expected = Answer::of(&fronts[0], 800).text.join().unwrap();
+
+    let running = fronts.each_ref().map(|http| Answer::of(http, 800));
+    running.iter().for_each(Answer::has_begun);
+    both.iter().for_each(Killed::signal_end);
+    for answer in running {
+        assert_eq!(answer.text.join().unwrap(), expected);
+    }
+    for coordinator in both {
+        assert_eq!(coordinator.ended(), Some(0));
+    }
 }

@@ -15,7 +15,7 @@ use crate::tenure::Office;
 const CLOSE: Duration = Duration::from_secs(3);
 
 /// How long after us another coordinator may say that it ends, too, and still be heard.
-const LOOK_AROUND: Duration = Duration::from_millis(250);
+const LOOK_AROUND: Duration = Duration::from_millis(500);
 
 /// A running coordinator.
 #[derive(Debug)]
