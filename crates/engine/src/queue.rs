@@ -1,7 +1,7 @@
 //! Who waits, and who is next.
 //!
 //! Sequences that ran before come first, the oldest of them leading, and behind them those that were taken
-//! elsewhere, the first to arrive leading, but for priorities. Then principals take turns by
+//! elsewhere, whosever they are: first those that have output, then by arrival, but for priorities. Then principals take turns by
 //! the rows they were given: the one that had the least is next, within it the first to arrive, but for priorities. A
 //! principal that comes back after a pause starts level with the others, so that silence earns no
 //! credit; so the least served is served, and nobody waits for ever.

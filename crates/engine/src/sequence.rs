@@ -145,8 +145,10 @@ impl Sequence {
     /// Returns its place among those that come before all new ones, if it is one of them: it ran before,
     /// or was taken elsewhere.
     pub(crate) fn returned(&self) -> Option<Returned> {
+        // What has output ran there, and does not stand still for what only waited.
+        let has_run = self.tokens.len() > self.prompt_len;
         let accepted = Returned::Accepted {
-            turn: self.turn,
+            turn: if has_run { 0 } else { self.turn },
             arrival: self.arrival,
         };
         let accepted = self.was_accepted.then_some(accepted);

@@ -28,7 +28,8 @@ pub struct Submit {
     /// Whether it was taken before, elsewhere: then it is taken however many wait, and comes before all that are
     /// new. Whoever submits knows how many of these there can be.
     pub was_accepted: bool,
-    /// Its place among the waiting of its principal: higher ones come first, see [`MAX_PRIORITY`].
+    /// Its place among the waiting of its principal, or among all that were taken elsewhere and have no output:
+    /// higher ones come first, see [`MAX_PRIORITY`].
     pub priority: i32,
 }
 

@@ -102,10 +102,12 @@ impl Running {
         let mut peers = self.peers.clone();
         let shown = peers.wait_for(|peers| peers.is_draining(&self.name));
         let shown = tokio::time::timeout(CLOSE - LOOK_AROUND, shown);
+        // Without the store nobody could be elected: streams end here.
         let is_shown = matches!(shown.await, Ok(Ok(_)));
-        if is_shown {
-            tokio::time::sleep(LOOK_AROUND).await;
+        if !is_shown {
+            return;
         }
+        tokio::time::sleep(LOOK_AROUND).await;
         for seat in self.groups.iter().filter(others_lead) {
             seat.leave.cancel();
         }

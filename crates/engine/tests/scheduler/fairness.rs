@@ -48,6 +48,7 @@ fn what_was_accepted_elsewhere_comes_before_all_that_are_new() {
     for id in 1..=6 {
         let mut submit = request(u64::from(id), text(id, 20), 4);
         submit.was_accepted = id > 3;
+        submit.priority = i32::from(id == 6);
         world.submit(submit).unwrap();
     }
     // Also where nobody new is let in.
@@ -55,11 +56,18 @@ fn what_was_accepted_elsewhere_comes_before_all_that_are_new() {
     let mut late = request(7, text(7, 20), 4);
     late.was_accepted = true;
     world.submit(late).unwrap();
+    // What has output ran there: it comes before all that only waited, whatever their priority.
+    let mut ran = request(8, text(8, 20), 4);
+    ran.was_accepted = true;
+    ran.priority = -1;
+    let (output, _) = world.undisturbed(&ran);
+    ran.tokens.push(output[0]);
+    world.submit(ran).unwrap();
     let (step, _) = world.step();
     let first: Vec<_> = step.parts[0].opens.iter().map(|o| o.sequence.0).collect();
-    assert_eq!(first, [4, 5]);
+    assert_eq!(first, [8, 6]);
     world.engine.pause_admission(false);
-    assert_eq!(admissions(&mut world), [6, 7, 1, 2, 3]);
+    assert_eq!(admissions(&mut world), [4, 5, 7, 1, 2, 3]);
 }
 
 #[test]
