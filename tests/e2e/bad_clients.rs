@@ -382,7 +382,10 @@ fn a_client_that_does_not_read_keeps_nobody_waiting() {
             let channel = endpoint.unwrap().connect().await.unwrap();
             let mut own = crate::generations::Client::new(channel);
             let request = talkative(&format!("unread-{index}"));
-            unread.push(own.generate(request).await.unwrap());
+            let mut stream = own.generate(request).await.unwrap().into_inner();
+            // A generation is known once it has been accepted; no more of it is read.
+            soon(stream.message()).await.unwrap();
+            unread.push(stream);
         }
         wait_for(&mut client, "unread-7", GenerationState::Decoding).await;
         let before = peak(coordinator);
@@ -393,7 +396,7 @@ fn a_client_that_does_not_read_keeps_nobody_waiting() {
         let grown = peak(coordinator).saturating_sub(before);
         assert!(grown < 200 << 20, "it took {} MiB more", grown >> 20);
         // What was not read is all there once somebody reads.
-        let mut one = unread.swap_remove(0).into_inner();
+        let mut one = unread.swap_remove(0);
         drop(unread);
         let mut heard = Vec::new();
         while tokens(&heard).len() < 1000 {

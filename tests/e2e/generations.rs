@@ -238,6 +238,8 @@ fn those_who_wait_are_refused_in_time_and_called_by_their_priority() {
     with_client(&cluster, |mut client| async move {
         let stream = client.generate(named("long", ENDLESS)).await.unwrap();
         let mut long = stream.into_inner();
+        // A generation is known once it has been accepted.
+        soon(long.message()).await.unwrap();
         wait_for(&mut client, "long", GenerationState::Decoding).await;
         let scheduled = |id: &str, scheduling| GenerateRequest {
             scheduling: Some(scheduling),
