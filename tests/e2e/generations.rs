@@ -261,7 +261,7 @@ fn those_who_wait_are_refused_in_time_and_called_by_their_priority() {
         assert!(status.get_details_retry_info().is_some());
 
         let mut hurried = Request::new(named("hurried", 5));
-        let timeout = "1000m".parse().unwrap();
+        let timeout = "3S".parse().unwrap();
         hurried.metadata_mut().insert("grpc-timeout", timeout);
         let status = run(&mut client, hurried).await.unwrap_err();
         assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
