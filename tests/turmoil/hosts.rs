@@ -117,6 +117,7 @@ pub(crate) async fn coordinator(name: &str, model: &Model) -> turmoil::Result {
         geometry: model.geometry.clone(),
         weights_fingerprint: model.weights.clone(),
         tokenizer_fingerprint: model.tokenizer.fingerprint().to_owned(),
+        numerics: "exact".into(),
         num_ranks: RANKS,
         kv_bytes_per_rank: 16 << 20,
         max_sequences_per_rank: 8,

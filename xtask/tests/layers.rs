@@ -9,7 +9,7 @@ const ALLOWED: [(&str, u32, &[&str]); 21] = [
     ("kernels", 0, &["spec"]),
     ("proto", 0, &[]),
     ("sockets", 0, &[]),
-    ("checkpoint", 1, &["spec"]),
+    ("checkpoint", 1, &["kernels", "spec"]),
     ("exchange", 1, &["kernels", "spec"]),
     ("kernels-cpu", 1, &["kernels", "spec"]),
     ("settings", 1, &[]),

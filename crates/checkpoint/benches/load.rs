@@ -29,6 +29,7 @@ fn load(checkpoint: &Checkpoint) -> RankWeights {
         rank: Rank(0),
         threads: 2,
         have: &[],
+        packing: None,
     };
     RankWeights::load(checkpoint, &options, &mut go_on).expect("the load is not cancelled")
 }

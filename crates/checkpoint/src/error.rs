@@ -24,6 +24,13 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// The system has no memory for weights.
+    #[error("there is no memory for the weights; use fewer ranks on this machine, or a larger one")]
+    Memory {
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
     /// The system refused to write a file.
     #[error("cannot write {}", path.display())]
     Write {

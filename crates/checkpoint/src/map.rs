@@ -18,7 +18,7 @@ use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 use bytemuck::Pod;
-use memmap2::{Advice, Mmap, UncheckedAdvice};
+use memmap2::{Advice, Mmap, MmapMut, UncheckedAdvice};
 
 #[cfg(target_endian = "big")]
 compile_error!("tensors are read in place, and the files are little-endian");
@@ -114,6 +114,22 @@ pub(crate) enum Region {
         range: Range<usize>,
     },
     Heap(Heap),
+    /// Memory of its own, in large pages where the system gives them.
+    Pages(MmapMut),
+}
+
+/// Takes `len` zeros for what is read again and again, from one end to the other.
+///
+/// # Errors
+///
+/// If the system has no memory left.
+pub(crate) fn pages(len: usize) -> io::Result<MmapMut> {
+    // A map of nothing is refused.
+    let pages = MmapMut::map_anon(len.max(1))?;
+    // Refused advice costs speed, never correctness.
+    #[cfg(target_os = "linux")]
+    drop(pages.advise(Advice::HugePage));
+    Ok(pages)
 }
 
 impl Region {
@@ -121,6 +137,7 @@ impl Region {
         match self {
             Self::Mapped { map, range } => &map.bytes()[range.clone()],
             Self::Heap(heap) => heap.bytes(),
+            Self::Pages(pages) => pages,
         }
     }
 }
@@ -136,8 +153,8 @@ impl Drop for Region {
 
 /// The elements of a tensor, or of one expert's slice of it.
 ///
-/// A clone shares them. They lie in the checkpoint's file, mapped, or on the heap; who reads them
-/// cannot tell. Their address is a multiple of the element's size and of nothing more: in the
+/// A clone shares them. They lie in the checkpoint's file, mapped, or in memory; who reads them cannot
+/// tell. Their address is a multiple of the element's size and of nothing more: in the
 /// published files not even of 16.
 pub struct Tensor<T> {
     region: Arc<Region>,
@@ -180,7 +197,7 @@ impl<T: Pod> fmt::Debug for Tensor<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let place = match &*self.region {
             Region::Mapped { .. } => "mapped",
-            Region::Heap(_) => "on the heap",
+            Region::Heap(_) | Region::Pages(_) => "in memory",
         };
         write!(f, "Tensor({} elements, {place})", self.len())
     }

@@ -1,11 +1,13 @@
 //! The weights that one rank holds: everything but the experts, and its own experts.
 
 mod load;
+mod pack;
 
 use std::fmt;
 use std::sync::Arc;
 
 use half::bf16;
+use kernels::{Bf16, Codes, Packing};
 use spec::{ExpertId, Placement, Rank};
 
 use crate::checkpoint::Checkpoint;
@@ -19,12 +21,14 @@ use crate::parallel::Watch;
 #[derive(Clone, Debug)]
 pub struct RankWeights {
     checkpoint: Checkpoint,
+    /// Name of the layout that its matrices have, if not the checkpoint's.
+    layout: Option<&'static str>,
     /// Rows of the vocabulary, `[vocab, hidden]`.
     pub embedding: Tensor<bf16>,
     /// Norm before the head, `[hidden]`.
     pub final_norm: Tensor<bf16>,
     /// Rows of the head, `[vocab, hidden]`.
-    pub head: Tensor<bf16>,
+    pub head: Matrix,
     /// The layers, in order.
     pub layers: Vec<LayerWeights>,
 }
@@ -35,19 +39,19 @@ pub struct LayerWeights {
     /// Norm before attention, `[hidden]`.
     pub input_norm: Tensor<bf16>,
     /// Query projection, `[query_width, hidden]`.
-    pub q: Tensor<bf16>,
+    pub q: Matrix,
     /// Its bias, `[query_width]`.
     pub q_bias: Tensor<bf16>,
     /// Key projection, `[kv_width, hidden]`.
-    pub k: Tensor<bf16>,
+    pub k: Matrix,
     /// Its bias, `[kv_width]`.
     pub k_bias: Tensor<bf16>,
     /// Value projection, `[kv_width, hidden]`.
-    pub v: Tensor<bf16>,
+    pub v: Matrix,
     /// Its bias, `[kv_width]`.
     pub v_bias: Tensor<bf16>,
     /// Output projection, `[hidden, query_width]`.
-    pub o: Tensor<bf16>,
+    pub o: Matrix,
     /// Its bias, `[hidden]`.
     pub o_bias: Tensor<bf16>,
     /// One logit a query head that joins the softmax, `[num_heads]`.
@@ -62,6 +66,45 @@ pub struct LayerWeights {
     pub experts: ExpertSet,
 }
 
+/// A `bf16` matrix, as it was asked for.
+#[derive(Clone, Debug)]
+pub enum Matrix {
+    /// Row by row, as the checkpoint has it.
+    Rows(Tensor<bf16>),
+    /// In a back end's layout.
+    Packed(Tensor<u8>),
+}
+
+impl Matrix {
+    /// Returns it as an op takes it.
+    #[must_use]
+    pub fn view(&self) -> Bf16<'_> {
+        match self {
+            Self::Rows(rows) => Bf16::Rows(rows),
+            Self::Packed(bytes) => Bf16::Packed(bytes),
+        }
+    }
+}
+
+/// The codes of an MXFP4 matrix, as they were asked for.
+#[derive(Debug)]
+enum ExpertMatrix {
+    Rows {
+        blocks: Tensor<u8>,
+        scales: Tensor<u8>,
+    },
+    Packed(Tensor<u8>),
+}
+
+impl ExpertMatrix {
+    fn view(&self) -> Codes<'_> {
+        match self {
+            Self::Rows { blocks, scales } => Codes::Rows { blocks, scales },
+            Self::Packed(bytes) => Codes::Packed(bytes),
+        }
+    }
+}
+
 /// The experts of one layer that a rank holds.
 #[derive(Clone)]
 pub struct ExpertSet {
@@ -72,27 +115,21 @@ pub struct ExpertSet {
 /// One expert's tensors.
 #[derive(Debug)]
 struct Expert {
-    gate_up_blocks: Tensor<u8>,
-    gate_up_scales: Tensor<u8>,
+    gate_up: ExpertMatrix,
     gate_up_bias: Tensor<bf16>,
-    down_blocks: Tensor<u8>,
-    down_scales: Tensor<u8>,
+    down: ExpertMatrix,
     down_bias: Tensor<bf16>,
 }
 
 /// The weights of one expert. In gate_up, row `2 i` is gate `i` and row `2 i + 1` is up `i`.
 #[derive(Clone, Copy, Debug)]
 pub struct ExpertWeights<'a> {
-    /// MXFP4 codes, `[2 intermediate, hidden / 32, 16]`.
-    pub gate_up_blocks: &'a [u8],
-    /// Scale bytes, `[2 intermediate, hidden / 32]`.
-    pub gate_up_scales: &'a [u8],
+    /// `[2 intermediate, hidden]`.
+    pub gate_up: Codes<'a>,
     /// `[2 intermediate]`.
     pub gate_up_bias: &'a [bf16],
-    /// MXFP4 codes, `[hidden, intermediate / 32, 16]`.
-    pub down_blocks: &'a [u8],
-    /// Scale bytes, `[hidden, intermediate / 32]`.
-    pub down_scales: &'a [u8],
+    /// `[hidden, intermediate]`.
+    pub down: Codes<'a>,
     /// `[hidden]`.
     pub down_bias: &'a [bf16],
 }
@@ -103,11 +140,9 @@ impl ExpertSet {
     pub fn expert(&self, expert: ExpertId) -> Option<ExpertWeights<'_>> {
         let expert = self.held.get(expert.index())?.as_ref()?;
         Some(ExpertWeights {
-            gate_up_blocks: &expert.gate_up_blocks,
-            gate_up_scales: &expert.gate_up_scales,
+            gate_up: expert.gate_up.view(),
             gate_up_bias: &expert.gate_up_bias,
-            down_blocks: &expert.down_blocks,
-            down_scales: &expert.down_scales,
+            down: expert.down.view(),
             down_bias: &expert.down_bias,
         })
     }
@@ -139,25 +174,35 @@ pub struct LoadOptions<'a> {
     /// Weights of the same checkpoint that are in memory already, of this rank or of another in
     /// this process; what they hold is shared, not loaded again.
     pub have: &'a [&'a RankWeights],
+    /// How matrices are laid out; `None` as the checkpoint has them. The same as in `have`.
+    pub packing: Option<&'static dyn Packing>,
 }
 
 impl RankWeights {
     /// Loads what a rank needs, each byte once: pages of the mapped files are touched, or values
-    /// made. `watch` counts the bytes that were not at hand already.
+    /// made; matrices that are packed are copied. `watch` counts the bytes that were not at hand already.
     ///
     /// # Errors
     ///
-    /// If a file cannot be mapped or changed since it was opened, or the watch cancels.
+    /// If a file cannot be mapped or changed since it was opened, there is no memory, or the watch
+    /// cancels.
     ///
     /// # Panics
     ///
-    /// If the placement is of another model, or the weights in `have` are of another checkpoint.
+    /// If the placement is of another model, or the weights in `have` are of another checkpoint or have
+    /// another layout.
     pub fn load(
         checkpoint: &Checkpoint,
         options: &LoadOptions<'_>,
         watch: &mut Watch<'_>,
     ) -> Result<Self, Error> {
         load::load(checkpoint, options, watch)
+    }
+
+    /// Returns the name of the layout that the matrices have; `None` if they are as in the checkpoint.
+    #[must_use]
+    pub fn layout(&self) -> Option<&'static str> {
+        self.layout
     }
 
     /// Returns the checkpoint they are of.

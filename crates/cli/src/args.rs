@@ -51,8 +51,8 @@ const AFTER_HELP: &str = "\
 
 /// Serves OpenAI's open-weight gpt-oss models from a cluster.
 ///
-/// The shortest way in: `conclave up` starts a whole cluster on this machine with a tiny synthetic
-/// model; `conclave chat` and `conclave generate` talk to it. With the published weights:
+/// The shortest way in: `conclave up` starts a whole cluster on this machine with a tiny
+/// trained model; `conclave chat` and `conclave generate` talk to it. With the published weights:
 /// `conclave up --model /models/gpt-oss-20b --workers 2`.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100, after_help = AFTER_HELP)]
@@ -158,7 +158,8 @@ pub(crate) struct ClusterArgs {
 #[command(after_help = UP_EXAMPLES)]
 pub(crate) struct UpArgs {
     /// Folder of a checkpoint in the published layout, or `synth:PRESET,layers=4,seed=1` for random
-    /// weights in memory. Without it, a tiny synthetic model in the cache folder.
+    /// weights in memory. Without it, the tiny trained model in this program, unpacked into the cache
+    /// folder.
     #[arg(long, value_name = "DIR|synth:…")]
     pub(crate) model: Option<String>,
     /// Worker processes.
@@ -170,8 +171,9 @@ pub(crate) struct UpArgs {
     /// Threads of each worker, shared by its ranks. Default: this machine's, divided evenly.
     #[arg(long, value_name = "N")]
     pub(crate) threads_per_worker: Option<NonZeroUsize>,
-    /// How the arithmetic is done.
-    #[arg(long, default_value = "exact", value_parser = ["exact"])]
+    /// How the arithmetic is done: `exact` with activations of 32 bits, `fast` with activations rounded to
+    /// 16 bits and, for the experts, to 8. Ranks of one group compute alike.
+    #[arg(long, default_value = "exact", value_parser = ["exact", "fast"])]
     pub(crate) numerics: String,
     #[command(flatten)]
     pub(crate) serve: ServeArgs,
@@ -179,7 +181,7 @@ pub(crate) struct UpArgs {
     /// which, as those of the workers do.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) admin: Option<ListenAt>,
-    /// Shows one generation as it streams, once everything is ready.
+    /// Asks a question and calls a function, once everything is ready.
     #[arg(long)]
     pub(crate) demo: bool,
 }
@@ -194,6 +196,9 @@ pub(crate) struct CoordinatorArgs {
     /// Ranks that make a group complete, over all its workers.
     #[arg(long, value_name = "N")]
     pub(crate) ranks: NonZeroUsize,
+    /// How workers have to compute, who are told so themselves. A part of each answer's fingerprint.
+    #[arg(long, default_value = "exact", value_parser = ["exact", "fast"])]
+    pub(crate) numerics: String,
     /// The membership store: `memory`, served by this coordinator where workers reach it, or the
     /// endpoints of an etcd. More than one coordinator needs etcd.
     #[arg(
@@ -283,8 +288,9 @@ pub(crate) struct WorkerArgs {
     /// Threads of this worker, shared by its ranks. Default: all of this machine's.
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
-    /// How the arithmetic is done.
-    #[arg(long, default_value = "exact", value_parser = ["exact"])]
+    /// How the arithmetic is done: `exact` with activations of 32 bits, `fast` with activations rounded to
+    /// 16 bits and, for the experts, to 8. Ranks of one group compute alike.
+    #[arg(long, default_value = "exact", value_parser = ["exact", "fast"])]
     pub(crate) numerics: String,
     /// Count the rows of every single expert: a series of metrics for each of them.
     #[arg(long)]

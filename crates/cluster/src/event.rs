@@ -19,6 +19,8 @@ pub struct LeaderConfig {
     pub weights: String,
     /// Fingerprint of the tokenizer that belongs to them.
     pub tokenizer: String,
+    /// How the group computes, such as "exact": what the name of a worker's numerics begins with.
+    pub numerics: String,
     /// Wire version this build speaks.
     pub wire: u32,
 }

@@ -60,6 +60,7 @@ impl World {
             num_experts: 8,
             weights: "w".into(),
             tokenizer: "t".into(),
+            numerics: "exact".into(),
             wire: 1,
         };
         Self {

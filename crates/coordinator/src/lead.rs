@@ -62,6 +62,8 @@ pub struct LeadConfig {
     pub weights_fingerprint: String,
     /// Fingerprint of the tokenizer that workers must have, if they have any.
     pub tokenizer_fingerprint: String,
+    /// How workers must compute, such as "exact".
+    pub numerics: String,
     /// Ranks that make the group complete, at least 1.
     pub num_ranks: usize,
     /// Bytes of KV memory on each rank.
@@ -165,6 +167,7 @@ impl Lead {
             num_experts: geometry.num_experts,
             weights: config.weights_fingerprint.clone(),
             tokenizer: config.tokenizer_fingerprint.clone(),
+            numerics: config.numerics.clone(),
             wire: proto::WIRE_VERSION,
         };
         let (telemetry, group) = start.shown;

@@ -276,7 +276,7 @@ fn model(config: &Config, max_context: u32) -> Model {
         vocab_size: config.lead.geometry.vocab_size as u32,
         weights_fingerprint: config.lead.weights_fingerprint.clone(),
         tokenizer_fingerprint: config.lead.tokenizer_fingerprint.clone(),
-        numerics: "exact".into(),
+        numerics: config.lead.numerics.clone(),
         eos_tokens: served.eos_tokens.clone(),
         default_sampling: served.default_sampling.clone(),
     }

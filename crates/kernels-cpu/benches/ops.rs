@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use half::bf16;
-use kernels::{Attend, Backend, ExpertWork, Experts, KvLayout, Linear, Mxfp4, Span};
+use kernels::{Attend, Backend, Bf16, Codes, ExpertWork, Experts, KvLayout, Linear, Mxfp4, Span};
 use kernels_cpu::Cpu;
 use spec::BlockId;
 
@@ -135,8 +135,10 @@ impl Bench {
         let scales = vec![120u8; EXPERTS * 3 * values / 16];
         let bias = vec![bf16::ONE; 2 * HIDDEN];
         let matrix = |place: usize, outputs: usize| Mxfp4 {
-            blocks: &blocks[place * values..][..outputs * HIDDEN / 2],
-            scales: &scales[place * values / 16..][..outputs * HIDDEN / 32],
+            codes: Codes::Rows {
+                blocks: &blocks[place * values..][..outputs * HIDDEN / 2],
+                scales: &scales[place * values / 16..][..outputs * HIDDEN / 32],
+            },
             bias: &bias[..outputs],
         };
         let turn = Turn::of(EXPERTS);
@@ -232,7 +234,7 @@ fn linear(cpu: &Cpu, x: &[f32], weight: &[bf16], (rows, inputs, outputs): (usize
     let mut out = vec![0.0; rows * outputs];
     cpu.linear(Linear {
         x,
-        weight,
+        weight: Bf16::Rows(weight),
         bias: None,
         inputs,
         outputs,

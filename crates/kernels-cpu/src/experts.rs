@@ -1,7 +1,7 @@
 //! Experts: two MXFP4 products with the activation between.
 
 use half::bf16;
-use kernels::{ExpertWork, Experts};
+use kernels::{Codes, ExpertWork, Experts};
 
 use crate::math;
 use crate::panel::Panel;
@@ -89,13 +89,23 @@ fn push_items<'a, 'b>(
     }
 }
 
+/// The blocks of a matrix as checkpoints hold it.
+fn blocks<'a>(codes: &Codes<'a>, inputs: usize) -> Blocks<'a> {
+    let Codes::Rows { blocks, scales } = *codes else {
+        panic!(
+            "run_experts: packed matrices go to a back end with a layout, all of a call or none"
+        );
+    };
+    Blocks::new(blocks, scales, inputs)
+}
+
 /// Gates and ups of some inner columns, and their activation.
 fn activated(path: Path, mut item: Item<'_, '_>, hidden: usize, limit: f32) {
     let width = 2 * item.rows[0].len();
     let mut z = vec![0.0; item.rows.len() * width];
     path.run(Product {
         x: item.x,
-        weights: Blocks::new(&item.work.gate_up, hidden),
+        weights: blocks(&item.work.gate_up.codes, hidden),
         outputs: 2 * item.first..2 * item.first + width,
         z: &mut z,
     });
@@ -113,7 +123,7 @@ fn projected(path: Path, item: Item<'_, '_>, intermediate: usize) {
     let mut z = vec![0.0; item.rows.len() * width];
     path.run(Product {
         x: item.x,
-        weights: Blocks::new(&item.work.down, intermediate),
+        weights: blocks(&item.work.down.codes, intermediate),
         outputs: item.first..item.first + width,
         z: &mut z,
     });
@@ -161,7 +171,7 @@ impl Kernel for Activate<'_, '_> {
 
 /// `g · sigmoid(1.702 g) · (u + 1)` of the clamped gate and up.
 #[inline(always)]
-fn activate<S: Simd>(simd: S, gate: S::F32, up: S::F32, limit: f32) -> S::F32 {
+pub(crate) fn activate<S: Simd>(simd: S, gate: S::F32, up: S::F32, limit: f32) -> S::F32 {
     let (low, high) = (simd.splat(-limit), simd.splat(limit));
     // In this order of arguments NaN stays NaN.
     let gate = simd.min(high, gate);

@@ -2,10 +2,12 @@
 //!
 //! [`Cpu`] computes exactly: `f32` activations and sums over `bf16` and MXFP4 weights that it reads
 //! where the checkpoint has them. The same bits come out of any number of threads and of any
-//! instruction path, so that ranks on different processors may work together.
+//! instruction path, so that ranks on different processors may work together. [`Cpu::fast`] rounds
+//! the activations and wants its weights packed.
 
 mod attend;
 mod experts;
+mod fast;
 mod linear;
 mod math;
 mod panel;
@@ -19,8 +21,12 @@ mod weights;
 use std::fmt;
 use std::num::NonZeroUsize;
 
-use kernels::{Attend, Backend, Combine, Embed, Experts, Linear, RmsNorm, Rotate, Route, StoreKv};
+use kernels::{
+    Attend, Backend, Bf16, Codes, Combine, Embed, Experts, Linear, Packing, RmsNorm, Rotate, Route,
+    StoreKv,
+};
 
+use crate::fast::{STRIPS, Tiles};
 use crate::pool::Pool;
 use crate::simd::{Path, Scalar};
 
@@ -28,6 +34,8 @@ use crate::simd::{Path, Scalar};
 pub struct Cpu {
     pool: Pool,
     path: Path,
+    /// Computes products with packed matrices; `None` if all are read as checkpoints hold them.
+    fast: Option<Tiles>,
 }
 
 impl Cpu {
@@ -43,6 +51,21 @@ impl Cpu {
         Self {
             pool: Pool::new(threads),
             path: Path::detect(),
+            fast: None,
+        }
+    }
+
+    /// Starts a back end that rounds activations: to `bf16`, and for the experts to 8 bits, where
+    /// matrices are packed as [`Backend::packing`] says. A matrix that is not is multiplied exactly.
+    ///
+    /// # Panics
+    ///
+    /// If the system refuses to start a thread.
+    #[must_use]
+    pub fn fast(threads: NonZeroUsize) -> Self {
+        Self {
+            fast: Some(Tiles::detect()),
+            ..Self::new(threads)
         }
     }
 
@@ -57,7 +80,22 @@ impl Cpu {
         Self {
             pool: Pool::new(threads),
             path: Path::Scalar(Scalar),
+            fast: None,
         }
+    }
+
+    /// Like [`Cpu::fast`] on each instruction path of this processor, for tests.
+    ///
+    /// # Panics
+    ///
+    /// If the system refuses to start a thread.
+    #[must_use]
+    pub fn fast_on_every_path(threads: NonZeroUsize) -> Vec<Self> {
+        let each = Tiles::all().into_iter().map(|tiles| Self {
+            fast: Some(tiles),
+            ..Self::scalar(threads)
+        });
+        each.collect()
     }
 }
 
@@ -69,7 +107,11 @@ impl fmt::Debug for Cpu {
 
 impl Backend for Cpu {
     fn numerics(&self) -> &str {
-        "exact-1"
+        self.fast.map_or("exact-1", Tiles::numerics)
+    }
+
+    fn packing(&self) -> Option<&'static dyn Packing> {
+        self.fast.map(|_| &STRIPS as &dyn Packing)
     }
 
     fn embed(&self, args: Embed<'_>) {
@@ -81,7 +123,11 @@ impl Backend for Cpu {
     }
 
     fn linear(&self, args: Linear<'_>) {
-        linear::linear(&self.pool, self.path, args);
+        match (args.weight, self.fast) {
+            (Bf16::Rows(matrix), _) => linear::linear(&self.pool, self.path, args, matrix),
+            (Bf16::Packed(matrix), Some(fast)) => fast::linear(&self.pool, fast, args, matrix),
+            (Bf16::Packed(_), None) => panic!("linear: this back end has no layout"),
+        }
     }
 
     fn rotate(&self, args: Rotate<'_>) {
@@ -101,7 +147,12 @@ impl Backend for Cpu {
     }
 
     fn run_experts(&self, args: Experts<'_>) {
-        experts::run_experts(&self.pool, self.path, args);
+        let mut work = args.work.iter();
+        let is_packed = work.any(|work| matches!(work.down.codes, Codes::Packed(_)));
+        match self.fast {
+            Some(fast) if is_packed => fast::run_experts(&self.pool, (fast, self.path), args),
+            _ => experts::run_experts(&self.pool, self.path, args),
+        }
     }
 
     fn combine(&self, args: Combine<'_>) {

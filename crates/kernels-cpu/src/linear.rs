@@ -1,5 +1,6 @@
 //! Products with `bf16` matrices.
 
+use half::bf16;
 use kernels::Linear;
 
 use crate::panel::Panel;
@@ -13,21 +14,22 @@ use crate::weights::Bf16;
 /// outputs and should stay in a cache.
 const ROWS: usize = 256;
 
-pub(crate) fn linear(pool: &Pool, path: Path, args: Linear<'_>) {
+/// Computes with a matrix as checkpoints hold it, `[outputs, inputs]`.
+pub(crate) fn linear(pool: &Pool, path: Path, args: Linear<'_>, matrix: &[bf16]) {
     args.check();
     let x = args.x.chunks(ROWS * args.inputs);
     for (x, out) in x.zip(args.out.chunks_mut(ROWS * args.outputs)) {
-        linear_rows(pool, path, Linear { x, out, ..args });
+        linear_rows(pool, path, Linear { x, out, ..args }, matrix);
     }
 }
 
-fn linear_rows(pool: &Pool, path: Path, args: Linear<'_>) {
+fn linear_rows(pool: &Pool, path: Path, args: Linear<'_>, matrix: &[bf16]) {
     let (inputs, outputs) = (args.inputs, args.outputs);
     let x = Panel::pack::<Bf16<'_>>(pool, args.rows(), inputs, |row| {
         &args.x[row * inputs..][..inputs]
     });
     let weights = Bf16 {
-        values: args.weight,
+        values: matrix,
         inputs,
     };
     let tiles = tiles::columns(args.out.chunks_exact_mut(outputs), outputs, OUTPUTS);

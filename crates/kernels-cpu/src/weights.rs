@@ -1,7 +1,7 @@
 //! Matrices as the checkpoint holds them, read 32 values of a row at a time.
 
 use half::bf16;
-use kernels::{Mxfp4, mxfp4};
+use kernels::mxfp4;
 
 use crate::simd::{LANES, ORDERED, Quad, SPLIT, Simd};
 
@@ -80,10 +80,10 @@ pub(crate) struct Blocks<'a> {
 }
 
 impl<'a> Blocks<'a> {
-    pub(crate) fn new(matrix: &Mxfp4<'a>, inputs: usize) -> Self {
+    pub(crate) fn new(blocks: &'a [u8], scales: &'a [u8], inputs: usize) -> Self {
         Self {
-            blocks: matrix.blocks.as_chunks().0,
-            scales: matrix.scales,
+            blocks: blocks.as_chunks().0,
+            scales,
             chunks: inputs / mxfp4::BLOCK,
         }
     }

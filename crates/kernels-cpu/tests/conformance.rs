@@ -2,7 +2,11 @@
 
 use std::num::NonZeroUsize;
 
-use kernels::{Backend, conformance};
+use half::bf16;
+use kernels::{
+    Attend, Backend, Bf16, Combine, Embed, Experts, Linear, Packing, RmsNorm, Rotate, Route,
+    StoreKv, conformance,
+};
 use kernels_cpu::Cpu;
 
 fn threads(count: usize) -> NonZeroUsize {
@@ -32,4 +36,111 @@ fn gives_the_same_bits_on_any_processor() {
     let (best, scalar) = (Cpu::new(threads(1)), Cpu::scalar(threads(1)));
     assert_eq!(best.numerics(), scalar.numerics());
     conformance::agree(&best, &scalar);
+}
+
+#[test]
+fn rounded_products_pass_every_case_on_every_path_and_any_number_of_threads() {
+    let one = Cpu::fast(threads(1));
+    conformance::all_rounded(&one);
+    for path in Cpu::fast_on_every_path(threads(1)) {
+        conformance::all_rounded(&path);
+    }
+    for count in [2, 3] {
+        conformance::agree(&one, &Cpu::fast(threads(count)));
+    }
+}
+
+#[test]
+fn rounded_products_are_the_same_on_every_path() {
+    let paths = Cpu::fast_on_every_path(threads(1));
+    for path in &paths {
+        conformance::agree(&paths[0], path);
+    }
+    conformance::agree(&paths[0], &Cpu::fast(threads(1)));
+}
+
+/// A back end that is given its matrices as checkpoints hold them.
+struct Unpacked(Cpu);
+
+impl Backend for Unpacked {
+    fn numerics(&self) -> &str {
+        self.0.numerics()
+    }
+
+    fn packing(&self) -> Option<&'static dyn Packing> {
+        None
+    }
+
+    fn embed(&self, args: Embed<'_>) {
+        self.0.embed(args);
+    }
+
+    fn rms_norm(&self, args: RmsNorm<'_>) {
+        self.0.rms_norm(args);
+    }
+
+    fn linear(&self, args: Linear<'_>) {
+        self.0.linear(args);
+    }
+
+    fn rotate(&self, args: Rotate<'_>) {
+        self.0.rotate(args);
+    }
+
+    fn store_kv(&self, args: StoreKv<'_>) {
+        self.0.store_kv(args);
+    }
+
+    fn attend(&self, args: Attend<'_>) {
+        self.0.attend(args);
+    }
+
+    fn route(&self, args: Route<'_>) {
+        self.0.route(args);
+    }
+
+    fn run_experts(&self, args: Experts<'_>) {
+        self.0.run_experts(args);
+    }
+
+    fn combine(&self, args: Combine<'_>) {
+        self.0.combine(args);
+    }
+}
+
+#[test]
+fn a_matrix_that_is_not_packed_is_multiplied_exactly() {
+    let (exact, fast) = (Cpu::new(threads(1)), Cpu::fast(threads(1)));
+    conformance::agree(&exact, &Unpacked(fast));
+}
+
+#[test]
+fn what_computes_otherwise_is_called_otherwise() {
+    let exact = Cpu::new(threads(1));
+    assert_eq!(exact.numerics(), "exact-1");
+    assert!(exact.packing().is_none());
+    for path in Cpu::fast_on_every_path(threads(1)) {
+        assert_eq!(path.packing().unwrap().name(), "strips-1");
+        // The one thing that tells paths apart: numbers below the smallest normal one.
+        let tiny = bf16::from_bits(1);
+        let packing = path.packing().unwrap();
+        let mut strip = vec![0; packing.bf16_bytes(2)];
+        packing.bf16(&[tiny, bf16::ZERO], 2, &mut strip);
+        let mut out = [1.0];
+        path.linear(Linear {
+            x: &[2f32.powi(100), 0.0],
+            weight: Bf16::Packed(&strip),
+            bias: None,
+            inputs: 2,
+            outputs: 1,
+            accumulate: false,
+            out: &mut out,
+        });
+        let expected = match path.numerics() {
+            "fast-1" => 2f32.powi(100) * tiny.to_f32(),
+            "fast-1-dots" => 0.0,
+            other => panic!("{other}"),
+        };
+        assert_eq!(out, [expected]);
+    }
 }

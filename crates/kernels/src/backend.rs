@@ -7,6 +7,8 @@
 use half::bf16;
 use spec::BlockId;
 
+use crate::packing::Packing;
+
 /// Executes the ops. An implementation owns its threads; every call returns when its output is
 /// complete.
 ///
@@ -16,6 +18,10 @@ pub trait Backend: Send + Sync {
     /// Names what decides the bits of the results: mode and kernel revision, and the instruction
     /// path where that changes them; for instance `exact-1`. Ranks of one group must agree on it.
     fn numerics(&self) -> &str;
+
+    /// How the large matrices have to lie that this back end computes with: those of attention, the head
+    /// and the experts. `None` if it reads them as checkpoints hold them.
+    fn packing(&self) -> Option<&'static dyn Packing>;
 
     /// Copies rows of the embedding: `out[r] = table[ids[r]]`.
     fn embed(&self, args: Embed<'_>);
@@ -71,13 +77,22 @@ pub struct RmsNorm<'a> {
     pub out: &'a mut [f32],
 }
 
+/// A matrix of `bf16`, `[outputs, inputs]`.
+#[derive(Clone, Copy, Debug)]
+pub enum Bf16<'a> {
+    /// Row by row, as checkpoints hold it.
+    Rows(&'a [bf16]),
+    /// In the layout of the back end's [`Packing`].
+    Packed(&'a [u8]),
+}
+
 /// Arguments of [`Backend::linear`]. Sums are `f32`, over `inputs` in an order fixed by `inputs`.
 #[derive(Debug)]
 pub struct Linear<'a> {
     /// `[rows, inputs]`.
     pub x: &'a [f32],
     /// `[outputs, inputs]`.
-    pub weight: &'a [bf16],
+    pub weight: Bf16<'a>,
     /// `[outputs]`, added after the sum.
     pub bias: Option<&'a [bf16]>,
     /// Number of inputs, the length of each sum.
@@ -205,17 +220,29 @@ pub struct Route<'a> {
     pub weight: &'a mut [f32],
 }
 
-/// One expert's matrix `[outputs, inputs]` in MXFP4: blocks of 32 values along the inputs, byte `j`
+/// The codes of a matrix `[outputs, inputs]` in MXFP4: blocks of 32 values along the inputs, byte `j`
 /// of a block holding value `2j` in its low and `2j + 1` in its high four bits.
 ///
 /// Source: OCP Microscaling Formats (MX) Specification 1.0; the nibble order is that of the
 /// published checkpoint.
 #[derive(Clone, Copy, Debug)]
+pub enum Codes<'a> {
+    /// Row by row, as checkpoints hold them.
+    Rows {
+        /// `[outputs, inputs / 32, 16]`.
+        blocks: &'a [u8],
+        /// `[outputs, inputs / 32]`, powers of two with a bias of 127.
+        scales: &'a [u8],
+    },
+    /// In the layout of the back end's [`Packing`].
+    Packed(&'a [u8]),
+}
+
+/// One expert's matrix.
+#[derive(Clone, Copy, Debug)]
 pub struct Mxfp4<'a> {
-    /// `[outputs, inputs / 32, 16]`.
-    pub blocks: &'a [u8],
-    /// `[outputs, inputs / 32]`, powers of two with a bias of 127.
-    pub scales: &'a [u8],
+    /// `[outputs, inputs]`.
+    pub codes: Codes<'a>,
     /// `[outputs]`.
     pub bias: &'a [bf16],
 }

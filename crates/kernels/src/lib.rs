@@ -11,11 +11,13 @@ mod check;
 pub mod conformance;
 mod exchange;
 pub mod mxfp4;
+mod packing;
 mod reference;
 
 pub use backend::{
-    Attend, Backend, Combine, Embed, ExpertWork, Experts, KvLayout, Linear, Mxfp4, RmsNorm, Rotate,
-    Route, Span, StoreKv,
+    Attend, Backend, Bf16, Codes, Combine, Embed, ExpertWork, Experts, KvLayout, Linear, Mxfp4,
+    RmsNorm, Rotate, Route, Span, StoreKv,
 };
 pub use exchange::{Dispatch, Exchange, ExchangeError, Moment, Phase, Received, Returned, Work};
+pub use packing::{Packing, Strip};
 pub use reference::Reference;

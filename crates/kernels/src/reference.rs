@@ -12,6 +12,7 @@ mod tests;
 use crate::backend::{
     Attend, Backend, Combine, Embed, Experts, Linear, RmsNorm, Rotate, Route, StoreKv,
 };
+use crate::packing::Packing;
 
 /// The plain back end. One thread, no state.
 #[derive(Clone, Copy, Debug, Default)]
@@ -20,6 +21,10 @@ pub struct Reference;
 impl Backend for Reference {
     fn numerics(&self) -> &str {
         "reference-1"
+    }
+
+    fn packing(&self) -> Option<&'static dyn Packing> {
+        None
     }
 
     fn embed(&self, args: Embed<'_>) {

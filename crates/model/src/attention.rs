@@ -92,7 +92,7 @@ pub(crate) fn attention(
     ] {
         let args = Linear {
             x: &scratch.normed,
-            weight,
+            weight: weight.view(),
             bias: Some(bias),
             inputs: hidden,
             outputs: bias.len(),
@@ -139,7 +139,7 @@ pub(crate) fn attention(
     }
     let args = Linear {
         x: &scratch.attended,
-        weight: &layer.o,
+        weight: layer.o.view(),
         bias: Some(&layer.o_bias),
         inputs: query_width,
         outputs: hidden,

@@ -16,6 +16,17 @@ pub enum ModelError {
     /// The weights to adopt are of another model.
     #[error("the weights are of another model than the rank's KV")]
     OtherModel,
+    /// The weights do not lie as the back end wants them.
+    #[error(
+        "the weights are laid out as '{}', and the back end computes with '{}'",
+        found.unwrap_or("the checkpoint"), wanted.unwrap_or("the checkpoint")
+    )]
+    OtherLayout {
+        /// Name of their layout; `None` for the checkpoint's.
+        found: Option<&'static str>,
+        /// The one that is wanted.
+        wanted: Option<&'static str>,
+    },
     /// The KV memory has no size, or one that no machine has.
     #[error(
         "a KV memory of {} + {} blocks of {} positions cannot be reserved",

@@ -153,7 +153,7 @@ fn logits(
     logits.resize(slice.len() * vocab_size, 0.0);
     let args = Linear {
         x: normed,
-        weight: &weights.head,
+        weight: weights.head.view(),
         bias: None,
         inputs: hidden,
         outputs: vocab_size,

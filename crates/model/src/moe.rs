@@ -1,7 +1,9 @@
 //! The expert half of a layer: norm, router, dispatch, this rank's experts, combine.
 
 use checkpoint::{ExpertSet, ExpertWeights, LayerWeights};
-use kernels::{Combine, Dispatch, Exchange, ExpertWork, Experts, Linear, Mxfp4, Received, Route};
+use kernels::{
+    Bf16, Combine, Dispatch, Exchange, ExpertWork, Experts, Linear, Mxfp4, Received, Route,
+};
 use spec::{ExpertId, Geometry};
 
 use crate::error::ModelError;
@@ -15,7 +17,7 @@ pub(crate) fn route(pass: &Pass<'_>, place: Place, layer: &LayerWeights, scratch
     pass.norm(&scratch.x, &layer.post_norm, &mut scratch.normed);
     let args = Linear {
         x: &scratch.normed,
-        weight: &layer.router,
+        weight: Bf16::Rows(&layer.router),
         bias: Some(&layer.router_bias),
         inputs: geometry.hidden,
         outputs: geometry.num_experts,
@@ -161,13 +163,11 @@ fn expert_work<'a>(
 ) -> ExpertWork<'a> {
     ExpertWork {
         gate_up: Mxfp4 {
-            blocks: weights.gate_up_blocks,
-            scales: weights.gate_up_scales,
+            codes: weights.gate_up,
             bias: weights.gate_up_bias,
         },
         down: Mxfp4 {
-            blocks: weights.down_blocks,
-            scales: weights.down_scales,
+            codes: weights.down,
             bias: weights.down_bias,
         },
         rows,

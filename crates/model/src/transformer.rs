@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use checkpoint::RankWeights;
-use kernels::{Backend, Embed, Exchange};
+use kernels::{Backend, Embed, Exchange, Packing};
 use spec::{Attention, Fence, Geometry, KvPlan, Part, PartResult, Placement, Rank, StepNumber};
 
 use crate::attention::{Rows, attention};
@@ -53,6 +53,7 @@ impl RankModel {
             return Err(fault.into());
         }
         check_placement(&geometry, &weights, rank, &placement)?;
+        check_layout(&weights, backend.as_ref())?;
         Ok(Self {
             kv: KvMemory::new(&geometry, plan)?,
             rotary: Rotary::new(&geometry.rope, geometry.head_dim),
@@ -99,6 +100,7 @@ impl RankModel {
             return Err(ModelError::OtherModel);
         }
         check_placement(&self.geometry, &weights, rank, &placement)?;
+        check_layout(&weights, self.backend.as_ref())?;
         (self.rank, self.weights, self.placement) = (rank, weights, placement);
         Ok(())
     }
@@ -248,6 +250,16 @@ fn run_layers(
         mixture(pass, index, &layer.experts, exchange, scratch)?;
     }
     Ok(())
+}
+
+/// Checks that the weights lie as the back end computes with them: else it would compute otherwise than
+/// its name says.
+fn check_layout(weights: &RankWeights, backend: &dyn Backend) -> Result<(), ModelError> {
+    let (found, wanted) = (weights.layout(), backend.packing().map(Packing::name));
+    match found == wanted {
+        true => Ok(()),
+        false => Err(ModelError::OtherLayout { found, wanted }),
+    }
 }
 
 /// Checks that a placement is for this model and that its experts of this rank are loaded.

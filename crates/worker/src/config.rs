@@ -17,6 +17,8 @@ use crate::limits::{MAX_RANKS, MAX_THREADS_PER_RANK};
 pub enum Numerics {
     /// `f32` activations, accumulation and KV over the published weights.
     Exact,
+    /// `f32` accumulation and KV; activations rounded to `bf16`, and for the experts to 8 bits.
+    Fast,
 }
 
 /// A worker's configuration. Nothing is chosen silently; see [`Config::check`].

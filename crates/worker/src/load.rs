@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use checkpoint::{Checkpoint, LoadOptions, Progress, RankWeights};
+use kernels::Packing;
 use spec::{Placement, Rank};
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -105,13 +106,14 @@ impl Drop for Loading {
     }
 }
 
-/// Loads what the plan's own ranks need and `have` lacks; the rest is shared. Blocks for as long as
+/// Loads what the plan's own ranks need and `have` lacks, on so many threads and in the layout that they
+/// compute with; the rest is shared. Blocks for as long as
 /// the disk needs, unless `stop` is cancelled. Fails if the files changed or cannot be read.
 pub(crate) fn load(
     checkpoint: &Checkpoint,
     plan: &EpochPlan,
     have: &[Arc<RankWeights>],
-    threads: usize,
+    (threads, packing): (usize, Option<&'static dyn Packing>),
     (gauge, stop): (&LoadGauge, &CancellationToken),
 ) -> Loaded {
     let mut loaded: Vec<Arc<RankWeights>> = Vec::with_capacity(plan.own.len());
@@ -123,6 +125,7 @@ pub(crate) fn load(
             rank: *rank,
             threads,
             have: &have,
+            packing,
         };
         let mut read = 0;
         let weights = RankWeights::load(checkpoint, &options, &mut |progress: Progress| {

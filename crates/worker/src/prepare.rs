@@ -134,9 +134,9 @@ impl Workshop {
         }
         let loading = begun.unwrap_or_else(|| {
             let (checkpoint, have) = (self.checkpoint.clone(), self.weights.clone());
-            let threads = self.load_threads;
+            let how = (self.load_threads, self.crew.packing());
             Loading::begin(plan, move |plan, watch| {
-                load(&checkpoint, plan, &have, threads, watch)
+                load(&checkpoint, plan, &have, how, watch)
             })
         });
         let loading = self.loading.insert(loading);

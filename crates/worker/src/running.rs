@@ -252,6 +252,7 @@ fn backends(config: &Config) -> Vec<Arc<dyn Backend>> {
     let backend = |_| -> Arc<dyn Backend> {
         match config.numerics {
             Numerics::Exact => Arc::new(Cpu::new(threads)),
+            Numerics::Fast => Arc::new(Cpu::fast(threads)),
         }
     };
     (0..config.ranks.get()).map(backend).collect()

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use checkpoint::{Checkpoint, ModelName};
 use kernels::{
-    Attend, Backend, Combine, Embed, Experts, Linear, Reference, RmsNorm, Rotate, Route, StoreKv,
+    Attend, Backend, Combine, Embed, Experts, Linear, Packing, Reference, RmsNorm, Rotate, Route,
+    StoreKv,
 };
 use spec::{BlockId, BlockRun, Epoch, Fence, KvPlan, Line, Open, Part, Placement, Rank};
 use spec::{SequenceId, Slot, Term, TokenId};
@@ -18,6 +19,10 @@ impl<F: Fn() + Send + Sync> Backend for Odd<F> {
     fn numerics(&self) -> &str {
         "odd-1"
     }
+    fn packing(&self) -> Option<&'static dyn Packing> {
+        None
+    }
+
     fn embed(&self, args: Embed<'_>) {
         Reference.embed(args);
     }

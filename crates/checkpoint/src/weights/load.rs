@@ -5,18 +5,21 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytemuck::Pod;
+use kernels::Packing;
 use spec::ExpertId;
 
-use super::{Expert, ExpertSet, LayerWeights, LoadOptions, RankWeights};
+use super::{
+    Expert, ExpertMatrix, ExpertSet, LayerWeights, LoadOptions, Matrix, RankWeights, pack,
+};
 use crate::checkpoint::{Checkpoint, Store};
 use crate::error::Error;
 use crate::map::{Heap, Map, Region, Tensor};
-use crate::parallel::{self, CHUNK, Watch};
+use crate::parallel::{self, CHUNK, Progress, Watch};
 use crate::synth::Stream;
 use crate::tensors::{Key, TensorSpec, Weight};
 
 /// A tensor, or one expert's slice of it.
-type PieceId = (Key, Option<ExpertId>);
+pub(super) type PieceId = (Key, Option<ExpertId>);
 
 /// Loads a rank's weights; see [`RankWeights::load`].
 pub(super) fn load(
@@ -38,14 +41,45 @@ pub(super) fn load(
             .all(|have| have.checkpoint.is_same(checkpoint)),
         "weights are shared within one checkpoint"
     );
+    let layout = options.packing.map(Packing::name);
+    assert!(
+        options.have.iter().all(|have| have.layout == layout),
+        "weights are shared within one layout"
+    );
     let wanted = wanted(checkpoint, options);
-    let regions = match checkpoint.store() {
-        Store::Files(_) => fetch(checkpoint, &wanted, options.threads, watch)?,
-        Store::Synth(_) => make(checkpoint, &wanted, options.threads, watch)?,
+    let bytes = total(&wanted);
+    let is_packed = |piece: &Piece<'_>| options.packing.is_some() && pack::is_matrix(piece.id.0);
+    let (packed, plain): (Vec<_>, Vec<_>) = wanted.into_iter().partition(is_packed);
+    let mut before = 0;
+    // Both halves of the work are told as one.
+    let mut told = |progress: Progress| {
+        before = before.max(progress.done);
+        let total = bytes;
+        watch(Progress { total, ..progress })
     };
-    let ids = wanted.iter().map(|piece| piece.id);
+    let regions = match checkpoint.store() {
+        Store::Files(_) => fetch(checkpoint, &plain, options.threads, &mut told)?,
+        Store::Synth(_) => make(checkpoint, &plain, options.threads, &mut told)?,
+    };
+    let ids = plain.iter().map(|piece| piece.id);
+    let mut regions: HashMap<PieceId, Region> = ids.zip(regions).collect();
+    if let Some(packing) = options.packing {
+        let mut told = |progress: Progress| {
+            let done = before + progress.done;
+            watch(Progress { done, total: bytes })
+        };
+        let ids = packed.iter().map(|piece| piece.id);
+        regions.extend(pack::pack(
+            checkpoint,
+            ids,
+            packing,
+            options.threads,
+            &mut told,
+        )?);
+    }
     let mut loaded = Loaded {
-        regions: ids.zip(regions).collect(),
+        regions,
+        is_packed: options.packing.is_some(),
     };
     Ok(loaded.assemble(checkpoint, options))
 }
@@ -182,6 +216,8 @@ fn make(
 /// What was brought into memory, to be put in its place.
 struct Loaded {
     regions: HashMap<PieceId, Region>,
+    /// Whether the matrices are.
+    is_packed: bool,
 }
 
 impl Loaded {
@@ -190,11 +226,30 @@ impl Loaded {
         Tensor::new(region.expect("every piece that is not shared was wanted"))
     }
 
+    fn matrix(&mut self, key: Key) -> Matrix {
+        match self.is_packed {
+            true => Matrix::Packed(self.take(key, None)),
+            false => Matrix::Rows(self.take(key, None)),
+        }
+    }
+
+    fn codes(&mut self, blocks: Key, scales: Key, expert: ExpertId) -> ExpertMatrix {
+        let blocks = self.take(blocks, Some(expert));
+        match self.is_packed {
+            true => ExpertMatrix::Packed(blocks),
+            false => ExpertMatrix::Rows {
+                blocks,
+                scales: self.take(scales, Some(expert)),
+            },
+        }
+    }
+
     fn assemble(&mut self, checkpoint: &Checkpoint, options: &LoadOptions<'_>) -> RankWeights {
         let first = options.have.first();
         let layers = 0..checkpoint.geometry().num_layers();
         RankWeights {
             checkpoint: checkpoint.clone(),
+            layout: options.packing.map(Packing::name),
             embedding: match first {
                 Some(have) => have.embedding.clone(),
                 None => self.take(Key::Embedding, None),
@@ -205,7 +260,7 @@ impl Loaded {
             },
             head: match first {
                 Some(have) => have.head.clone(),
-                None => self.take(Key::Head, None),
+                None => self.matrix(Key::Head),
             },
             layers: layers
                 .map(|layer| {
@@ -223,16 +278,19 @@ impl Loaded {
     }
 
     fn layer(&mut self, layer: usize, experts: ExpertSet) -> LayerWeights {
+        let mut matrix = |weight| self.matrix(Key::Layer(layer, weight));
+        let (q, k) = (matrix(Weight::Query), matrix(Weight::Key));
+        let (v, o) = (matrix(Weight::Value), matrix(Weight::Output));
         let mut take = |weight| self.take(Key::Layer(layer, weight), None);
         LayerWeights {
             input_norm: take(Weight::InputNorm),
-            q: take(Weight::Query),
+            q,
             q_bias: take(Weight::QueryBias),
-            k: take(Weight::Key),
+            k,
             k_bias: take(Weight::KeyBias),
-            v: take(Weight::Value),
+            v,
             v_bias: take(Weight::ValueBias),
-            o: take(Weight::Output),
+            o,
             o_bias: take(Weight::OutputBias),
             sinks: take(Weight::Sinks),
             post_norm: take(Weight::PostNorm),
@@ -260,14 +318,13 @@ impl Loaded {
 
     fn expert(&mut self, layer: usize, expert: ExpertId) -> Expert {
         let key = |weight| Key::Layer(layer, weight);
-        let expert = Some(expert);
+        let gate_up = (key(Weight::GateUpBlocks), key(Weight::GateUpScales));
+        let down = (key(Weight::DownBlocks), key(Weight::DownScales));
         Expert {
-            gate_up_blocks: self.take(key(Weight::GateUpBlocks), expert),
-            gate_up_scales: self.take(key(Weight::GateUpScales), expert),
-            gate_up_bias: self.take(key(Weight::GateUpBias), expert),
-            down_blocks: self.take(key(Weight::DownBlocks), expert),
-            down_scales: self.take(key(Weight::DownScales), expert),
-            down_bias: self.take(key(Weight::DownBias), expert),
+            gate_up: self.codes(gate_up.0, gate_up.1, expert),
+            gate_up_bias: self.take(key(Weight::GateUpBias), Some(expert)),
+            down: self.codes(down.0, down.1, expert),
+            down_bias: self.take(key(Weight::DownBias), Some(expert)),
         }
     }
 }

@@ -46,6 +46,7 @@ fn loading_a_rank_touches_its_own_experts_and_no_others() {
             rank: Rank(rank),
             threads: 2,
             have: &[],
+            packing: None,
         };
         RankWeights::load(&checkpoint, &options, &mut go_on).unwrap()
     };

@@ -127,6 +127,7 @@ fn config(
         geometry: model.checkpoint.geometry().clone(),
         weights_fingerprint: fingerprint.to_string(),
         tokenizer_fingerprint: model.tokenizer.fingerprint().to_owned(),
+        numerics: args.numerics.clone(),
         num_ranks: args.ranks.get(),
         kv_bytes_per_rank: serve.kv_memory,
         max_sequences_per_rank: serve.max_sequences.get(),

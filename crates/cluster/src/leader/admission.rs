@@ -31,6 +31,11 @@ impl Leader {
             let ours = &self.config.tokenizer;
             return Err(differs("tokenizer", &new.tokenizer, ours));
         }
+        let family = new.numerics.split('-').next();
+        if family != Some(&self.config.numerics) {
+            let ours = &self.config.numerics;
+            return Err(differs("numerics", &new.numerics, ours));
+        }
         let others = self.members.values().find(|other| other.name != new.name);
         if let Some(other) = others
             && other.numerics != new.numerics

@@ -16,6 +16,7 @@ fn leader(num_ranks: usize) -> Leader {
         num_experts: 8,
         weights: "w".into(),
         tokenizer: "t".into(),
+        numerics: "exact".into(),
         wire: 1,
     };
     Leader::new(config, Term(1))
@@ -264,6 +265,14 @@ fn refuses_what_does_not_fit_and_says_both_sides() {
                 ..worker("c", 1)
             },
             "numerics fast",
+        ),
+        (
+            // Of the same kind, and yet other bits than those of the members.
+            Registration {
+                numerics: "exact-2".into(),
+                ..worker("c", 1)
+            },
+            "numerics exact-2",
         ),
         (
             Registration {

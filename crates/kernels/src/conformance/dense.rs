@@ -1,8 +1,8 @@
 //! Embedding, normalization and matrix products.
 
 use super::Case;
-use super::inputs::Numbers;
-use crate::{Embed, Linear, RmsNorm};
+use super::inputs::{Numbers, packed_bf16};
+use crate::{Bf16, Embed, Linear, RmsNorm};
 
 /// A copy.
 const EMBED: f32 = 0.0;
@@ -81,6 +81,7 @@ pub(super) fn linear() -> Vec<Case> {
         (18, 391, 51),
         (7, 800, 100),
         (3, 2880, 37),
+        (259, 64, 65),
     ];
     let plain = shapes.map(|shape| linear_case(shape, false, false));
     let biased = shapes.map(|shape| linear_case(shape, true, false));
@@ -110,9 +111,11 @@ fn linear_case(
             } else {
                 vec![f32::NAN; rows.len() * outputs]
             };
+            let packed = packed_bf16(backend, &weight, (outputs, inputs));
+            let weight = packed.as_deref().map_or(Bf16::Rows(&weight), Bf16::Packed);
             backend.linear(Linear {
                 x: &x[rows.start * inputs..rows.end * inputs],
-                weight: &weight,
+                weight,
                 bias: with_bias.then_some(&bias),
                 inputs,
                 outputs,
@@ -122,4 +125,5 @@ fn linear_case(
             out
         },
     )
+    .product()
 }

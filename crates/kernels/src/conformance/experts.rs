@@ -5,9 +5,9 @@ use std::ops::Range;
 use half::bf16;
 
 use super::Case;
-use super::inputs::Numbers;
+use super::inputs::{Numbers, packed_codes};
 use crate::mxfp4::{BLOCK, BLOCK_BYTES};
-use crate::{Backend, Combine, ExpertWork, Experts, Mxfp4, Route};
+use crate::{Backend, Codes, Combine, ExpertWork, Experts, Mxfp4, Route};
 
 /// A softmax of a few `f32`.
 const ROUTE: f32 = 1e-6;
@@ -87,12 +87,21 @@ impl Matrix {
         }
     }
 
-    fn view(&self) -> Mxfp4<'_> {
-        Mxfp4 {
+    /// The matrix as it is, or packed.
+    fn view<'a>(&'a self, packed: Option<&'a [u8]>) -> Mxfp4<'a> {
+        let rows = Codes::Rows {
             blocks: &self.blocks,
             scales: &self.scales,
+        };
+        Mxfp4 {
+            codes: packed.map_or(rows, Codes::Packed),
             bias: &self.bias,
         }
+    }
+
+    fn packed(&self, backend: &dyn Backend, inputs: usize, pairs: bool) -> Option<Vec<u8>> {
+        let codes = (&self.blocks[..], &self.scales[..]);
+        packed_codes(backend, codes, (self.bias.len(), inputs), pairs)
     }
 }
 
@@ -150,13 +159,19 @@ impl Crowd {
             .into_iter()
             .map(|pairs| pairs.into_iter().unzip())
             .collect();
+        let packed = self.experts.iter().map(|(gate_up, down)| {
+            let down = down.packed(backend, self.intermediate, false);
+            (gate_up.packed(backend, self.hidden, true), down)
+        });
+        let packed: Vec<_> = packed.collect();
         let work: Vec<ExpertWork<'_>> = self
             .experts
             .iter()
+            .zip(&packed)
             .zip(&lists)
-            .map(|((gate_up, down), (rows, outputs))| ExpertWork {
-                gate_up: gate_up.view(),
-                down: down.view(),
+            .map(|(((gate_up, down), packed), (rows, outputs))| ExpertWork {
+                gate_up: gate_up.view(packed.0.as_deref()),
+                down: down.view(packed.1.as_deref()),
                 rows,
                 outputs,
             })
@@ -183,6 +198,7 @@ pub(super) fn run_experts() -> Vec<Case> {
             EXPERTS,
             move |backend, rows| crowd.run(backend, rows),
         )
+        .product()
     };
     [
         (0, 32, 64, 3),
@@ -190,6 +206,7 @@ pub(super) fn run_experts() -> Vec<Case> {
         (18, 64, 96, 5),
         (20, 96, 64, 3),
         (6, 416, 448, 4),
+        (26, 352, 32, 4),
     ]
     .map(case)
     .into()

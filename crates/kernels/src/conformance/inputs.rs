@@ -2,6 +2,9 @@
 
 use half::bf16;
 
+use crate::mxfp4::{BLOCK, BLOCK_BYTES};
+use crate::{Backend, Strip};
+
 /// SplitMix64. Source: Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014.
 pub(super) struct Numbers(u64);
 
@@ -50,4 +53,43 @@ impl Numbers {
         }
         order
     }
+}
+
+/// Lays a `bf16` matrix out as the back end wants it; `None` if it wants it as it is.
+pub(super) fn packed_bf16(
+    backend: &dyn Backend,
+    rows: &[bf16],
+    (outputs, inputs): (usize, usize),
+) -> Option<Vec<u8>> {
+    let packing = backend.packing()?;
+    let (strip, bytes) = (packing.strip(), packing.bf16_bytes(inputs));
+    let mut out = vec![1; outputs.div_ceil(strip) * bytes];
+    for (rows, out) in rows.chunks(strip * inputs).zip(out.chunks_exact_mut(bytes)) {
+        packing.bf16(rows, inputs, out);
+    }
+    Some(out)
+}
+
+/// The same for the codes of an MXFP4 matrix.
+pub(super) fn packed_codes(
+    backend: &dyn Backend,
+    (blocks, scales): (&[u8], &[u8]),
+    (outputs, inputs): (usize, usize),
+    pairs: bool,
+) -> Option<Vec<u8>> {
+    let packing = backend.packing()?;
+    let (strip, bytes) = (packing.strip(), packing.codes_bytes(inputs));
+    let width = strip * inputs / BLOCK;
+    let mut out = vec![1; outputs.div_ceil(strip) * bytes];
+    let rows = blocks.chunks(width * BLOCK_BYTES).zip(scales.chunks(width));
+    for ((blocks, scales), out) in rows.zip(out.chunks_exact_mut(bytes)) {
+        let rows = Strip {
+            blocks,
+            scales,
+            inputs,
+            pairs,
+        };
+        packing.codes(rows, out);
+    }
+    Some(out)
 }

@@ -3,7 +3,7 @@
 use half::bf16;
 
 use super::dot;
-use crate::backend::{Embed, Linear, RmsNorm};
+use crate::backend::{Bf16, Embed, Linear, RmsNorm};
 
 pub(super) fn embed(args: Embed<'_>) {
     args.check();
@@ -33,13 +33,16 @@ pub(super) fn rms_norm(args: RmsNorm<'_>) {
 
 pub(super) fn linear(args: Linear<'_>) {
     args.check();
+    let Bf16::Rows(matrix) = args.weight else {
+        panic!("linear: the reference reads matrices as checkpoints hold them");
+    };
     for (x, out) in args
         .x
         .chunks_exact(args.inputs)
         .zip(args.out.chunks_exact_mut(args.outputs))
     {
         for (output, out) in out.iter_mut().enumerate() {
-            let weight = &args.weight[output * args.inputs..][..args.inputs];
+            let weight = &matrix[output * args.inputs..][..args.inputs];
             let sum = dot(x.iter().copied(), weight.iter().map(|w| w.to_f32()));
             let bias = args.bias.map_or(bf16::ZERO, |bias| bias[output]);
             let result = (sum + bias.to_f64()) as f32;

@@ -1,7 +1,7 @@
 //! Routing, experts and their sum.
 
 use super::dot;
-use crate::backend::{Combine, Experts, Mxfp4, Route};
+use crate::backend::{Codes, Combine, Experts, Mxfp4, Route};
 use crate::mxfp4;
 
 pub(super) fn route(args: Route<'_>) {
@@ -57,11 +57,17 @@ pub(super) fn run_experts(args: Experts<'_>) {
 
 /// `matrix · x + bias`.
 fn product(matrix: &Mxfp4<'_>, x: &[f32]) -> Vec<f32> {
+    let Codes::Rows {
+        blocks: codes,
+        scales,
+    } = matrix.codes
+    else {
+        panic!("run_experts: the reference reads matrices as checkpoints hold them");
+    };
     let blocks = x.len() / mxfp4::BLOCK;
-    let rows = matrix
-        .blocks
+    let rows = codes
         .chunks_exact(blocks * mxfp4::BLOCK_BYTES)
-        .zip(matrix.scales.chunks_exact(blocks));
+        .zip(scales.chunks_exact(blocks));
     rows.zip(matrix.bias)
         .map(|((blocks, scales), bias)| {
             let weights = blocks

@@ -4,7 +4,7 @@ use half::bf16;
 use spec::BlockId;
 
 use super::Reference;
-use crate::{Attend, Backend, ExpertWork, Experts, KvLayout, Mxfp4, Rotate, Route, Span};
+use crate::{Attend, Backend, Codes, ExpertWork, Experts, KvLayout, Mxfp4, Rotate, Route, Span};
 
 fn bf16s(values: &[f32]) -> Vec<bf16> {
     values.iter().map(|&v| bf16::from_f32(v)).collect()
@@ -136,13 +136,17 @@ fn gate_and_up_alternate_and_are_clamped_on_their_own_sides() {
         limit: 7.0,
         work: &[ExpertWork {
             gate_up: Mxfp4 {
-                blocks: &blocks,
-                scales: &scales,
+                codes: Codes::Rows {
+                    blocks: &blocks,
+                    scales: &scales,
+                },
                 bias: &bias,
             },
             down: Mxfp4 {
-                blocks: &down,
-                scales: &down_scales,
+                codes: Codes::Rows {
+                    blocks: &down,
+                    scales: &down_scales,
+                },
                 bias: &down_bias,
             },
             rows: &[0],

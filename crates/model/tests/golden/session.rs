@@ -23,6 +23,7 @@ pub(crate) fn whole_model(checkpoint: &Checkpoint) -> Arc<RankWeights> {
         rank: Rank(0),
         threads: 2,
         have: &[],
+        packing: None,
     };
     let weights = RankWeights::load(checkpoint, &options, &mut |_| ControlFlow::Continue(()));
     Arc::new(weights.unwrap())

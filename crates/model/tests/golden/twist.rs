@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use kernels::{Attend, Backend, Combine, Embed, Experts, Linear, RmsNorm, Rotate, Route, StoreKv};
+use kernels::{
+    Attend, Backend, Combine, Embed, Experts, Linear, Packing, RmsNorm, Rotate, Route, StoreKv,
+};
 
 /// What differs. Each op is handed on unless it is overridden.
 pub(crate) trait Twist: Send + Sync {
@@ -45,6 +47,9 @@ pub(crate) struct Twisted<T: ?Sized> {
 impl<T: Twist + ?Sized> Backend for Twisted<T> {
     fn numerics(&self) -> &str {
         self.inner.numerics()
+    }
+    fn packing(&self) -> Option<&'static dyn Packing> {
+        self.inner.packing()
     }
     fn embed(&self, args: Embed<'_>) {
         self.twist.embed(&*self.inner, args);

@@ -4,13 +4,18 @@ use std::sync::LazyLock;
 
 use spec::{Placement, Rank};
 
-use crate::group::{CHECKPOINT, Outcome, even, requests, serve};
+use crate::group::{CHECKPOINT, Make, Outcome, cpu, even, fast, requests, serve_on};
+
+/// How ranks may compute; each has numbers of its own.
+const NUMERICS: [(&str, Make); 2] = [("exact", cpu), ("fast", fast)];
 
 /// Every request alone on one rank, its prompt in one chunk.
-static ALONE: LazyLock<Outcome> = LazyLock::new(|| {
+static ALONE: LazyLock<[Outcome; 2]> = LazyLock::new(|| NUMERICS.map(|(_, make)| alone(make)));
+
+fn alone(make: Make) -> Outcome {
     let mut alone = Outcome::default();
     for (i, request) in requests().into_iter().enumerate() {
-        let one = serve(even(1), &[request], usize::MAX);
+        let one = serve_on(make, even(1), &[request], usize::MAX);
         let rows = one.rows.into_iter();
         alone
             .rows
@@ -18,37 +23,42 @@ static ALONE: LazyLock<Outcome> = LazyLock::new(|| {
         alone.tokens.extend(one.tokens);
     }
     alone
-});
+}
 
+/// Serves all requests in every way to compute, and demands the bits of each alone.
 #[track_caller]
-fn demand_equal(what: &str, outcome: &Outcome) {
-    let alone = &*ALONE;
-    assert_eq!(
-        outcome.rows.keys().collect::<Vec<_>>(),
-        alone.rows.keys().collect::<Vec<_>>(),
-        "{what}: other rows"
-    );
-    for (at, row) in &alone.rows {
-        // Whole rows of bits would fill the screen.
-        assert!(outcome.rows[at] == *row, "{what}: row {at:?} differs");
+fn demand_equal(what: &str, placement: &Placement, chunk: usize) {
+    for ((name, make), alone) in NUMERICS.iter().zip(&*ALONE) {
+        let outcome = serve_on(*make, placement.clone(), &requests(), chunk);
+        assert_eq!(
+            outcome.rows.keys().collect::<Vec<_>>(),
+            alone.rows.keys().collect::<Vec<_>>(),
+            "{what}, {name}: other rows"
+        );
+        for (at, row) in &alone.rows {
+            // Whole rows of bits would fill the screen.
+            assert!(
+                outcome.rows[at] == *row,
+                "{what}, {name}: row {at:?} differs"
+            );
+        }
+        assert_eq!(outcome.tokens, alone.tokens, "{what}, {name}");
     }
-    assert_eq!(outcome.tokens, alone.tokens, "{what}");
 }
 
 #[test]
 fn every_row_was_computed_and_rows_differ() {
-    let alone = &*ALONE;
     let expected: usize = requests()
         .iter()
         .map(|request| request.prompt.len() + request.count - 1)
         .sum();
-    assert_eq!(alone.rows.len(), expected);
-    let mut rows: Vec<_> = alone.rows.values().collect();
+    assert!(ALONE.iter().all(|alone| alone.rows.len() == expected));
+    let mut rows: Vec<_> = ALONE.iter().flat_map(|alone| alone.rows.values()).collect();
     rows.sort();
     rows.dedup();
     assert_eq!(
         rows.len(),
-        expected,
+        2 * expected,
         "two rows are equal: the test compares nothing"
     );
 }
@@ -56,22 +66,19 @@ fn every_row_was_computed_and_rows_differ() {
 #[test]
 fn any_number_of_ranks_gives_the_same_bits() {
     for num_ranks in [1, 2, 3, 4, 8] {
-        let outcome = serve(even(num_ranks), &requests(), 7);
-        demand_equal(&format!("{num_ranks} ranks"), &outcome);
+        demand_equal(&format!("{num_ranks} ranks"), &even(num_ranks), 7);
     }
 }
 
 #[test]
 fn ranks_without_experts_take_part() {
-    let outcome = serve(even(11), &requests(), 16);
-    demand_equal("11 ranks for 9 experts", &outcome);
+    demand_equal("11 ranks for 9 experts", &even(11), 16);
 }
 
 #[test]
 fn any_chunking_gives_the_same_bits() {
     for chunk in [1, 2, 5, 13, 64] {
-        let outcome = serve(even(2), &requests(), chunk);
-        demand_equal(&format!("chunks of {chunk}"), &outcome);
+        demand_equal(&format!("chunks of {chunk}"), &even(2), chunk);
     }
 }
 
@@ -96,6 +103,6 @@ fn any_placement_gives_the_same_bits() {
             owners.collect()
         });
         let placement = Placement::new(3, layers.collect()).unwrap();
-        demand_equal(name, &serve(placement, &requests(), 7));
+        demand_equal(name, &placement, 7);
     }
 }

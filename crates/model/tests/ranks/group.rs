@@ -31,11 +31,16 @@ pub(crate) fn even(num_ranks: usize) -> Placement {
 }
 
 pub(crate) fn load(placement: &Placement, rank: Rank) -> Arc<RankWeights> {
+    load_for(&*cpu(), placement, rank)
+}
+
+fn load_for(backend: &dyn Backend, placement: &Placement, rank: Rank) -> Arc<RankWeights> {
     let options = LoadOptions {
         placement,
         rank,
         threads: 1,
         have: &[],
+        packing: backend.packing(),
     };
     let weights = RankWeights::load(&CHECKPOINT, &options, &mut |_| ControlFlow::Continue(()));
     Arc::new(weights.unwrap())
@@ -45,9 +50,25 @@ pub(crate) fn cpu() -> Arc<dyn Backend> {
     Arc::new(Cpu::new(NonZeroUsize::MIN))
 }
 
+pub(crate) fn fast() -> Arc<dyn Backend> {
+    Arc::new(Cpu::fast(NonZeroUsize::MIN))
+}
+
+/// Makes a back end for a rank.
+pub(crate) type Make = fn() -> Arc<dyn Backend>;
+
 pub(crate) fn rank_model(placement: &Arc<Placement>, rank: Rank, plan: KvPlan) -> RankModel {
-    let weights = load(placement, rank);
-    RankModel::new(weights, cpu(), rank, Arc::clone(placement), plan).unwrap()
+    rank_model_on(cpu(), placement, rank, plan)
+}
+
+fn rank_model_on(
+    backend: Arc<dyn Backend>,
+    placement: &Arc<Placement>,
+    rank: Rank,
+    plan: KvPlan,
+) -> RankModel {
+    let weights = load_for(&*backend, placement, rank);
+    RankModel::new(weights, backend, rank, Arc::clone(placement), plan).unwrap()
 }
 
 /// Logits of a row, by sequence and position; equal only if every bit is.
@@ -61,11 +82,11 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    pub(crate) fn new(placement: &Arc<Placement>, plan: KvPlan) -> Self {
+    fn new(make: Make, placement: &Arc<Placement>, plan: KvPlan) -> Self {
         let ranks = (0..placement.num_ranks()).map(|rank| Rank(rank as u32));
         Self {
             models: ranks
-                .map(|rank| rank_model(placement, rank, plan))
+                .map(|rank| rank_model_on(make(), placement, rank, plan))
                 .collect(),
             exchanges: local_group(placement.num_ranks()),
             step: 0,
@@ -148,8 +169,18 @@ pub(crate) struct Outcome {
     pub(crate) tokens: Vec<Vec<TokenId>>,
 }
 
-/// Serves all requests together: request `i` on rank `i % ranks`, at most `chunk` rows a line.
+/// As [`serve_on`], exactly.
 pub(crate) fn serve(placement: Placement, requests: &[Request], chunk: usize) -> Outcome {
+    serve_on(cpu, placement, requests, chunk)
+}
+
+/// Serves all requests together: request `i` on rank `i % ranks`, at most `chunk` rows a line.
+pub(crate) fn serve_on(
+    make: Make,
+    placement: Placement,
+    requests: &[Request],
+    chunk: usize,
+) -> Outcome {
     let num_ranks = placement.num_ranks();
     let blocks = |request: &Request| (request.prompt.len() + request.count).div_ceil(BLOCK_SIZE);
     let num_blocks = requests.iter().map(blocks).sum();
@@ -159,7 +190,7 @@ pub(crate) fn serve(placement: Placement, requests: &[Request], chunk: usize) ->
         window_blocks: num_blocks,
         num_slots: requests.len(),
     };
-    let mut group = Group::new(&Arc::new(placement), plan);
+    let mut group = Group::new(make, &Arc::new(placement), plan);
     let mut outcome = Outcome {
         tokens: vec![Vec::new(); requests.len()],
         ..Outcome::default()

@@ -16,7 +16,7 @@ use crate::testing::{Odd, checkpoint, part, plan};
 fn weights(plan: &EpochPlan) -> Vec<Arc<RankWeights>> {
     let (gauge, stop) = (LoadGauge::default(), CancellationToken::new());
     let watch = (&gauge, &stop);
-    let (weights, outcome) = load(&checkpoint(), plan, &[], 1, watch);
+    let (weights, outcome) = load(&checkpoint(), plan, &[], (1, None), watch);
     outcome.unwrap();
     weights
 }

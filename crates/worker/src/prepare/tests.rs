@@ -112,7 +112,13 @@ async fn a_preparation_goes_on_with_the_load_of_the_one_it_overtakes() {
         stand.send(()).ok();
         let tick = std::time::Duration::from_millis(5);
         while !stop.is_cancelled() && released.recv_timeout(tick).is_err() {}
-        load(&checkpoint(), plan, &[], 1, (&LoadGauge::default(), stop))
+        load(
+            &checkpoint(),
+            plan,
+            &[],
+            (1, None),
+            (&LoadGauge::default(), stop),
+        )
     }));
 
     stands.await.unwrap();
@@ -171,7 +177,7 @@ async fn loads_that_fail_again_and_again_pile_nothing_up() {
         // Its first rank is whole when the disk fails.
         let checkpoint = workshop.checkpoint.clone();
         workshop.loading = Some(Loading::begin(&preparation.plan, move |plan, watch| {
-            let (mut whole, _) = load(&checkpoint, plan, &[], 1, watch);
+            let (mut whole, _) = load(&checkpoint, plan, &[], (1, None), watch);
             whole.truncate(1);
             (whole, Err(checkpoint::Error::Cancelled))
         }));

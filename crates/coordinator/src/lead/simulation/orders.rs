@@ -117,6 +117,7 @@ pub(super) fn begin(outbox: &Outbox, setting: Group, (term, lead): (Term, u64)) 
         num_experts: 8,
         weights: "w".into(),
         tokenizer: "t".into(),
+        numerics: "exact".into(),
         wire: 1,
     };
     let (outranking, outranked) = watch::channel(Term(0));

@@ -62,6 +62,7 @@ pub(super) fn world(max_waiting: usize, num_slots: usize) -> World {
         num_experts: 1,
         weights: String::new(),
         tokenizer: String::new(),
+        numerics: "exact".into(),
         wire: 1,
     };
     let (going, gone) = mpsc::unbounded_channel();

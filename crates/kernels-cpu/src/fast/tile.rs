@@ -1,0 +1,107 @@
+//! A strip times a few rows: the inner products, for each instruction path.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod scalar;
+#[cfg(test)]
+mod tests;
+
+use half::bf16;
+
+use super::layout::STRIP;
+use super::quantize::Row;
+
+/// Most rows of a tile: with 32 outputs their sums fill the registers of the widest path.
+pub(super) const ROWS: usize = 6;
+
+/// The sums of a row with a strip.
+pub(super) type Sums = [f32; STRIP];
+
+/// An instruction path of this processor.
+#[derive(Clone, Copy)]
+pub(crate) enum Tiles {
+    Scalar,
+    #[cfg(target_arch = "x86_64")]
+    Avx2(avx2::Avx2),
+    #[cfg(target_arch = "x86_64")]
+    Avx512(avx512::Avx512),
+}
+
+impl Tiles {
+    /// Finds the fastest path.
+    pub(crate) fn detect() -> Self {
+        Self::all().pop().unwrap_or(Self::Scalar)
+    }
+
+    /// Lists the paths of this processor, slowest first.
+    pub(crate) fn all() -> Vec<Self> {
+        let mut all = vec![Self::Scalar];
+        #[cfg(target_arch = "x86_64")]
+        {
+            all.extend(avx2::Avx2::detect().map(Self::Avx2));
+            all.extend(avx512::Avx512::detect().map(Self::Avx512));
+        }
+        all
+    }
+
+    /// Names what decides the bits. Products of `bf16` by the instruction made for them differ from others
+    /// where numbers are below the smallest normal one.
+    pub(crate) fn numerics(self) -> &'static str {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(avx512) if avx512.has_dots() => "fast-1-dots",
+            _ => "fast-1",
+        }
+    }
+
+    /// Adds the products of a `bf16` strip with each row, pairs of inputs, to the row's sums: for each
+    /// pair the second input first, both fused.
+    ///
+    /// # Panics
+    ///
+    /// If a row is too short, or there are more than [`ROWS`].
+    pub(super) fn bf16(self, strip: &[u8], x: &[&[bf16]], sums: &mut [Sums]) {
+        assert!(x.len() == sums.len() && x.len() <= ROWS, "bf16: rows");
+        match self {
+            Self::Scalar => scalar::bf16(strip, x, sums),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(avx2) => avx2.bf16(strip, x, sums),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(avx512) => avx512.bf16(strip, x, sums),
+        }
+    }
+
+    /// Adds the products of an MXFP4 strip with each row to the row's sums, block by block.
+    ///
+    /// # Panics
+    ///
+    /// If a row is too short, or there are more than [`ROWS`].
+    pub(super) fn codes(self, strip: &[u8], x: &[Row<'_>], sums: &mut [Sums]) {
+        assert!(x.len() == sums.len() && x.len() <= ROWS, "codes: rows");
+        match self {
+            Self::Scalar => scalar::codes(strip, x, sums),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(avx2) => avx2.codes(strip, x, sums),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(avx512) => avx512.codes(strip, x, sums),
+        }
+    }
+}
+
+/// Calls a function that is generic over a number of rows with the rows of a tile.
+macro_rules! by_rows {
+    ($count:expr, $call:ident($($argument:expr),*)) => {
+        match $count {
+            0 => {}
+            1 => $call::<1>($($argument),*),
+            2 => $call::<2>($($argument),*),
+            3 => $call::<3>($($argument),*),
+            4 => $call::<4>($($argument),*),
+            5 => $call::<5>($($argument),*),
+            _ => $call::<6>($($argument),*),
+        }
+    };
+}
+use by_rows;

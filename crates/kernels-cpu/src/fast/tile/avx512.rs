@@ -1,0 +1,263 @@
+//! The path of x86-64 processors with AVX-512 and its instructions for bytes and `bf16`.
+#![expect(unsafe_code, reason = "instructions that not every x86-64 has")]
+
+use std::arch::x86_64::{
+    __m512, __m512bh, __m512i, _mm_loadu_si128, _mm512_castsi512_ps, _mm512_cmplt_epu32_mask,
+    _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32, _mm512_dpbf16_ps, _mm512_dpbusd_epi32,
+    _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_mov_epi32, _mm512_mul_ps,
+    _mm512_permutexvar_epi8, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps,
+    _mm512_setzero_si512, _mm512_slli_epi32, _mm512_sllv_epi32, _mm512_srli_epi16,
+    _mm512_storeu_ps, _mm512_sub_epi32,
+};
+use std::mem::transmute;
+
+use half::bf16;
+use kernels::mxfp4;
+
+use super::super::layout::{BLOCK_BYTES, GROUP, PAIR_BYTES, STRIP};
+use super::super::quantize::{OFFSET, Row};
+use super::avx2::Avx2;
+use super::{Sums, by_rows, scalar};
+
+/// Registers of a strip's rows.
+const GROUPS: usize = STRIP / GROUP;
+
+/// Proof that this processor has the instructions, those for `bf16` unless `instead` is set: only
+/// [`Avx512::detect`] makes one.
+#[derive(Clone, Copy)]
+pub(crate) struct Avx512 {
+    /// Multiplies `bf16` where the processor has no instruction for that, or one that rounds otherwise
+    /// than the model does: Intel's manual leaves open what is rounded between its two products.
+    instead: Option<Avx2>,
+}
+
+impl Avx512 {
+    pub(super) fn detect() -> Option<Self> {
+        let found = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vbmi")
+            && is_x86_feature_detected!("avx512vnni");
+        let instead = Avx2::detect().filter(|_| found)?;
+        let all = Self { instead: None };
+        let has_dots = is_x86_feature_detected!("avx512bf16") && all.rounds_as_the_model();
+        Some(Self {
+            instead: (!has_dots).then_some(instead),
+        })
+    }
+
+    /// Whether products of `bf16` are made by the instruction for that.
+    pub(super) fn has_dots(self) -> bool {
+        self.instead.is_none()
+    }
+
+    /// Compares a thousand sums of products with the model's; if one in ten were rounded otherwise, that
+    /// would not be missed.
+    fn rounds_as_the_model(self) -> bool {
+        const PAIRS: usize = 16;
+        // Knuth's generator: The Art of Computer Programming, volume 2, section 3.3.4.
+        let mut state = 1_u64;
+        let mut next = || {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            let bits = (state >> 48) as u16;
+            // Between 2^-7 and 2 in size, of either sign.
+            bf16::from_bits(bits & 0x87ff | 0x3c00)
+        };
+        let strip: Vec<u8> = (0..PAIRS * PAIR_BYTES / 2)
+            .flat_map(|_| next().to_le_bytes())
+            .collect();
+        let x: [bf16; 2 * PAIRS] = std::array::from_fn(|_| next());
+        let (mut found, mut expected) = ([[0.0; STRIP]], [[0.0; STRIP]]);
+        self.bf16(&strip, &[&x], &mut found);
+        scalar::bf16(&strip, &[&x], &mut expected);
+        found == expected
+    }
+
+    pub(super) fn bf16(self, strip: &[u8], x: &[&[bf16]], sums: &mut [Sums]) {
+        #[target_feature(enable = "avx512f,avx512bf16")]
+        fn with_features(_: Avx512, strip: &[u8], x: &[&[bf16]], sums: &mut [Sums]) {
+            by_rows!(x.len(), bf16_tile(strip, x, sums));
+        }
+        if let Some(avx2) = self.instead {
+            return avx2.bf16(strip, x, sums);
+        }
+        // SAFETY: `self` exists, so `detect` found the features on this processor.
+        unsafe { with_features(self, strip, x, sums) }
+    }
+
+    pub(super) fn codes(self, strip: &[u8], x: &[Row<'_>], sums: &mut [Sums]) {
+        #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vnni")]
+        fn with_features(_: Avx512, strip: &[u8], x: &[Row<'_>], sums: &mut [Sums]) {
+            by_rows!(x.len(), codes_tile(strip, x, sums));
+        }
+        // SAFETY: `self` exists, so `detect` found the features on this processor.
+        unsafe { with_features(self, strip, x, sums) }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn bf16_tile<const R: usize>(strip: &[u8], x: &[&[bf16]], sums: &mut [Sums]) {
+    let strip = strip.as_chunks::<PAIR_BYTES>().0;
+    let x: [&[[bf16; 2]]; R] = std::array::from_fn(|row| &x[row].as_chunks().0[..strip.len()]);
+    let mut registers = [[_mm512_setzero_ps(); GROUPS]; R];
+    load(&mut registers, sums, 0);
+    for (pair, weights) in strip.iter().enumerate() {
+        let mut wide = [_mm512_setzero_si512(); GROUPS];
+        for (wide, weights) in wide.iter_mut().zip(weights.as_chunks::<64>().0) {
+            *wide = register(weights);
+        }
+        for (registers, x) in registers.iter_mut().zip(x) {
+            // SAFETY: the row was cut to as many pairs as the strip has.
+            let x = _mm512_set1_epi32(bits(unsafe { x.get_unchecked(pair) }));
+            for (register, weights) in registers.iter_mut().zip(wide) {
+                *register = _mm512_dpbf16_ps(*register, halves(weights), halves(x));
+            }
+        }
+    }
+    store(&registers, sums, 0);
+}
+
+/// Two `bf16` as a processor reads them at once.
+#[inline]
+fn bits([first, second]: &[bf16; 2]) -> i32 {
+    (u32::from(first.to_bits()) | u32::from(second.to_bits()) << 16) as i32
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vnni")]
+fn codes_tile<const R: usize>(strip: &[u8], x: &[Row<'_>], sums: &mut [Sums]) {
+    // With more rows the sums of the whole strip would not fit into the registers.
+    if R <= 3 {
+        codes_part::<R, GROUPS>(strip, x, sums, 0);
+    } else {
+        codes_part::<R, { GROUPS / 2 }>(strip, x, sums, 0);
+        codes_part::<R, { GROUPS / 2 }>(strip, x, sums, GROUPS / 2);
+    }
+}
+
+/// The products of `G` registers of a strip's rows, from the one numbered `first`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vnni")]
+fn codes_part<const R: usize, const G: usize>(
+    strip: &[u8],
+    x: &[Row<'_>],
+    sums: &mut [Sums],
+    first: usize,
+) {
+    let table = register(&TABLE);
+    let strip = strip.as_chunks::<BLOCK_BYTES>().0;
+    let x: [Row<'_>; R] = std::array::from_fn(|row| x[row].checked(strip.len()));
+    let mut registers = [[_mm512_setzero_ps(); G]; R];
+    load(&mut registers, sums, first);
+    for (block, bytes) in strip.iter().enumerate() {
+        let mut wholes = [[_mm512_setzero_si512(); G]; R];
+        for (wholes, x) in wholes.iter_mut().zip(&x) {
+            // SAFETY: it was checked that the row has this block.
+            *wholes = [_mm512_set1_epi32(unsafe { *x.starts.get_unchecked(block * x.step) }); G];
+        }
+        let (scales, codes) = bytes.split_at(STRIP);
+        let codes = &codes.as_chunks::<64>().0[4 * first..][..4 * G];
+        for octet in 0..4 {
+            let (mut low, mut high) = ([_mm512_setzero_si512(); G], [_mm512_setzero_si512(); G]);
+            for group in 0..G {
+                // An index is of six bits; the table says the same whatever the upper two are.
+                let codes = register(&codes[4 * group + octet]);
+                low[group] = _mm512_permutexvar_epi8(codes, table);
+                high[group] = _mm512_permutexvar_epi8(_mm512_srli_epi16::<4>(codes), table);
+            }
+            for (wholes, x) in wholes.iter_mut().zip(&x) {
+                // SAFETY: it was checked that the row has this block.
+                let word = unsafe { x.values.get_unchecked(block * x.step) }[octet];
+                let first = _mm512_set1_epi32(word as i32);
+                let second = _mm512_set1_epi32((word >> 32) as i32);
+                for (group, whole) in wholes.iter_mut().enumerate() {
+                    *whole = _mm512_dpbusd_epi32(*whole, low[group], first);
+                    *whole = _mm512_dpbusd_epi32(*whole, high[group], second);
+                }
+            }
+        }
+        for (group, scales) in scales.as_chunks::<GROUP>().0[first..][..G]
+            .iter()
+            .enumerate()
+        {
+            let scales = half_scales(scales);
+            for ((registers, wholes), x) in registers.iter_mut().zip(&wholes).zip(&x) {
+                // SAFETY: it was checked that the row has this block.
+                let scale = unsafe { *x.scales.get_unchecked(block * x.step) };
+                let scale = _mm512_mul_ps(scales, _mm512_set1_ps(scale));
+                let whole = _mm512_cvtepi32_ps(wholes[group]);
+                registers[group] = _mm512_fmadd_ps(whole, scale, registers[group]);
+            }
+        }
+    }
+    store(&registers, sums, first);
+}
+
+/// Twice each code's value, moved: four times over.
+const TABLE: [u8; 64] = {
+    let mut table = [0; 64];
+    let mut code = 0;
+    while code < 64 {
+        table[code] = (mxfp4::TWICE[code % 16] as i32 + OFFSET) as u8;
+        code += 1;
+    }
+    table
+};
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn register(bytes: &[u8; 64]) -> __m512i {
+    // SAFETY: the bytes are readable, and the load needs no alignment.
+    unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn halves(bits: __m512i) -> __m512bh {
+    // SAFETY: both are 64 bytes of any value.
+    unsafe { transmute(bits) }
+}
+
+/// `2^(scale − 128)` of 16 scales, as [`mxfp4::half_scale`].
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn half_scales(scales: &[u8; GROUP]) -> __m512 {
+    // SAFETY: the bytes are readable, and the load needs no alignment.
+    let scales = _mm512_cvtepu8_epi32(unsafe { _mm_loadu_si128(scales.as_ptr().cast()) });
+    let normal = _mm512_slli_epi32::<23>(_mm512_sub_epi32(scales, _mm512_set1_epi32(1)));
+    let subnormal = _mm512_sllv_epi32(_mm512_set1_epi32(1 << 21), scales);
+    let is_small = _mm512_cmplt_epu32_mask(scales, _mm512_set1_epi32(2));
+    _mm512_castsi512_ps(_mm512_mask_mov_epi32(normal, is_small, subnormal))
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn load<const R: usize, const G: usize>(
+    registers: &mut [[__m512; G]; R],
+    sums: &[Sums],
+    first: usize,
+) {
+    for (registers, sums) in registers.iter_mut().zip(sums) {
+        let sums = &sums.as_chunks::<GROUP>().0[first..][..G];
+        for (register, sums) in registers.iter_mut().zip(sums) {
+            // SAFETY: 16 readable numbers, and the load needs no alignment.
+            *register = unsafe { _mm512_loadu_ps(sums.as_ptr()) };
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn store<const R: usize, const G: usize>(
+    registers: &[[__m512; G]; R],
+    sums: &mut [Sums],
+    first: usize,
+) {
+    for (registers, sums) in registers.iter().zip(sums) {
+        let sums = &mut sums.as_chunks_mut::<GROUP>().0[first..][..G];
+        for (register, sums) in registers.iter().zip(sums) {
+            // SAFETY: 16 writable numbers, and the store needs no alignment.
+            unsafe { _mm512_storeu_ps(sums.as_mut_ptr(), *register) };
+        }
+    }
+}
