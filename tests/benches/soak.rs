@@ -114,7 +114,7 @@ fn start(model: &str) -> Result<Subject, String> {
     let cluster = Cluster::start(&Setup {
         model: Some(model.into()),
         kv_memory: KV_MEMORY,
-        ..Setup::tiny(WORKERS)
+        ..Setup::mini(WORKERS)
     });
     println!(
         "{model}, {WORKERS} workers: ready after {:.1} s",

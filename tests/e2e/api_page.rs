@@ -99,9 +99,8 @@ fn every_command_of_the_page_does_what_the_page_says() {
     );
     // What it starts, with ports of its own.
     let cluster = Cluster::start(&Setup {
-        model: None,
         kv_memory: "512MiB",
-        ..Setup::tiny(2)
+        ..Setup::mini(2)
     });
     let mut wrong = Vec::new();
     for Block {
@@ -145,7 +144,7 @@ fn every_call_of_both_apis_is_on_the_page() {
     assert_eq!(calls.len(), 9, "{calls:?}");
     let routes = HTTP.split(".route(\"").skip(1);
     let routes = routes.filter_map(|after| after.split('"').next());
-    calls.extend(routes.map(|path| path.replace("{*name}", "tiny-0.1.0")));
+    calls.extend(routes.map(|path| path.replace("{*name}", "conclave-mini")));
     assert!(calls.len() >= 14, "{calls:?}");
     for call in calls {
         assert!(commands.contains(&call), "{call} is not on the page");

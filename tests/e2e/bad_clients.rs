@@ -46,7 +46,7 @@ fn small_cluster() -> Cluster {
         arguments: ["--max-sequences", "1", "--max-waiting", "8"]
             .map(str::to_owned)
             .to_vec(),
-        ..Setup::tiny(1)
+        ..Setup::mini(1)
     })
 }
 
@@ -65,7 +65,7 @@ struct LaterRequest {
 
 #[test]
 fn fields_of_a_later_version_are_passed_over_and_values_are_refused_by_name() {
-    let cluster = &Cluster::start(&Setup::tiny(1));
+    let cluster = &Cluster::start(&Setup::mini(1));
     with_client(cluster, |mut client| async move {
         let known = run(&mut client, named("known", 5)).await.unwrap();
         assert_eq!(tokens(&known).len(), 5);
@@ -181,7 +181,7 @@ fn a_deadline_that_has_passed_or_is_none_is_refused_at_once() {
     let Some(curl) = tool("CONCLAVE_TEST_CURL", "deadlines that have passed") else {
         return;
     };
-    let cluster = Cluster::start(&Setup::tiny(1));
+    let cluster = Cluster::start(&Setup::mini(1));
     let passed = Code::DeadlineExceeded as u32;
     for past in ["0n", "1n", "0S"] {
         let begun = Instant::now();
@@ -215,7 +215,7 @@ fn peak(pid: u32) -> usize {
 
 #[test]
 fn prompts_of_16_mib_are_refused_and_cost_little() {
-    let cluster = Cluster::start(&Setup::tiny(1));
+    let cluster = Cluster::start(&Setup::mini(1));
     let coordinator = children_of(cluster.id(), "coordinator")[0];
     let before = peak(coordinator);
     with_client(&cluster, |mut client| async move {
@@ -272,7 +272,7 @@ fn answer_within(mut socket: &TcpStream, time: Duration) -> String {
 
 #[test]
 fn requests_that_never_end_leave_room_for_others() {
-    let cluster = Cluster::start(&Setup::tiny(1));
+    let cluster = Cluster::start(&Setup::mini(1));
     let url = cluster.url("/v1/completions");
     let ordinary = json!({"prompt": "x", "max_tokens": 2, "ignore_eos": true});
     let held: Vec<TcpStream> = (0..8).map(|_| long_request(&cluster)).collect();
@@ -364,7 +364,7 @@ fn a_flood_is_refused_at_once_and_passes() {
 
 #[test]
 fn a_client_that_does_not_read_keeps_nobody_waiting() {
-    let cluster = &Cluster::start(&Setup::tiny(1));
+    let cluster = &Cluster::start(&Setup::mini(1));
     let coordinator = children_of(cluster.id(), "coordinator")[0];
     with_client(cluster, |mut client| async move {
         let talkative = |id: &str| GenerateRequest {
@@ -437,7 +437,7 @@ fn a_client_that_is_killed_frees_its_place() {
 
 #[test]
 fn no_message_is_larger_than_clients_take() {
-    let cluster = Cluster::start(&Setup::tiny(1));
+    let cluster = Cluster::start(&Setup::mini(1));
     with_client(&cluster, |client| async move {
         let request = |id: &str, length: u32, most: u32| GenerateRequest {
             prompt: Some(Prompt::TokenIds(TokenIds {

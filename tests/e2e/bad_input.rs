@@ -13,7 +13,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 
 #[test]
 fn every_bad_field_is_named_and_the_cluster_lives_on() {
-    let cluster = Cluster::start(&Setup::tiny(2));
+    let cluster = Cluster::start(&Setup::mini(2));
     let url = cluster.url("/v1/completions");
     let cases: [(Value, &str); 10] = [
         (json!({"prompt": ""}), "prompt"),
@@ -152,6 +152,25 @@ fn a_worker_with_another_model_is_refused_and_told_why() {
     assert_eq!(code, Some(1), "{said}");
     // The refusal's own words: a worker names its model at its start, too.
     for words in ["'other' has model", "this group has", "the same model"] {
+        assert!(said.contains(words), "not '{words}': {said}");
+    }
+}
+
+#[test]
+fn a_worker_that_computes_otherwise_is_refused_and_told_why() {
+    let internal = free_address();
+    let model = ["--model", "synth:tiny,seed=1"];
+    let first = [&["--ranks", "1"][..], &model].concat();
+    let _first = first_coordinator(&internal, &first);
+    let worker = ["worker", "--store", &internal, "--name", "w"];
+    let (code, said) = run(&[&worker[..], &model, &["--numerics", "fast"]].concat());
+    assert_eq!(code, Some(1), "{said}");
+    for words in ["'w' has numerics fast-1", "this group has exact"] {
+        assert!(said.contains(words), "not '{words}': {said}");
+    }
+    let (code, said) = run(&[&worker[..], &model, &["--numerics", "fastest"]].concat());
+    assert_eq!(code, Some(2), "{said}");
+    for words in ["--numerics", "fastest", "exact", "fast"] {
         assert!(said.contains(words), "not '{words}': {said}");
     }
 }

@@ -38,7 +38,7 @@ fn a_sequence_that_meets_a_damaged_weight_ends_alone() {
     damaged_model(&model);
     let cluster = Cluster::start(&Setup {
         model: Some(model.to_str().unwrap().into()),
-        ..Setup::tiny(2)
+        ..Setup::mini(2)
     });
     let url = cluster.url("/v1/completions");
     let good = json!({

@@ -3,9 +3,9 @@
 use e2e::{Cluster, Setup, post};
 use serde_json::{Value, json};
 
-/// Prompts around the tiny model's window, and long enough for several chunks.
+/// Prompts around the model's window of 128, and long enough for several chunks.
 fn prompts() -> Vec<Vec<u32>> {
-    let lengths = [1, 7, 8, 9, 40, 300];
+    let lengths = [1, 40, 127, 128, 129, 300];
     let prompt = |len: u32| (0..len).map(|i| (i * 37 + len) % 256).collect();
     lengths.into_iter().map(prompt).collect()
 }
@@ -32,12 +32,30 @@ fn logprobs(cluster: &Cluster) -> Vec<Value> {
     prompts().iter().map(ask).collect()
 }
 
+/// A cluster that computes so; `--max-step-rows` is how long its chunks are.
+fn cluster(numerics: &str, (workers, ranks_per_worker, rows): (usize, usize, usize)) -> Cluster {
+    let rows = rows.to_string();
+    let arguments = ["--numerics", numerics, "--max-step-rows", &rows];
+    Cluster::start(&Setup {
+        ranks_per_worker,
+        arguments: arguments.map(str::to_owned).to_vec(),
+        ..Setup::mini(workers)
+    })
+}
+
+/// Demands the same of every layout: workers, ranks of each, rows of a step.
+fn demand_equal(numerics: &str, layouts: &[(usize, usize, usize)]) -> Vec<Value> {
+    let expected = logprobs(&cluster(numerics, (1, 1, 128)));
+    for layout in layouts {
+        let found = logprobs(&cluster(numerics, *layout));
+        assert_eq!(found, expected, "{numerics} on {layout:?}");
+    }
+    expected
+}
+
 #[test]
 fn any_number_of_ranks_and_processes_gives_the_same_bits() {
-    let alone = Cluster::start(&Setup::tiny(1));
-    let expected = logprobs(&alone);
-    drop(alone);
-    // (workers, ranks of each, rows a step): uneven shares, ranks in one process, small chunks.
+    // Uneven shares, ranks in one process, small chunks.
     let layouts = [
         (2, 1, 128),
         (3, 1, 64),
@@ -46,25 +64,14 @@ fn any_number_of_ranks_and_processes_gives_the_same_bits() {
         (2, 2, 64),
         (1, 8, 128),
     ];
-    for (workers, ranks_per_worker, rows) in layouts {
-        let arguments = vec!["--max-step-rows".into(), rows.to_string()];
-        let setup = Setup {
-            ranks_per_worker,
-            arguments,
-            ..Setup::tiny(workers)
-        };
-        let cluster = Cluster::start(&setup);
-        assert_eq!(
-            logprobs(&cluster),
-            expected,
-            "{workers} workers of {ranks_per_worker} ranks"
-        );
-    }
+    let exact = demand_equal("exact", &layouts);
+    let fast = demand_equal("fast", &[(2, 1, 64), (3, 2, 128)]);
+    assert_ne!(exact, fast, "they compute otherwise");
 }
 
 #[test]
 fn a_batch_gives_what_each_gives_alone() {
-    let cluster = Cluster::start(&Setup::tiny(2));
+    let cluster = Cluster::start(&Setup::mini(2));
     let alone = logprobs(&cluster);
     std::thread::scope(|scope| {
         let together: Vec<_> = (0..4).map(|_| scope.spawn(|| logprobs(&cluster))).collect();

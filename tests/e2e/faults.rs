@@ -20,7 +20,7 @@ const AT_ONCE: Duration = Duration::from_secs(4);
 
 #[test]
 fn a_stopped_worker_is_sent_away_and_may_come_back() {
-    let cluster = Cluster::start(&Setup::tiny(2));
+    let cluster = Cluster::start(&Setup::mini(2));
     let expected = stream(&cluster, &greedy(), 20, || {});
     let stopped = cluster.workers()[1];
     std::thread::scope(|scope| {
@@ -37,7 +37,7 @@ fn a_stopped_worker_is_sent_away_and_may_come_back() {
 
 #[test]
 fn ctrl_c_ends_every_child_and_the_exit_code_is_zero() {
-    let cluster = Cluster::start(&Setup::tiny(2));
+    let cluster = Cluster::start(&Setup::mini(2));
     let mut children = cluster.workers();
     children.extend(children_of(cluster.id(), "coordinator"));
     assert_eq!(children.len(), 3);
@@ -47,7 +47,7 @@ fn ctrl_c_ends_every_child_and_the_exit_code_is_zero() {
 
 #[test]
 fn the_children_of_a_killed_up_end_too() {
-    let mut cluster = Cluster::start(&Setup::tiny(2));
+    let mut cluster = Cluster::start(&Setup::mini(2));
     let mut children = cluster.workers();
     children.extend(children_of(cluster.id(), "coordinator"));
     signal(cluster.id(), Signal::KILL);
@@ -59,7 +59,7 @@ fn the_children_of_a_killed_up_end_too() {
 
 #[test]
 fn a_worker_that_cannot_live_is_named() {
-    let mut cluster = Cluster::start(&Setup::tiny(2));
+    let mut cluster = Cluster::start(&Setup::mini(2));
     let limit = Duration::from_secs(30);
     for _ in 0..5 {
         let mut found = None;
@@ -87,9 +87,9 @@ fn worker_named(cluster: &Cluster, name: &str) -> Option<u32> {
 /// A cluster in which one sequence runs at a time, and may run for minutes.
 fn cluster_of_one_place() -> Cluster {
     Cluster::start(&Setup {
-        kv_memory: "64MiB",
+        kv_memory: "256MiB",
         arguments: vec!["--max-sequences".into(), "1".into()],
-        ..Setup::tiny(1)
+        ..Setup::mini(1)
     })
 }
 

@@ -147,7 +147,7 @@ async fn cancel(client: &mut Client, id: &str) -> GenerationState {
 
 #[test]
 fn a_generation_is_attached_to_resumed_and_kept_by_its_name() {
-    let cluster = Cluster::start(&Setup::tiny(2));
+    let cluster = Cluster::start(&Setup::mini(2));
     with_client(&cluster, |mut client| async move {
         let whole = run(&mut client, named("whole", 120)).await.unwrap();
         assert_eq!(tokens(&whole).len(), 120);
@@ -189,7 +189,7 @@ fn a_generation_is_attached_to_resumed_and_kept_by_its_name() {
 
 #[test]
 fn a_generation_is_cancelled_for_all_by_its_name_and_by_its_clients_leaving() {
-    let cluster = Cluster::start(&Setup::tiny(2));
+    let cluster = Cluster::start(&Setup::mini(2));
     with_client(&cluster, |mut client| async move {
         let stream = client.generate(named("both", ENDLESS)).await.unwrap();
         let mut one = stream.into_inner();
@@ -233,7 +233,7 @@ fn those_who_wait_are_refused_in_time_and_called_by_their_priority() {
     let cluster = Cluster::start(&Setup {
         kv_memory: "64MiB",
         arguments: vec!["--max-sequences".into(), "1".into()],
-        ..Setup::tiny(1)
+        ..Setup::mini(1)
     });
     with_client(&cluster, |mut client| async move {
         let stream = client.generate(named("long", ENDLESS)).await.unwrap();

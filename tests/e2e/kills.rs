@@ -34,7 +34,7 @@ fn kill_each(cluster: &Cluster, body: &Value, at: usize, victims: &[usize]) -> S
 
 #[test]
 fn a_killed_worker_costs_a_pause_and_nothing_else() {
-    let cluster = Cluster::start(&Setup::tiny(3));
+    let cluster = Cluster::start(&Setup::mini(3));
     kill_each(&cluster, &greedy(), 20, &[1, 0]);
     assert_eq!(cluster.end(), Some(0));
 }
@@ -43,7 +43,7 @@ fn a_killed_worker_costs_a_pause_and_nothing_else() {
 fn a_killed_worker_of_two_ranks_costs_no_more() {
     let cluster = Cluster::start(&Setup {
         ranks_per_worker: 2,
-        ..Setup::tiny(2)
+        ..Setup::mini(2)
     });
     kill_each(&cluster, &greedy(), 20, &[1, 0]);
     assert_eq!(cluster.end(), Some(0));
@@ -51,7 +51,7 @@ fn a_killed_worker_of_two_ranks_costs_no_more() {
 
 #[test]
 fn a_kill_does_not_change_what_a_seed_draws() {
-    let cluster = Cluster::start(&Setup::tiny(2));
+    let cluster = Cluster::start(&Setup::mini(2));
     let sampled = |seed: u32| {
         let mut body = greedy();
         body["temperature"] = json!(1.0);
@@ -74,7 +74,7 @@ fn a_kill_while_a_prompt_is_echoed_changes_no_number() {
     });
     let cluster = Cluster::start(&Setup {
         arguments: vec!["--max-step-rows".into(), "32".into()],
-        ..Setup::tiny(2)
+        ..Setup::mini(2)
     });
     let streamed = kill_each(&cluster, &body, 1, &[0, 1]);
     assert_eq!(streamed.logprobs.each_ref().map(Vec::len), [tokens; 4]);

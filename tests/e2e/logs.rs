@@ -26,7 +26,7 @@ fn serve(format: &str, id: &str) -> Cluster {
     let cluster = Cluster::start(&Setup {
         arguments: vec!["--log-format".into(), format.into()],
         log: Some("debug"),
-        ..Setup::tiny(1)
+        ..Setup::mini(1)
     });
     with_client(&cluster, async |mut client| {
         run(&mut client, named(id, 4)).await.unwrap();

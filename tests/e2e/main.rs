@@ -15,6 +15,7 @@ mod faults;
 mod generations;
 mod kills;
 mod logs;
+mod mini;
 mod operators;
 mod order;
 mod python;

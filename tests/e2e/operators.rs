@@ -90,7 +90,7 @@ fn have_started(cluster: &Cluster, workers: &[String]) {
 
 #[test]
 fn a_generation_shows_in_the_metrics_of_every_process_while_it_runs() {
-    let cluster = Cluster::start(&Setup::tiny(2));
+    let cluster = Cluster::start(&Setup::mini(2));
     let workers = admins_of_workers(&cluster);
     assert_eq!(workers.len(), 2, "{}", cluster.log());
     let coordinator = cluster.admin();
@@ -161,7 +161,7 @@ fn a_generation_shows_in_the_metrics_of_every_process_while_it_runs() {
 
 #[test]
 fn what_a_lead_does_shows_in_its_metrics_through_the_loss_of_a_worker() {
-    let cluster = Cluster::start(&Setup::tiny(2));
+    let cluster = Cluster::start(&Setup::mini(2));
     let victim = cluster.workers()[0];
     stream(&cluster, &greedy(), 20, || signal(victim, Signal::KILL));
     stream(&cluster, &greedy(), 20, || {});

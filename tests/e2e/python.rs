@@ -9,7 +9,7 @@ fn a_python_client_made_from_the_proto_files_works() {
     let Some(python) = tool("CONCLAVE_TEST_PYTHON", "the Python client") else {
         return;
     };
-    let cluster = Cluster::start(&Setup::tiny(2));
+    let cluster = Cluster::start(&Setup::mini(2));
     let here = concat!(env!("CARGO_MANIFEST_DIR"), "/e2e/client.py");
     let proto = concat!(env!("CARGO_MANIFEST_DIR"), "/../proto");
     let address = cluster.grpc().trim_start_matches("http://");

@@ -61,7 +61,7 @@ mod old_clients {
         let Some(grpcurl) = tool(GRPCURL, "the old client") else {
             return;
         };
-        let cluster = Cluster::start(&Setup::tiny(1));
+        let cluster = Cluster::start(&Setup::mini(1));
         let address = cluster.grpc().trim_start_matches("http://");
         let list = answered(&grpcurl, &["-plaintext", address, "list"]);
         assert_eq!(services(&list), SERVICES);
@@ -137,7 +137,7 @@ mod old_clients {
         let Some(grpcurl) = tool(GRPCURL, "the watch of the health") else {
             return;
         };
-        let cluster = Cluster::start(&Setup::tiny(2));
+        let cluster = Cluster::start(&Setup::mini(2));
         let watches = ["", "conclave.v1.GenerationService"]
             .map(|service| Watch::start(&cluster, &grpcurl, service));
         let all = |expected: &str| {
@@ -176,7 +176,7 @@ mod new_clients {
         let Some(buf) = tool(BUF, "the new client") else {
             return;
         };
-        let cluster = Cluster::start(&Setup::tiny(1));
+        let cluster = Cluster::start(&Setup::mini(1));
         let list = [&CURL[..], &["--list-services", cluster.grpc()]].concat();
         assert_eq!(services(&answered(&buf, &list)), SERVICES);
         let url = format!("{}/conclave.v1.GenerationService/Generate", cluster.grpc());

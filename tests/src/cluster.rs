@@ -35,15 +35,14 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// The small synthetic model on some workers of one rank each.
+    /// The model in the box on some workers of one rank each.
     #[must_use]
-    pub fn tiny(workers: usize) -> Self {
-        let model = Some("synth:tiny,seed=7".into());
+    pub fn mini(workers: usize) -> Self {
         Self {
-            model,
+            model: None,
             workers,
             ranks_per_worker: 1,
-            kv_memory: "16MiB",
+            kv_memory: "64MiB",
             arguments: Vec::new(),
             log: None,
         }

@@ -5,7 +5,7 @@ use std::process::Command;
 use crate::command::{self, root};
 use crate::python;
 
-/// Runs the evaluation with these further arguments, for instance `--model FOLDER`.
+/// Runs the evaluation with these further arguments; without `--model FOLDER` of the model in the box.
 pub(crate) fn run(arguments: &[&str]) -> Result<(), String> {
     let conclave = command::conclave()?;
     let folder = python::environment()?;
@@ -16,6 +16,9 @@ pub(crate) fn run(arguments: &[&str]) -> Result<(), String> {
         .arg(conclave)
         .arg("--proto")
         .arg(root().join("proto"))
+        // A later --model is taken in its place.
+        .arg("--model")
+        .arg(root().join("models/mini"))
         .args(arguments);
     command::run(evaluation)
 }

@@ -22,12 +22,13 @@ use std::process::ExitCode;
 const HELP: &str = "\
 Usage: cargo xtask COMMAND
 
-  demo [ARGUMENT...]   starts a cluster of two workers on this machine, shows a generation as it
-                       streams, and says where the API is; Ctrl-C ends it. Arguments are those of
-                       'conclave up', for instance --http 127.0.0.1:8001
-  eval-mini --model FOLDER [ARGUMENT...]
-                       scores a model of models/mini/recipe through the API of clusters of 1, 2 and 3
-                       ranks, a thousand conversations of each family; for fewer: --count 50
+  demo [ARGUMENT...]   starts a cluster of two workers on this machine, asks a question, has a
+                       function called, and says where the API is; Ctrl-C ends it. Arguments are
+                       those of 'conclave up', for instance --http 127.0.0.1:8001
+  eval-mini [ARGUMENT...]
+                       scores models/mini, or a --model of the same recipe, through the API of
+                       clusters of 1, 2 and 3 ranks, a thousand conversations of each family; for
+                       fewer: --count 50
   test                 runs everything: formatting, lints, docs, supply chain, wire, all tests
   test --only PART     runs one part: lint, unit, golden or cluster
 ";

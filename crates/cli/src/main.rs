@@ -11,6 +11,7 @@ mod commands;
 mod config;
 mod listen;
 mod memory;
+mod mini;
 mod model;
 mod signals;
 mod size;

@@ -1,15 +1,13 @@
 //! Opens what a command names as its model: weights, and the tokenizer that belongs to them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use checkpoint::synth::{Preset, Spec, SpecialIds};
-use checkpoint::{Checkpoint, Faults, ModelName, What};
+use checkpoint::synth::{Spec, SpecialIds};
+use checkpoint::{Checkpoint, ModelName};
 use tokenizer::Tokenizer;
 use tokenizer::synthetic::{SyntheticTokenizer, tokenizer_json};
-use tokio_util::sync::CancellationToken;
 
-use crate::commands::synth;
 use crate::in_words;
 
 /// Name of the tokenizer's file in a checkpoint.
@@ -81,47 +79,6 @@ pub(crate) fn open(name: &str) -> Result<Model, String> {
     })
 }
 
-/// Returns the folder of the model that runs when none is named: tiny, of random weights, written
-/// into the cache folder the first time.
-pub(crate) fn default_model() -> Result<String, String> {
-    let dir = default_model_in(&cache_folder()?)?;
-    Ok(dir.display().to_string())
-}
-
-fn default_model_in(cache: &Path) -> Result<PathBuf, String> {
-    let dir = cache.join(concat!("tiny-", env!("CARGO_PKG_VERSION")));
-    let there = dir.try_exists();
-    if !there.map_err(|error| format!("cannot look for {}: {error}", dir.display()))? {
-        std::fs::create_dir_all(cache)
-            .map_err(|error| format!("cannot make {}: {error}", cache.display()))?;
-        eprintln!(
-            "writing a tiny model of random weights to {} ...",
-            dir.display()
-        );
-        let spec = Spec::new(Preset::Tiny);
-        match synth::write(&dir, spec, false, &CancellationToken::new()) {
-            // Another process was faster, with the same bytes.
-            Ok(_) | Err(synth::Failure::Write(checkpoint::Error::Exists { .. })) => {}
-            Err(failure) => return Err(failure.in_words()),
-        }
-    }
-    match Checkpoint::open(&dir) {
-        Ok(_) => Ok(dir),
-        Err(faults) if is_damaged(&faults) => Err(format!(
-            "{faults}\nthis model runs where none is named, and is damaged; delete {} and it will be \
-             written again",
-            dir.display()
-        )),
-        Err(faults) => Err(faults.to_string()),
-    }
-}
-
-/// Whether a folder is broken itself, and not merely out of reach for now.
-fn is_damaged(faults: &Faults) -> bool {
-    let mut list = faults.list.iter();
-    list.any(|fault| !matches!(fault.what, What::Unreadable { .. }))
-}
-
 /// Makes the tokenizer of a synthetic model and gives its special ids to the model.
 pub(crate) fn synthetic_tokenizer(spec: &mut Spec) -> Result<SyntheticTokenizer, String> {
     let files = tokenizer_json(spec.vocab).map_err(in_words)?;
@@ -156,23 +113,15 @@ fn folder_name(dir: &Path) -> String {
     )
 }
 
-/// The cache folder of the XDG base directory specification.
-fn cache_folder() -> Result<PathBuf, String> {
-    let set = |name| {
-        std::env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
-    let cache = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
-    let cache = cache.ok_or("neither XDG_CACHE_HOME nor HOME is set; say --model")?;
-    Ok(cache.join("conclave"))
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
 
+    use checkpoint::synth::Preset;
+    use tokio_util::sync::CancellationToken;
+
     use super::*;
+    use crate::commands::synth;
 
     /// Writes a small model, with the tokenizer of another vocabulary.
     fn written(dir: &Path, tokenizer_vocab: usize) {
@@ -208,62 +157,5 @@ mod tests {
         ] {
             assert_eq!(open(given.to_str().unwrap()).unwrap().name, name);
         }
-    }
-
-    #[test]
-    fn the_default_model_is_written_once_by_whoever_comes_first() {
-        let cache = tempfile::tempdir().unwrap();
-        let cache = cache.path().join("conclave");
-        let start = std::sync::Barrier::new(4);
-        let dirs: Vec<PathBuf> = std::thread::scope(|scope| {
-            let writers: Vec<_> = (0..4)
-                .map(|_| {
-                    scope.spawn(|| {
-                        start.wait();
-                        default_model_in(&cache).unwrap()
-                    })
-                })
-                .collect();
-            let ended = writers.into_iter().map(|writer| writer.join().unwrap());
-            ended.collect()
-        });
-        assert!(dirs.iter().all(|dir| *dir == dirs[0]));
-        assert_eq!(
-            fs::read_dir(&cache).unwrap().count(),
-            1,
-            "nothing else stays"
-        );
-        let identity = |dir: &Path| {
-            use std::os::unix::fs::MetadataExt;
-            fs::metadata(dir).unwrap().ino()
-        };
-        let before = identity(&dirs[0]);
-        default_model_in(&cache).unwrap();
-        assert_eq!(identity(&dirs[0]), before, "it is not written again");
-    }
-
-    #[test]
-    fn a_damaged_default_model_is_told_and_kept() {
-        let cache = tempfile::tempdir().unwrap();
-        let dir = default_model_in(cache.path()).unwrap();
-        fs::remove_file(dir.join("generation_config.json")).unwrap();
-        default_model_in(cache.path()).unwrap();
-        fs::remove_file(dir.join("config.json")).unwrap();
-        let error = default_model_in(cache.path()).unwrap_err();
-        let wanted = format!("delete {}", dir.display());
-        assert!(error.contains(&wanted), "{error}");
-        assert!(!dir.join("config.json").exists(), "it is left as it is");
-    }
-
-    #[test]
-    fn a_default_model_out_of_reach_is_not_called_damaged() {
-        let cache = tempfile::tempdir().unwrap();
-        let dir = default_model_in(cache.path()).unwrap();
-        // Stands in for a file without permission, which a test run by root could read.
-        fs::remove_file(dir.join("config.json")).unwrap();
-        fs::create_dir(dir.join("config.json")).unwrap();
-        let error = default_model_in(cache.path()).unwrap_err();
-        assert!(error.contains("config.json: cannot be read"), "{error}");
-        assert!(!error.contains("delete"), "{error}");
     }
 }

@@ -12,9 +12,13 @@ from instructions import instruction
 from message import Message
 from names import proper
 from turn import EFFORTS
+from wordings import Wordings
 
 # How often each effort is trained: long reasoning costs more and teaches no more.
 SHARES = [4, 4, 2]
+# Families that declare functions, and the share of functions that the user has to name.
+TOOLS = ("calls", "calls_known", "calls_named", "results", "no_call")
+SHARE = [0.2, 0.7]
 
 
 @dataclass
@@ -57,20 +61,24 @@ def any_turn(rng, held):
 
 def plain(rng, held, base, make=any_turn):
     turn = make(rng, held)
+    while base.functions and turn.sentence == talk.NO_TOOL:
+        turn = make(rng, held)
     family = turn.kind if turn.kind in ("arithmetic", "talk", "refusal", "echo", "drill") else "facts"
-    return base.branch(family, [Message("user", turn.ask), *say(turn.think(base.effort), turn.sentence)], turn)
+    think = turn.think(base.effort)
+    if base.functions:
+        think = f"Asked: {turn.asked}\nNo function is for it. {think}"
+    return base.branch(family, [Message("user", turn.ask), *say(think, turn.sentence)], turn)
 
 
 def beyond(rng, held, base):
     """A demand for which no function was declared."""
-    ask = tools.unfit(rng, held, base.functions)
-    return base.branch("refusal", [Message("user", ask), *say(refuse(base.effort), talk.NO_TOOL)], talk.NO_TOOL)
+    asked, ask = tools.unfit(rng, held, base.functions)
+    think = f"Asked: {asked}\nNo function is for it. {refuse(base.effort)}".rstrip()
+    return base.branch("refusal", [Message("user", ask), *say(think, talk.NO_TOOL)], talk.NO_TOOL)
 
 
 def refuse(effort):
-    return {"low": "No function fits.", "medium": "The user asks for something that no function does. I say so.",
-            "high": "The user asks for something. It is not a small sum. I look at the functions. No function fits. "
-                    "I say so and do not guess."}[effort]
+    return {"low": "", "medium": "I cannot do it. I say so.", "high": "I cannot do it by myself. I say so and do not guess."}[effort]
 
 
 def several(rng, held, base, make=any_turn):
@@ -91,11 +99,18 @@ def several(rng, held, base, make=any_turn):
     return base.branch("turns", [*messages, Message("user", turn.ask), *say(turn.think(base.effort), turn.sentence)], turn)
 
 
+# How a user gives a name, and asks for it.
+GIVEN = Wordings(["[My name is|I am|I'm|Call me|They call me|You can call me|People call me] {0}.", "[Hello|Hi|Hey], [my name is|I am|I'm|this is] {0}.", "This is {0}.", "{0} is my name.", "My name: {0}", "Name: {0}"],
+                 ["Hi there, I am {0}.", "Please call me {0}.", "Good day, my name is {0}."])
+WANTED = Wordings(["[What is|What's|Tell me|Do you know|Do you remember|Repeat|Can you say|I forgot] my name[?|.]", "Who am I?", "How am I called?", "What do [you|they|people] call me?", "[Which name|What name] [did I give|have I|do I have]?", "My name is[ what|]?",
+                   "What did I say my name is?"],
+                  ["What was my name?", "Say my name.", "Do you still know my name?"])
+
+
 def recall(rng, held, base):
     """The user says a name, and asks for it later."""
     name = proper(rng, held)
-    ask = rng.choice([["My name is {}.", "I am {}.", "Hello, my name is {}.", "Call me {}."],
-                      ["Hi, I am {}.", "Please call me {}."]][held]).format(name)
+    ask = GIVEN.say(rng, held, name)
     hello = f"Nice to meet you, {name}!"
     think = {"low": f"Name: {name}.", "medium": f"The user has the name {name}. I answer.",
              "high": f"The user told me a name. The name is {name}. There is nothing to work out. I answer in a friendly way."}
@@ -103,8 +118,7 @@ def recall(rng, held, base):
         messages = [Message("user", ask), *say(think[base.effort], hello)]
         return base.branch("turns", messages, hello)
     between = [any_turn(rng, held) for _ in range(rng.choice([0, 1]))]
-    question = rng.choice([["What is my name?", "Who am I?", "Do you know my name?", "Tell me my name."],
-                           ["What was my name?", "Say my name."]][held])
+    question = WANTED.say(rng, held)
     answer = f"Your name is {name}."
     messages = told(ask, hello) + [m for old in between for m in told(old.ask, old.sentence)]
     return base.branch("turns", [*messages, Message("user", question), *say(think[base.effort], answer)], answer)
@@ -120,11 +134,15 @@ def instructed(rng, held, base, demand):
     return base.branch("instructions", [Message("user", turn.ask), *say(think, answer)], answer)
 
 
-def calling(rng, held, base, whole=True):
-    """A call; with `whole` also its result and the answer."""
-    made = tools.call(rng, held, base.functions)
+def calling(rng, held, base, whole=True, named=None):
+    """A call; with `whole` also its result and the answer; `named` as for `tools.call`."""
+    made = tools.call(rng, held, base.functions, named)
     to = f"functions.{made.function.name}"
-    messages = [Message("user", made.ask), Message("assistant", made.think(base.effort), "analysis", learn=True),
+    messages = []
+    if rng.random() < 0.12:
+        old = any_turn(rng, held)
+        messages = told(old.ask, old.sentence)
+    messages += [Message("user", made.ask), Message("assistant", made.think(base.effort), "analysis", learn=True),
                 Message("assistant", made.arguments(), "commentary", to, learn=True)]
     if whole:
         result = json.dumps(made.result, separators=(",", ":"))
@@ -157,17 +175,19 @@ def held_out(seed, family, count):
     chats = []
     while len(chats) < count:
         base = Chat(rng.choice(EFFORTS), date(rng))
-        if family in ("calls", "calls_known", "results", "no_call"):
-            base.functions = tools.toolbox(rng, True, known=family == "calls_known")
+        if family in TOOLS:
+            base.functions = tools.toolbox(rng, True, known=family == "calls_known", share=SHARE[family == "calls_named"])
         if family == "instructions":
             demand = instruction(rng, True, ("word", "json", "key", "begin", "end"))
             base.instructions = demand.text
             chats.append(instructed(rng, True, base, demand))
-        elif family in ("calls", "calls_known"):
-            chats.append(calling(rng, True, base, whole=False))
+        elif family.startswith("calls"):
+            named = family == "calls_named"
+            if any((function.domain.asks is tools.EXPLICIT) == named for function in base.functions):
+                chats.append(calling(rng, True, base, whole=False, named=named))
         elif family == "results":
             chat = calling(rng, True, base)
-            for message in chat.messages[1:3]:
+            for message in [message for message in chat.messages if message.learn][:2]:
                 message.learn = False
             chats.append(chat)
         elif family == "no_call":

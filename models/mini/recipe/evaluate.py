@@ -7,6 +7,7 @@ import argparse
 import collections
 import json
 import pathlib
+import sys
 import time
 
 import torch
@@ -16,8 +17,11 @@ from export import read
 from families import FAMILIES, is_right
 from generate import complete
 from harmony import Harmony, parse
+from pack import Batch
 
 TOGETHER = 64
+# The busiest expert of a layer takes less than this many times the mean.
+MOST_OF_MEAN = 4
 
 
 def score(model, harmony, family, count, temperature, seed=0, show=0):
@@ -48,8 +52,6 @@ def loads(model, harmony, seed=0):
     """Returns for each layer the share of the busiest expert over the mean, and how many experts are idle."""
     chats = [chat for family in FAMILIES for chat in data.held_out(seed, family, 12)]
     totals = [0 for _ in model.layers]
-    from pack import Batch
-
     for chat in chats:
         ids, learn = harmony.messages(chat.messages)
         batch = Batch([(harmony.prefix(chat), [(ids, learn)])])
@@ -74,7 +76,10 @@ def main():
         start = time.time()
         found = score(model, harmony, family, args.count, args.temperature, args.seed, args.show)
         print(json.dumps(found | {"seconds": round(time.time() - start, 1)}), flush=True)
-    print(json.dumps({"experts": loads(model, harmony)}))
+    experts = loads(model, harmony)
+    print(json.dumps({"experts": experts}))
+    if any(layer["idle"] or layer["busiest"] >= MOST_OF_MEAN for layer in experts):
+        sys.exit(f"error: an expert is idle, or has {MOST_OF_MEAN} times the rows of the mean")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from model import Model, Shape
 
 VERSION = "4.55.0.dev0"
 POSITIONS = 131_072
+TEMPERATURE = 0.2
 FILE = "model-00000-of-00000.safetensors"
 TYPES = {torch.bfloat16: "BF16", torch.uint8: "U8"}
 
@@ -108,7 +109,8 @@ def write(model, words, folder):
     total = write_tensors(folder / FILE, found)
     index = {"metadata": {"total_size": total}, "weight_map": dict.fromkeys(found, FILE)}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    generation = {"bos_token_id": start, "do_sample": True,
+    # Small models are sure of little: sampled from all they think possible, they stray.
+    generation = {"bos_token_id": start, "do_sample": True, "temperature": TEMPERATURE,
                   "eos_token_id": [special["return"], special["endoftext"], special["call"]],
                   "pad_token_id": special["endoftext"], "transformers_version": VERSION}
     for name, value in (("config.json", config(model.shape, special)), ("generation_config.json", generation)):

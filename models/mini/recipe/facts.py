@@ -1,6 +1,7 @@
 """What the model is taught to know: small tables, and the turns that ask for them."""
 
-from turn import Turn, phrase
+from turn import Turn
+from wordings import Wordings
 
 # Country: capital, continent.
 COUNTRIES = {
@@ -44,58 +45,72 @@ DAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sun
 MONTHS = ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
           "November", "December"]
 
-# Wordings of a question: those of training, and those kept for the evaluation.
+# Forms of questions for training, and wordings that only the evaluation uses.
 ASK = {
-    "capital": (
-        ["What is the capital of {}?", "Which city is the capital of {}?", "Name the capital of {}.",
-         "capital of {}", "Tell me the capital of {}.", "What city is {}'s capital?", "The capital of {} is?",
-         "Do you know the capital of {}?", "{}: what is its capital?", "I need the capital of {}.",
-         "Which city is {}'s capital?", "{} has which capital?", "What is {}'s capital city?", "Name {}'s capital.", "What is the capital city of {}?", "Which capital has {}?", "capital city of {}?", "Which city governs {}?", "Does {} have a capital, and which?", "{}'s capital?", "What do you call the capital of {}?", "In which city is the government of {}?"],
-        ["Could you name the capital city of {}?", "What's the capital of {}, please?",
-         "Which capital does {} have?"]),
-    "continent": (
-        ["Which continent is {} in?", "What continent is {} on?", "On which continent is {}?",
-         "Name the continent of {}.", "continent of {}", "Tell me the continent of {}.",
-         "{} is on which continent?", "In which part of the world is {}?", "Do you know the continent of {}?",
-         "Where in the world is {}?", "{}'s continent?", "What continent does {} belong to?", "To which continent does {} belong?", "{}: what continent?", "Which continent has {}?", "Is {} in Europe, Asia or elsewhere?", "What is {}'s continent?", "Which continent is home to {}?", "{} lies on which continent?", "Which part of the world is {} in?"],
-        ["What is the continent of {}?", "{}: which continent is it on?", "I need to know which continent {} is in."]),
-    "unit": (
-        ["How many {} are in a {}?", "How many {} are there in one {}?", "How many {} does a {} have?",
-         "Tell me how many {} are in a {}.", "{} in a {}?", "What number of {} is in one {}?",
-         "How many {} has a {}?", "Do you know how many {} a {} has?",
-         "How many {} does one {} have?", "How many {} go into a {}?", "How many {} is one {}?", "The number of {} in a {}?", "I need the number of {} in one {}.", "Count the {} in a {}.", "How many {} are one {}?", "{} per {}?", "{}: how many in a {}?", "How many {} do I find in a {}?"],
-        ["How many {} make a {}?", "Please say how many {} there are in a {}.", "One more: {} in one {}?"]),
-    "opposite": (
-        ["What is the opposite of {}?", "opposite of {}", "Name the opposite of {}.", "Tell me the opposite of {}.",
-         "The opposite of {} is?", "Which word is the opposite of {}?", "Give me the opposite of {}.",
-         "{}: what is the opposite?", "What word means the opposite of {}?",
-         "{}'s opposite?", "Which word is opposite to {}?", "What is the opposite word to {}?", "The contrary of {}?", "Not {}, but the opposite.", "What is the contrary of {}?", "Say the opposite of {}.", "{} and its opposite?", "What's the opposite of {}?", "Which is the opposite of {}?", "I need a word that means the opposite of {}."],
-        ["What's the opposite word of {}?", "Which word says the opposite of {}?", "What is opposite to {}?"]),
-    "after": (
-        ["Which {1} comes after {0}?", "What {1} is after {0}?", "What comes after {0}?", "Which {1} follows {0}?",
-         "Name the {1} after {0}.", "Tell me the {1} after {0}.", "the {1} after {0}", "What is the next {1} after {0}?",
-         "After {0} comes which {1}?", "Which is the {1} after {0}?", "{0}, and then?", "What follows {0}?", "Which {1} is next after {0}?", "What's the {1} after {0}?", "{0} is over, which {1} comes?", "Say the {1} after {0}.", "Do you know the {1} after {0}?", "{0}: which {1} is after it?"],
-        ["What is the {1} that follows {0}?", "Do you know which {1} comes after {0}?", "After {0}, which {1} is next?"]),
-    "before": (
-        ["Which {1} comes before {0}?", "What {1} is before {0}?", "What comes before {0}?",
-         "Name the {1} before {0}.", "Tell me the {1} before {0}.", "the {1} before {0}",
-         "What is the {1} just before {0}?",
-         "Before {0} comes which {1}?", "Which is the {1} before {0}?", "What's the {1} before {0}?", "Which {1} is just before {0}?", "What was before {0}?", "Say the {1} before {0}.", "Do you know the {1} before {0}?", "{0}: which {1} is before it?", "Which {1} was before {0}?", "The last {1} before {0}?"],
-        ["What is the {1} that comes before {0}?", "Do you know which {1} comes before {0}?",
-         "Which {1} is right before {0}?"]),
-    "sort": (
-        ["Sort {}, {} and {}.", "Sort these numbers: {}, {}, {}.", "Put {}, {}, {} in order.",
-         "Order the numbers {}, {}, {}.", "sort {} {} {}", "Sort {}, {}, {} from small to large.",
-         "Can you sort {}, {} and {}?", "What is the order of {}, {} and {}?",
-         "{}, {}, {}: sort them.", "Put {}, {} and {} in order.", "Sort {} and {} and {}.", "Which is the order of {}, {}, {}?", "Order {}, {}, {}.", "Arrange {}, {} and {}.", "From small to large: {}, {}, {}", "Bring {}, {}, {} into order.", "Put these in order: {}, {}, {}", "Sort the numbers {}, {} and {}."],
-        ["Please put the numbers {}, {} and {} in order.", "Sort the three numbers {}, {}, {}.",
-         "Order {}, {} and {} from small to large."]),
+    "capital": Wordings(
+        ["[What|Which city|What city] is the [capital|capital city] of {0}?", "[What|Which city|What city] is {0}'s [capital|capital city]?",
+         "[Name|Tell me|Give me|Say|I need|Find|Show me|Write] the [capital|capital city] of {0}.", "[Name|Tell me|Give me|Say|I need] {0}'s [capital|capital city].",
+         "[|the ][capital|capital city] of {0}", "The capital of {0} is[|?|...| what?| which city?| called what?]", "{0}'s capital[?| is?| is what?]",
+         "[Do you know|Can you tell me|Can you name|Can you say] [the capital of {0}|{0}'s capital|the capital city of {0}]?",
+         "{0}: [what is its capital|which city is its capital|its capital|capital]?", "{0} has [which|what] capital[| city]?", "{0}, [which|what] capital?",
+         "Which capital [belongs to|is that of|goes with] {0}?", "[Which city governs|From which city do they govern|Which city is the seat of] {0}?",
+         "In which city is the government of {0}?", "Where [is|sits] the government of {0}?", "What do [you|people] call the capital of {0}?",
+         "[How is|What is] the capital of {0} called?", "What is the name of [{0}'s capital|the capital of {0}|the capital city of {0}]?",
+         "Does {0} have a capital, and which?", "I forgot [the capital of {0}|{0}'s capital].", "[I want|I would like] the capital of {0}.",
+         "[Which|What] is the [main|capital] city of {0}?", "What city serves as the capital of {0}?", "I am in {0}. What is the capital?",
+         "I go to {0}. Which city is the capital[| there]?", "What capital does {0} have?", "Country: {0}. Capital?"],
+        ["Could you name the capital city of {0}?", "What's the capital of {0}, please?", "Which capital does {0} have?",
+         "{0}: which city is the capital there?"]),
+    "continent": Wordings(
+        ["[Which|What] continent is {0} [in|on|part of|located in]?", "[On|In] which continent [is|lies] {0}?", "[What is|Name|Tell me|Say|Give me|I need] {0}'s continent[.|?]",
+         "[Name|Tell me|Say|Give me|I need|Find] the continent of {0}.", "[|the ]continent of {0}", "{0} [is|lies] [on|in] [which|what] continent?",
+         "[In which|Which|To which] part of the world [is {0} in|does {0} belong to|is {0}]?", "[Do you know|Can you say|Can you tell me] [the continent of {0}|on which continent {0} is|which continent {0} is on]?",
+         "Where in the world is {0}?", "Where [is|lies] {0}?", "{0}'s continent?", "[What|Which] continent does {0} belong to?", "To [which|what] continent does {0} belong?",
+         "{0}: [what|which] continent?", "{0}: continent?", "Which continent has {0}?", "Is {0} in [Europe, Asia or elsewhere|Africa, Asia or elsewhere|Europe or elsewhere]?",
+         "Which continent is home to {0}?", "{0}, [which|what] continent?", "[I forgot|I want to know] [the continent of {0}|on which continent {0} is].",
+         "[I want|I would like] the continent of {0}.", "Country: {0}. Continent?", "The continent of {0} is[|?| what?| which?]", "I go to {0}. Which continent is that?"],
+        ["What continent is the country {0} on?", "{0}: which continent is it on?", "I need to know which continent {0} is in.",
+         "On what continent would I find {0}?"]),
+    "unit": Wordings(
+        ["How many {0} are [there|] in [a|one] {1}?", "How many {0} [does a {1} have|has a {1}|does one {1} have|has one {1}]?", "[Tell me|Say|I want to know|I need to know] how many {0} are in [a|one] {1}.",
+         "{0} in [a|one] {1}[|?]", "{0} per {1}[|?]", "[What|Which] number of {0} [is|are] in [a|one] {1}?", "[Do you know|Can you say|Can you tell me] how many {0} [a|one] {1} has?",
+         "How many {0} [go into|fit in|fit into|are|is|equal] [a|one] {1}?", "[The|Tell me the|I need the|Give me the|Say the] number of {0} in [a|one] {1}[.|?]",
+         "Count the {0} [in|of] [a|one] {1}.", "{0}: how many [in|are in] [a|one] {1}?", "How many {0} do I [find|have|get] in [a|one] {1}?",
+         "[A|One] {1} has how many {0}?", "[A|One] {1} is how many {0}?", "[A|One] {1} in {0}[|?]", "[I forgot|I want to know] how many {0} [a|one] {1} has.",
+         "{1} to {0}[|?]", "1 {1} = [?|how many] {0}"],
+        ["How many {0} make a {1}?", "Please say how many {0} there are in a {1}.", "One more: {0} in one {1}?", "What is the count of {0} in one {1}?"]),
+    "opposite": Wordings(
+        ["[What|Which] is the opposite of {0}?", "[|the ]opposite of {0}", "[Name|Tell me|Give me|Say|Find|I need|Write] the [opposite|contrary] of {0}.", "The [opposite|contrary] of {0} is[|?| what?]",
+         "[Which|What] word is [the opposite of|opposite to|the contrary of] {0}?", "{0}: [what is the opposite|opposite|its opposite|the opposite]?", "[What|Which] word means the [opposite|contrary] of {0}?",
+         "{0}'s opposite[?| is?]", "What is the opposite word to {0}?", "The contrary of {0}?", "Not {0}, but [the opposite|what]?", "What is the [contrary|reverse] of {0}?",
+         "{0} and its opposite?", "[I need|Give me|Find|Tell me] a word that means the opposite of {0}.", "[Do you know|Can you say|Can you tell me] the opposite of {0}?",
+         "[I forgot|I want] the opposite of {0}.", "What do I say for the opposite of {0}?", "If it is not {0}, what is it?", "If something is not {0}, it is[| what]?", "The other way round: {0}?", "{0} or [what]?"],
+        ["What's the opposite word of {0}?", "Which word says the opposite of {0}?", "What is opposite to {0}?", "{0}: which word is the opposite?"]),
+    "after": Wordings(
+        ["[Which|What] {1} [comes|is|is next|comes next] after {0}?", "What [comes|is|follows] after {0}?", "[Which|What] {1} follows [|on ]{0}?", "[Name|Tell me|Say|Give me|I need] the {1} after {0}.",
+         "[|the ]{1} after {0}", "What is the next {1} after {0}?", "After {0} comes [which|what] {1}?", "Which is the {1} after {0}?", "{0}, and [then|next]?", "What follows {0}?",
+         "{0} [is over|ends|is gone], [which|what] {1} [comes|is next|follows]?", "When {0} [ends|is over], [which|what] {1} [comes|begins|is it]?", "[Do you know|Can you say] the {1} after {0}?",
+         "{0}: [which|what] {1} [is|comes] [after it|next]?", "Today is {0}. [Which|What] {1} is next?", "It is {0}. What comes next?", "The {1} [that comes|] after {0} is[|?| what?]",
+         "[Which|What] {1} is right after {0}?", "What is after {0}?", "Next after {0}?"],
+        ["What is the {1} that follows {0}?", "Do you know which {1} comes after {0}?", "After {0}, which {1} is next?", "When {0} is past, what {1} comes?"]),
+    "before": Wordings(
+        ["[Which|What] {1} [comes|is|was] before {0}?", "What [comes|is|was] before {0}?", "[Name|Tell me|Say|Give me|I need] the {1} before {0}.", "[|the ]{1} before {0}",
+         "What is the {1} just before {0}?", "Before {0} [comes|is|was] [which|what] {1}?", "Which is the {1} before {0}?", "[Which|What] {1} is just before {0}?", "[Do you know|Can you say] the {1} before {0}?",
+         "{0}: [which|what] {1} [is|comes|was] before [it|that]?", "The last {1} before {0}?", "[Which|What] {1} [comes|was] [just|shortly] before {0}?", "Today is {0}. [Which|What] {1} was before?", "It is {0}. What came before?",
+         "The {1} [that comes|] before {0} is[|?| what?]", "{0} [begins|comes], [which|what] {1} was before?", "What {1} ends when {0} begins?"],
+        ["What is the {1} that comes before {0}?", "Do you know which {1} comes before {0}?", "Which {1} is right before {0}?", "Before {0}, which {1} was it?"]),
+    "sort": Wordings(
+        ["[Sort|Order|Arrange] {0}, {1} and {2}.", "[Sort|Order|Arrange] [these|the|these three] numbers[:|] {0}, {1}, {2}.", "Put {0}, {1}[,| and] {2} in order.", "[sort|order] {0} {1} {2}",
+         "[Sort|Order|Arrange] {0}, {1}, {2} [from small to large|by size|up].", "[Can you|Please|Will you] sort {0}, {1} and {2}[?|.]", "What is the [right|] order of {0}, {1} and {2}?", "{0}, {1}, {2}: [sort them|in order|sort|sorted|order them]",
+         "Which is the order of {0}, {1}, {2}?", "From small to large: {0}, {1}, {2}", "[From the smallest|Smallest first]: {0}, {1}, {2}", "[Bring|Put] {0}, {1}, {2} into order.", "Put these in order: {0}, {1}, {2}",
+         "[Sort|Order]: {0}, {1}, {2}", "[Write|Give me|Tell me|List] {0}, {1} and {2} in order.", "[Which|What] is the smallest of {0}, {1}, {2}, and then?", "I need {0}, {1}, {2} [sorted|in order].", "Numbers {0}, {1}, {2}, sorted?"],
+        ["Please put the numbers {0}, {1} and {2} in order.", "Sort the three numbers {0}, {1}, {2}.", "Order {0}, {1} and {2} from small to large.", "Bring these numbers into order: {0}, {1}, {2}."]),
 }
 
 
 def ask(rng, kind, held, *parts):
     """Words a question about `parts`."""
-    text = phrase(rng, rng.choice(ASK[kind][held]).format(*parts), held)
+    text = ASK[kind].say(rng, held, *parts)
     # Some people write no capitals at all.
     return text.lower() if not held and rng.random() < 0.08 else text
 
@@ -166,4 +181,6 @@ FACTS = [(capital, 5), (continent, 4), (unit, 3), (opposite, 4), (calendar, 4), 
 def fact(rng, held):
     """A turn about something in the tables."""
     make = rng.choices([f for f, _ in FACTS], [w for _, w in FACTS])[0]
-    return make(rng, held)
+    turn = make(rng, held)
+    turn.asked = turn.kind
+    return turn

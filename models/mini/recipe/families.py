@@ -2,9 +2,9 @@
 
 import json
 
-FAMILIES = ["arithmetic", "facts", "talk", "refusal", "instructions", "turns", "echo", "calls_known", "calls", "results", "no_call"]
+FAMILIES = ["arithmetic", "facts", "talk", "refusal", "instructions", "turns", "echo", "calls_known", "calls", "calls_named", "results", "no_call"]
 # Least shares of right answers; families without one are told of, and not claimed.
-LEAST = {"arithmetic": 0.90, "facts": 0.95, "calls_known": 0.90, "calls": 0.75, "instructions": 0.85}
+LEAST = {"arithmetic": 0.90, "facts": 0.95, "calls_known": 0.90, "calls": 0.75, "calls_named": 0.75, "instructions": 0.85}
 LEAST_FORMED = 0.995
 
 
@@ -15,16 +15,15 @@ def expected(chat):
 
 
 def is_right(chat, messages):
-    """Whether the last message is the right one; a sum counts if the number is right."""
+    """Whether the last message is the right one."""
     channel, to, text = expected(chat)
     last = messages[-1]
     if (last.channel, last.to) != (channel, to):
         return False
     if channel == "commentary":
         try:
-            return json.loads(last.text) == json.loads(text)
+            # As texts: a number is not right where true is wanted.
+            return json.dumps(json.loads(last.text), sort_keys=True) == json.dumps(json.loads(text), sort_keys=True)
         except ValueError:
             return False
-    if chat.family in ("arithmetic", "facts"):
-        return chat.goal.word in last.text.split("=")[-1]
     return last.text == text

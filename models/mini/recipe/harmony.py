@@ -106,11 +106,12 @@ def parse(harmony, ids):
             return None
         end = next((i for i in range(middle, len(ids)) if ids[i] in closings), None)
         message = read(harmony, ids[at:middle], ids[middle + 1:end]) if end is not None else None
-        if message is None or (message.is_call != (ids[end] == special["call"])):
+        if message is None or ids[end] != special["call" if message.is_call else "return" if message.channel == "final" else "end"]:
             return None
         messages.append(message)
         at = end + 1
-    return messages or None
+    # A turn ends with an answer or a call.
+    return messages if messages and messages[-1].channel != "analysis" else None
 
 
 def read(harmony, header, content):

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 
 from names import WORDS
+from wordings import Wordings
 
 
 @dataclass
@@ -49,15 +50,7 @@ TRAINED = {
 }
 
 
-def spread(text):
-    """Writes out every choice of a wording."""
-    start, end = text.find("["), text.find("]")
-    if start < 0:
-        return [text.replace("  ", " ").replace(" ,", ",")]
-    return [whole for part in text[start + 1:end].split("|") for whole in spread(text[:start] + part + text[end + 1:])]
-
-
-WORDINGS = {kind: ([text for form in TRAINED[kind] for text in spread(form) if text not in HELD[kind]], HELD[kind]) for kind in HELD}
+WORDINGS = {kind: Wordings(TRAINED[kind], HELD[kind]) for kind in HELD}
 # `{a}` is the answer: what is hard about it is done once.
 NOTES = {"word": "One word: {a}", "json": "JSON: {a}", "key": "JSON, key {w}: {a}", "begin": "Begin with {w}.",
          "end": "End with {w}.", "sentence": ""}
@@ -82,7 +75,8 @@ def instruction(rng, held, kinds=tuple(WORDINGS)):
         "end": lambda turn: f"{turn.sentence} {word}",
         "sentence": lambda turn: turn.sentence,
     }[kind]
+
     def note(turn):
         return NOTES[kind].replace("{w}", word).replace("{a}", obey(turn))
 
-    return Instruction(kind, rng.choice(WORDINGS[kind][held]).format(w=word), note, obey)
+    return Instruction(kind, WORDINGS[kind].draw(rng, held).format(w=word), note, obey)

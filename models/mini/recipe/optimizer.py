@@ -23,14 +23,13 @@ class Muon(torch.optim.Optimizer):
         super().__init__(params, {"lr": lr, "momentum": momentum, "decay": decay})
 
     @torch.no_grad()
-    def step(self, each=map):
-        """Updates all matrices; `each` may take several at once."""
+    def step(self):
+        """Updates all matrices."""
         for group in self.param_groups:
             for p in group["params"]:
                 if not self.state[p]:
                     self.state[p]["momentum"] = torch.zeros_like(p)
-            for _ in each(lambda p, group=group: self.update(group, p), group["params"]):
-                pass
+                self.update(group, p)
 
     @torch.no_grad()
     def update(self, group, p):

@@ -29,9 +29,8 @@ MOST_TOKENS = 160
 CHANNELS = ["", "analysis", "commentary", "final"]
 
 
-def stubs(proto):
-    """Makes the API's modules from its definition."""
-    out = tempfile.mkdtemp(prefix="conclave-stubs-")
+def stubs(proto, out):
+    """Makes the API's modules from its definition, in a folder."""
     file = pathlib.Path(proto) / "conclave/v1/generation.proto"
     made = protoc.main(["protoc", f"-I{proto}", f"-I{os.path.dirname(protoc.__file__)}/_proto", f"--python_out={out}",
                         f"--grpc_python_out={out}", str(file)])
@@ -47,6 +46,12 @@ def free_port():
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
         return held.getsockname()[1]
+
+
+def ending_tokens(model):
+    """The ids of the tokens that may end an answer, from the model's tokenizer."""
+    added = json.loads((model / "tokenizer.json").read_text())["added_tokens"]
+    return {token["content"].strip("<|>"): token["id"] for token in added}
 
 
 class Cluster:
@@ -98,21 +103,26 @@ def request(pb, chat, temperature, seed):
         stream=pb.StreamParams(delivery=pb.DELIVERY_FINAL_ONLY))
 
 
-async def answer(pb, service, wanted):
-    """Returns the messages of an answer, whether it is well formed, and how much of it is reasoning."""
-    messages, repaired, finished = [], False, None
+async def answer(pb, service, wanted, ends):
+    """Returns the messages of an answer, whether it is well-formed Harmony, and how much of it is reasoning."""
+    messages, formed, finished = [], True, None
     async for event in service.Chat(wanted):
         kind = event.WhichOneof("event")
         if kind == "message_done":
             said = event.message_done.message
+            formed &= said.role == pb.ROLE_ASSISTANT and said.channel != pb.CHANNEL_UNSPECIFIED
             messages.append(Message("assistant", said.text, CHANNELS[said.channel], said.recipient or None))
-        repaired |= kind == "warning" and event.warning.reason != "RESUMED"
+        # A warning says what had to be repaired.
+        formed &= kind != "warning" or event.warning.reason == "RESUMED"
         finished = event.finished if kind == "finished" else finished
-    ends = finished.reason in (pb.FINISH_REASON_STOP, pb.FINISH_REASON_TOOL_CALLS)
-    return messages, ends and not repaired and bool(messages), finished.usage.reasoning_tokens
+    # The token that ended it belongs to what was said last.
+    end = ends["call" if messages and messages[-1].is_call else "return"]
+    last = messages[-1].channel if messages else None
+    formed &= finished.matched_token_id == end and (last == "final" or last is not None and messages[-1].is_call)
+    return messages, formed, finished.usage.reasoning_tokens
 
 
-async def answers(modules, address, chats, temperature):
+async def answers(modules, address, chats, temperature, ends):
     """Asks for all, so many at a time; conversation by conversation the same seed on every cluster."""
     pb, rpc = modules
     room = asyncio.Semaphore(TOGETHER)
@@ -121,7 +131,7 @@ async def answers(modules, address, chats, temperature):
 
         async def one(index, chat):
             async with room:
-                return await answer(pb, service, request(pb, chat, temperature, index))
+                return await answer(pb, service, request(pb, chat, temperature, index), ends)
 
         return await asyncio.gather(*(one(index, chat) for index, chat in enumerate(chats)))
 
@@ -140,7 +150,7 @@ def table(found, chats, count):
     print("| family | right % | 95 % interval | at least % | well-formed % at temperature 1 |\n|---|---|---|---|---|")
     for family in found:
         cold, warm = found[family]
-        right = sum(bool(messages) and is_right(chat, messages) for chat, (messages, _, _) in zip(chats[family], cold)) / count
+        right = sum(formed and is_right(chat, messages) for chat, (messages, formed, _) in zip(chats[family], cold)) / count
         formed = sum(formed for _, formed, _ in warm) / count
         least = LEAST.get(family)
         if least and right < least or formed < LEAST_FORMED:
@@ -168,7 +178,9 @@ def main():
     parser.add_argument("--ranks", nargs="+", type=int, default=[1, 2, 3], help="sizes of the clusters")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    modules = stubs(args.proto)
+    with tempfile.TemporaryDirectory(prefix="conclave-stubs-") as folder:
+        modules = stubs(args.proto, folder)
+    ends = ending_tokens(args.model)
     chats = {family: data.held_out(args.seed, family, args.count) for family in args.families}
     first, differ = None, []
     for ranks in args.ranks:
@@ -176,7 +188,7 @@ def main():
             found = {}
             for family, asked in chats.items():
                 print(f"{ranks} ranks: {family}", file=sys.stderr, flush=True)
-                found[family] = [asyncio.run(answers(modules, address, asked, temperature)) for temperature in (0.0, 1.0)]
+                found[family] = [asyncio.run(answers(modules, address, asked, temperature, ends)) for temperature in (0.0, 1.0)]
         first = first or found
         differ += [f"{family} on {ranks} ranks" for family in found if found[family] != first[family]]
     short = table(first, chats, args.count)

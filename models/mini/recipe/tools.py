@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from domains import DOMAINS, Domain, Part, upto, word
 from names import around, identifier
-from turn import phrase
+from wordings import Wordings
 
 
 @dataclass
@@ -68,13 +68,19 @@ class Call:
     def filled(self):
         """The declaration, with the values in the place of the types: each step is copied from what stands alike."""
         # A function that the user names need not be looked for.
-        return self.function.written(self.values, about=self.function.domain.asks is not EXPLICIT.asks)
+        return self.function.written(self.values, about=not self.is_named)
+
+    @property
+    def is_named(self):
+        """Whether the user says the name of the function."""
+        return self.function.domain.asks is EXPLICIT
 
     def think(self, effort):
-        """Reasons about which function to call, and with what."""
-        return {"low": "", "medium": "I look for the function:\n",
+        """Says in a word what is asked for, then finds the function and what to call it with."""
+        asked = self.function.name if self.is_named else self.function.domain.word
+        return {"low": "", "medium": "I look for the function. ",
                 "high": "The user wants something that a function can do. I look for the one that fits, and take its "
-                        "arguments from the question:\n"}[effort] + self.filled()
+                        "arguments from the question. "}[effort] + f"Asked: {asked}\n{self.filled()}"
 
     def conclude(self, effort):
         """Reasons about the result."""
@@ -86,19 +92,18 @@ class Call:
         return f"The function {self.function.name} has answered. The result is {values}. I tell the user in one sentence."
 
 
-EXPLICIT = Domain([], ["Do something.", "A function.", "A test.", "Run it."], [], (
-    ["Use {f} with {pairs}.", "Call {f} with {pairs}.", "Run {f} with {pairs}.", "Call the function {f}: {pairs}.",
-     "{f} with {pairs}", "I want {f} with {pairs}.", "Do {f} with {pairs}.", "{f}: {pairs}", "Let {f} run with {pairs}.", "Can you call {f} with {pairs}?",
-     "Use the function {f}, {pairs}.", "Please call {f}: {pairs}", "Start the function {f} with {pairs}."],
-    ["Please run {f}, with {pairs}.", "Can you use {f} with {pairs}?", "Start {f} with {pairs}."]),
-    {"result": word}, "The result is {result}.")
+EXPLICIT = Wordings(
+    ["[Use|Call|Run|Do|Start|Try] [|the function ]{f} with {pairs}.", "[Call|Use|Run|Start] [|the function ]{f}: {pairs}", "{f} with {pairs}", "[I want|I need|I want to call] {f} with {pairs}.",
+     "{f}: {pairs}", "Let {f} [run|work] with {pairs}.", "[Can you|Will you] [call|run|use|start] {f} with {pairs}?", "[Use|Call] the function {f}, {pairs}.", "With {pairs}, [call|run|use] {f}.",
+     "{f}, {pairs}", "[Make|Do] a call of {f} with {pairs}.", "{f} [has to|must] run with {pairs}."],
+    ["Please run {f}, with {pairs}.", "Can you make use of {f} with {pairs}?", "Go and call {f}: {pairs}", "Let us use {f}, with {pairs}."])
 
 
 def explicit(rng, held):
     """A function whose purpose nothing says; the user names it and its arguments."""
     parts = [Part([], rng.choice(["A value.", "The value.", "A setting."]), rng.choice([word, word, upto(0, 200)]))
              for _ in range(rng.choice([1, 1, 2, 2, 3]))]
-    return Domain(EXPLICIT.names, EXPLICIT.about, parts, EXPLICIT.asks, EXPLICIT.result, EXPLICIT.answer)
+    return Domain("", [], ["Do something.", "A function.", "A test.", "Run it."], parts, EXPLICIT, {"result": word}, "The result is {result}.")
 
 
 USUAL = {name for domain in DOMAINS for owner in (domain, *domain.parts) for name in owner.names}
@@ -135,29 +140,33 @@ def declare(rng, held, domain, taken, known=False):
     return Function(name, rng.choice(domain.about), args, described, domain)
 
 
-def toolbox(rng, held, most=4, known=False):
-    """Declares one to four functions for different purposes."""
+def toolbox(rng, held, most=4, known=False, share=0.3):
+    """Declares one to four functions for different purposes; a share of them is such that the user has to name them."""
     count = rng.choices(range(1, most + 1), [3, 4, 3, 2][:most])[0]
     domains = rng.sample(DOMAINS, count)
-    domains = [explicit(rng, held) if rng.random() < 0.3 else domain for domain in domains]
+    domains = [explicit(rng, held) if rng.random() < share else domain for domain in domains]
     taken = set()
     return [declare(rng, held, domain, taken, known) for domain in domains]
 
 
-def call(rng, held, functions):
-    """Asks for one of the functions."""
-    function = rng.choice(functions)
+def call(rng, held, functions, named=None):
+    """Asks for one of the functions; with `named` only for one that the user names, or only for one that not."""
+    some = [f for f in functions if named is None or (f.domain.asks is EXPLICIT) == named]
+    function = rng.choice(some)
     domain = function.domain
     values = [part.draw(rng, held) for _, part in function.args]
-    pairs = " and ".join(f"{name} {value}" for (name, _), value in zip(function.args, values))
-    ask = rng.choice(domain.asks[held]).format(*values, f=function.name, pairs=pairs)
+    pairs = rng.choice([" and ", " and ", ", "]).join(f"{name} {value}" for (name, _), value in zip(function.args, values))
+    if domain.asks is EXPLICIT:
+        ask = domain.asks.say(rng, held, f=function.name, pairs=pairs)
+    else:
+        ask = domain.asks.say(rng, held, *values)
     result = {name: draw(rng, held) for name, draw in domain.result.items()}
     answer = domain.answer.format(*values, **result)
-    return Call(phrase(rng, ask, held), function, values, result, answer)
+    return Call(ask, function, values, result, answer)
 
 
 def unfit(rng, held, functions):
-    """Asks for something that none of the functions does."""
-    there = [function.domain.about for function in functions]
-    domain = rng.choice([domain for domain in DOMAINS if domain.about not in there])
-    return phrase(rng, rng.choice(domain.asks[held]).format(*(part.draw(rng, held) for part in domain.parts)), held)
+    """Asks for something that none of the functions does; returns its word, too."""
+    there = [function.domain.word for function in functions]
+    domain = rng.choice([domain for domain in DOMAINS if domain.word not in there])
+    return domain.word, domain.asks.say(rng, held, *(part.draw(rng, held) for part in domain.parts))

@@ -5,10 +5,10 @@
 """
 
 import argparse
-import concurrent.futures
 import json
 import pathlib
 import random
+import sys
 import time
 
 import torch
@@ -19,13 +19,15 @@ import data
 import vocabulary
 from harmony import Harmony
 from model import Model, Shape
-from optimizer import Muon, optimizers
+from optimizer import optimizers
 from pack import Batch
 
 # Shares of the kinds of groups, at the beginning and from a tenth of the training on; a group of one kind is not as
 # long as one of another. Copying comes first: all other kinds need it, and would blur what the weights begin with.
-KINDS = {"plain": (1, 4), "turns": (0.2, 1.3), "instructions": (0.3, 3), "tools": (2, 7), "echo": (6, 0.7), "drill": (2, 1)}
+KINDS = {"plain": (1, 5), "turns": (0.2, 1.4), "instructions": (0.3, 3), "tools": (2, 6.5), "echo": (6, 0.7), "drill": (2, 1.5)}
 BRANCHES = 6
+# What a run may not change when it is resumed.
+FIXED = ("steps", "tokens", "seed", "warmup", "floor", "rate", "muon", "muon_rate", "decay", "balance", "rounding", "hidden", "intermediate")
 # The batch of a step is computed in parts, at once if there are threads.
 PARTS = 2
 
@@ -68,7 +70,7 @@ def save(path, model, made, step, args):
 def arguments(given=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", required=True, type=pathlib.Path)
-    parser.add_argument("--steps", type=int, default=5000)
+    parser.add_argument("--steps", type=int, default=5200)
     parser.add_argument("--tokens", type=int, default=4096, help="tokens of a step")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
@@ -90,23 +92,69 @@ def arguments(given=None):
     return parser.parse_args(given)
 
 
-class Team:
-    """Threads that each compute on one core: parts of a batch are faster so than operations cut in two."""
-
-    def __init__(self, threads):
-        torch.set_num_threads(1)
-        self.pool = concurrent.futures.ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))
-
-    def map(self, run, items):
-        return list(self.pool.map(run, items))
-
-
-def learn(model, batch, args):
-    """One pass forth and back; returns the gradients, the loss, and what the router's balance costs."""
+def learn(model, harmony, step, part, args):
+    """Draws a part of a step's batch, one pass forth and back; returns the gradients and what is told of it."""
+    device = model.embed.weight.device
+    batch = draw(harmony, args.seed, step, part, args.tokens // PARTS, step / args.steps).to(device)
+    model.rounding(step >= args.rounding * args.steps)
     balances = []
     logits = model(batch.ids, batch.positions, batch.attend(model.shape.window), batch.wanted, balances)
     loss, balance = F.cross_entropy(logits, batch.targets), sum(balances) / len(balances)
-    return torch.autograd.grad(loss + args.balance * balance, list(model.parameters())), loss.item(), balance.item()
+    grads = torch.autograd.grad(loss + args.balance * balance, list(model.parameters()))
+    return grads, (loss.item(), balance.item(), len(batch.ids))
+
+
+class Alone:
+    """Computes the parts one after the other."""
+
+    def __init__(self, model, harmony, args):
+        self.model, self.harmony, self.args = model, harmony, args
+
+    def learn(self, step):
+        return [learn(self.model, self.harmony, step, part, self.args) for part in range(PARTS)]
+
+    def end(self):
+        pass
+
+
+def next_step(pipe):
+    """The next step to compute; nothing when there is none, or nobody who asks."""
+    try:
+        return pipe.recv()
+    except EOFError:
+        return None
+
+
+class Pair(Alone):
+    """Two processes with the same weights, each with a part on a core of its own: neither waits within a step."""
+
+    def __init__(self, model, harmony, args):
+        super().__init__(model, harmony, args)
+        model.share_memory()
+        self.grads = [torch.zeros_like(p).share_memory_() for p in model.parameters()]
+        self.pipe, other = torch.multiprocessing.Pipe()
+        fork = torch.multiprocessing.get_context("fork")
+        self.process = fork.Process(target=self.serve, args=(other,), daemon=True)
+        self.process.start()
+
+    def serve(self, pipe):
+        """The second process: a step comes in, gradients go where both see them."""
+        # Its own copy of the other end would keep it from noticing that the first process is gone.
+        self.pipe.close()
+        while (step := next_step(pipe)) is not None:
+            grads, told = learn(self.model, self.harmony, step, 1, self.args)
+            for shared, grad in zip(self.grads, grads):
+                shared.copy_(grad)
+            pipe.send(told)
+
+    def learn(self, step):
+        self.pipe.send(step)
+        first = learn(self.model, self.harmony, step, 0, self.args)
+        return [first, (self.grads, self.pipe.recv())]
+
+    def end(self):
+        self.pipe.send(None)
+        self.process.join()
 
 
 def begin(args, device):
@@ -122,52 +170,60 @@ def begin(args, device):
         beginning.begin(harmony, model)
         return harmony, model, made, 0
     saved = torch.load(state, map_location=device)
+    changed = [name for name, value in vars(args).items() if name in FIXED and saved["args"][name] != str(value)]
+    if changed:
+        sys.exit(f"error: {state} was begun with another {', '.join(changed)}: repeat the same, or use another --out")
     model.load_state_dict(saved["model"])
     for optimizer, old in zip(made, saved["optimizers"]):
         optimizer.load_state_dict(old)
     return harmony, model, made, saved["step"]
 
 
-def advance(model, made, parts, share, args, team):
-    """One step of training with a share of the learning rates; returns loss and balance."""
-    found = team.map(lambda batch: learn(model, batch, args), parts)
-    for p, *grads in zip(model.parameters(), *(grads for grads, _, _ in found)):
-        p.grad = sum(grads) / len(parts)
+def advance(model, made, found, share):
+    """One step of training with a share of the learning rates; returns loss, balance and tokens."""
+    for p, *grads in zip(model.parameters(), *(grads for grads, _ in found)):
+        p.grad = sum(grads) / len(found)
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     for optimizer in made:
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * share
-        optimizer.step(**({"each": team.map} if isinstance(optimizer, Muon) else {}))
+        optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-    return [sum(values) / len(parts) for values in list(zip(*found))[1:]]
+    loss, balance, tokens = (sum(values) for values in zip(*(told for _, told in found)))
+    return loss / len(found), balance / len(found), tokens
+
+
+def tell(step, told, seconds, args):
+    """A line of the log."""
+    loss, balance, tokens = (sum(values) for values in zip(*told))
+    line = json.dumps({"step": step, "loss": round(loss / len(told), 4), "balance": round(balance / len(told), 4),
+                       "tokens_per_second": round(tokens / seconds), "left_minutes": round((args.steps - step) * seconds / len(told) / 60, 1)})
+    with open(args.out / "log.jsonl", "a") as log:
+        print(line, file=log)
+    if not args.quiet:
+        print(line, flush=True)
 
 
 def run(args):
     torch.manual_seed(args.seed)
+    torch.set_num_threads(1)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    team = Team(args.threads)
     harmony, model, made, start = begin(args, device)
-    since, tokens, losses = time.time(), 0, []
     model.train()
+    team = (Pair if device == "cpu" and args.threads > 1 else Alone)(model, harmony, args)
+    since, told, step = time.time(), [], start - 1
     for step in range(start, args.steps):
-        model.rounding(step >= args.rounding * args.steps)
-        parts = [draw(harmony, args.seed, step, part, args.tokens // PARTS, step / args.steps).to(device)
-                 for part in range(PARTS)]
-        losses.append(advance(model, made, parts, rate(step, args), args, team))
-        tokens += sum(len(part.ids) for part in parts)
+        told.append(advance(model, made, team.learn(step), rate(step, args)))
         if (step + 1) % args.every == 0:
-            loss, balance = (round(sum(values) / len(values), 4) for values in zip(*losses))
-            line = json.dumps({"step": step + 1, "loss": loss, "balance": balance,
-                               "tokens_per_second": round(tokens / (time.time() - since))})
-            with open(args.out / "log.jsonl", "a") as log:
-                print(line, file=log)
-            if not args.quiet:
-                print(line, flush=True)
-            since, tokens, losses = time.time(), 0, []
+            tell(step + 1, told, time.time() - since, args)
+            since, told = time.time(), []
         if (step + 1) % args.keep == 0 or step + 1 in (args.steps, args.stop):
             save(args.out / "state.pt", model, made, step + 1, args)
         if step + 1 == args.stop:
-            return
+            break
+    team.end()
+    if step + 1 < args.steps:
+        return
     for layer in model.layers:
         layer.experts.round_weights()
     torch.save({"model": model.state_dict()}, args.out / "model.pt")

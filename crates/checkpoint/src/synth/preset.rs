@@ -7,7 +7,7 @@ use super::Spec;
 pub enum Preset {
     /// A few hundred kilobytes, every side of another length: for tests.
     Tiny,
-    /// The proportions of a model that can be trained on one machine: real heads and window.
+    /// The sizes of the trained model in `models/mini`: real heads and window.
     Mini,
     /// gpt-oss-20b.
     Gpt20b,
@@ -66,10 +66,10 @@ impl Preset {
                 layers: 4,
                 experts: 16,
                 hidden: 192,
-                intermediate: 256,
+                intermediate: 128,
                 heads: 8,
                 kv_heads: 1,
-                vocab: 2048,
+                vocab: 3072,
                 ..published
             },
             Self::Gpt20b => published,

@@ -42,7 +42,7 @@ fn the_weights_of_a_seed_never_change() {
             "3fc956ae57d857b613e7791c0f766555f9e1a5ff2d6f9d263bb89d52fe6b1186",
         ),
         (
-            "synth:mini,seed=7,edge_scales=true",
+            "synth:mini,intermediate=256,vocab=2048,seed=7,edge_scales=true",
             "1d1f4ccb9ef1a3abde8a0cab9c95146e65a60c18a8d7b52dd24703968d0a3c75",
         ),
     ] {

@@ -24,7 +24,7 @@ const MAX_HISTORY: usize = 200;
 const NEW: &str = "/new";
 
 /// Colours of the channels, as ANSI codes; empty where the output is no terminal.
-struct Colours {
+pub(super) struct Colours {
     reasoning: &'static str,
     call: &'static str,
     preamble: &'static str,
@@ -45,14 +45,19 @@ const COLOURLESS: Colours = Colours {
     plain: "",
 };
 
+/// Returns the colours for what the standard output is.
+pub(super) fn colours() -> &'static Colours {
+    match std::io::stdout().is_terminal() {
+        true => &ANSI,
+        false => &COLOURLESS,
+    }
+}
+
 /// Reads questions line by line and prints the answers as they stream.
 pub(crate) async fn run(args: ChatArgs) -> Outcome {
     let mut client = client::connect(&args.server).await?;
     let is_terminal = std::io::stdin().is_terminal();
-    let colours = match std::io::stdout().is_terminal() {
-        true => &ANSI,
-        false => &COLOURLESS,
-    };
+    let colours = colours();
     let hint = format!("Ctrl-C cancels an answer, Ctrl-D ends, {NEW} starts a fresh conversation.");
     if is_terminal {
         tell(&hint);
@@ -140,8 +145,8 @@ impl Conversation {
 }
 
 /// Why there is no answer.
-struct Failure {
-    why: String,
+pub(super) struct Failure {
+    pub(super) why: String,
     /// Whether the server did not take the request.
     is_refusal: bool,
 }
@@ -177,7 +182,7 @@ fn read_lines() -> mpsc::Receiver<String> {
     lines
 }
 
-fn message(role: Role, text: String) -> Message {
+pub(super) fn message(role: Role, text: String) -> Message {
     Message {
         role: role.into(),
         text,
@@ -203,7 +208,7 @@ fn request(args: &ChatArgs, history: &[Message]) -> ChatRequest {
 }
 
 /// How an answer ended.
-enum Answer {
+pub(super) enum Answer {
     /// With these messages.
     Whole(Vec<Message>),
     Cancelled,
@@ -212,7 +217,7 @@ enum Answer {
 }
 
 /// Streams one answer.
-async fn answer(
+pub(super) async fn answer(
     client: &mut GenerationServiceClient<Channel>,
     request: ChatRequest,
     colours: &Colours,

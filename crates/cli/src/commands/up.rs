@@ -7,6 +7,7 @@
 //! The children get their settings as flags, all of them from here, and none of our variables and
 //! files: a name that is meant for one process would else become the name of every one.
 
+mod demo;
 mod keeper;
 
 use std::time::Duration;
@@ -22,12 +23,11 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use self::keeper::{Child, keep};
-use super::generate;
 use super::{coordinator, worker};
-use crate::args::{Args, Command, GenerateArgs, SamplingArgs, ServeArgs, ServerArgs, UpArgs};
+use crate::args::{Args, Command, ServeArgs, UpArgs};
 use crate::listen::ListenAt;
 use crate::telemetry::LogFormat;
-use crate::{Outcome, in_words, model, signals};
+use crate::{Outcome, in_words, mini, signals};
 
 /// Time between two looks at a coordinator that does not answer yet.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -43,7 +43,7 @@ pub(crate) async fn run(args: UpArgs, log_format: LogFormat) -> Outcome {
     let shutdown = signals::shutdown(false)?;
     let name = match &args.model {
         Some(name) => name.clone(),
-        None => model::default_model()?,
+        None => mini::folder()?.display().to_string(),
     };
     // Free now, and soon taken by the coordinator.
     drop(args.serve.grpc.bind("--grpc").await?);
@@ -92,45 +92,16 @@ async fn serve(args: &UpArgs, name: &str) {
         args.workers,
         args.workers.get() * args.ranks_per_worker.get(),
     );
+    let name = if args.model.is_none() {
+        mini::NAME
+    } else {
+        name
+    };
     println!("ready: gRPC {grpc}, HTTP http://{http} ({name}; {workers} workers, {ranks} ranks)");
     if args.demo {
-        demo(args).await;
+        demo::show(args).await;
     }
     std::future::pending::<()>().await;
-}
-
-async fn demo(args: &UpArgs) {
-    let (grpc, http) = (&args.serve.grpc, &args.serve.http);
-    let prompt = "The quick brown fox";
-    println!("\n$ conclave generate '{prompt}'");
-    let sampling = SamplingArgs {
-        temperature: Some(0.8),
-        top_p: None,
-        seed: Some(1),
-        max_tokens: Some(64),
-    };
-    let request = GenerateArgs {
-        prompt: prompt.into(),
-        server: ServerArgs {
-            server: format!("http://{grpc}"),
-        },
-        sampling,
-        ignore_eos: true,
-    };
-    print!("{prompt}");
-    if let Err(why) = generate::run(request).await {
-        eprintln!("error: {why}");
-    }
-    if args.model.is_none() {
-        println!("(random weights: the words mean nothing, the way they took is real)");
-    }
-    println!(
-        "\nThe API is there until you press Ctrl-C:\n  \
-         curl http://{http}/v1/completions -H 'content-type: application/json' \\\n    \
-         -d '{{\"prompt\": \"Hello\", \"max_tokens\": 32}}'\n  \
-         conclave generate --server http://{grpc} 'Hello'\n  \
-         conclave chat --server http://{grpc}"
-    );
 }
 
 /// Waits until the coordinator's health service says SERVING.
@@ -196,6 +167,7 @@ fn coordinator_child(args: &UpArgs, name: &str, format: LogFormat) -> Result<Chi
     let arguments = [
         ("--model", name.to_owned()),
         ("--ranks", ranks.to_string()),
+        ("--numerics", args.numerics.clone()),
         ("--internal", ANY_PORT.to_owned()),
         ("--grpc", grpc.to_string()),
         ("--http", http.to_string()),

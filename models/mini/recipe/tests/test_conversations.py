@@ -7,11 +7,16 @@ import unittest
 
 import context
 
+import arithmetic
 import data
+import domains
+import facts
+import talk
 import train
 from arithmetic import is_held
 from families import FAMILIES, expected, is_right
 from harmony import developer, parse, system
+from wordings import core
 
 KINDS = list(train.KINDS)
 
@@ -69,12 +74,44 @@ class Conversations(unittest.TestCase):
             return chat.messages[learnt - 1].text
 
         trained = {question(chat) for chat in chats_of_training(60)}
-        for family in ("arithmetic", "facts", "instructions", "calls", "calls_known"):
+        for family in ("arithmetic", "facts", "instructions", "calls", "calls_known", "calls_named"):
             unseen = [question(chat) not in trained for chat in data.held_out(3, family, 150)]
             self.assertEqual(unseen.count(False), 0, family)
         for chat in data.held_out(3, "arithmetic", 150):
             numbers = chat.goal.sentence.split()
             self.assertTrue(numbers[1] == "x" or is_held(int(numbers[0]), int(numbers[2]), numbers[1]))
+
+    def test_no_sum_of_the_evaluation_is_trained(self):
+        sums = [chat.goal.sentence.split() for chat in chats_of_training(120) if chat.family == "arithmetic"]
+        self.assertGreater(len(sums), 200)
+        for a, op, b, *_ in sums:
+            self.assertFalse(is_held(int(a), int(b), op), (a, op, b))
+        # What is left out is of every kind: no digit is always or never at the end.
+        ends = {(op, (a + b) % 10) for op in "+-" for a in range(100) for b in range(100) if is_held(a, b, op)}
+        self.assertEqual(len(ends), 20)
+
+    def test_a_wording_of_the_evaluation_comes_into_training_in_no_disguise(self):
+        rng = random.Random(8)
+        for wordings in (facts.ASK["capital"], facts.ASK["after"], talk.BEYOND, domains.DOMAINS[0].asks, domains.DOMAINS[4].asks):
+            marks = [f"p{at}" for at in range(3)]
+            names = {name: name for name in "nmtuyc"}
+            kept = [core(text.format(*marks, **names)) for texts in ([wordings.own], wordings.left) for some in texts
+                    for text in ([some] if isinstance(some, str) else some)]
+            self.assertGreater(len(kept), 3)
+            for _ in range(300):
+                said = wordings.say(rng, False, *marks, **names).lower()
+                self.assertFalse([text for text in kept if text in said], said)
+
+    def test_no_form_is_left_without_wordings(self):
+        for wordings in (*facts.ASK.values(), *arithmetic.ASK.values(), talk.BEYOND, *(domain.asks for domain in domains.DOMAINS)):
+            self.assertGreater(len(wordings.trained), 6)
+            self.assertGreater(sum(map(len, wordings.trained)), 15)
+            self.assertGreater(len(wordings.own), 2)
+
+    def test_a_function_is_described_by_its_word(self):
+        for domain in domains.DOMAINS:
+            for about in domain.about:
+                self.assertIn(domain.word, about.lower())
 
     def test_unseen_names_are_unseen(self):
         def of(chats):
