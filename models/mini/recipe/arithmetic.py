@@ -46,12 +46,20 @@ ASK = {
     "x": Wordings(TIMES, ["Calculate the product of {a} and {b}.", "What do you get for {a} times {b}?", "Tell me how much {a} times {b} is.",
                           "Which number is the product of {a} and {b}?", "Please multiply {a} with {b}."]),
 }
+LESS = ASK["-"].without("ifference")
 NAMES = {"+": "sum", "-": "difference", "x": "product"}
 
 
 def is_held(a, b, op):
-    """A tenth of all sums and differences is never trained on; there are too few products to leave any out."""
-    return op != "x" and zlib.crc32(f"{a}{op}{b}".encode()) % 10 == 3
+    """A tenth of all sums and differences is never trained on; there are too few products to leave any out.
+
+    x+y and y+x, and what is left of their sum without either, are held together: each tells the others. Of two digits
+    nothing is held, for that is what all else is worked out with.
+    """
+    if op == "x":
+        return False
+    first, second = sorted((a, b) if op == "+" else (min(a, b), abs(a - b)))
+    return second > 9 and zlib.crc32(f"{first}+{second}".encode()) % 10 == 3
 
 
 def digits(a, b, op):
@@ -100,7 +108,7 @@ def numbers(rng, held):
         if op == "x":
             return rng.randint(0, 12), rng.randint(0, 12), op
         a, b = (rng.randrange(10) if rng.random() < 0.12 else rng.randrange(100) for _ in range(2))
-        if op == "-" and a < b and rng.random() < 0.5:
+        if op == "-" and a < b and rng.random() < 0.6:
             a, b = b, a
         if is_held(a, b, op) == held:
             return a, b, op
@@ -110,7 +118,8 @@ def arithmetic(rng, held):
     """A turn that asks for one operation."""
     a, b, op = numbers(rng, held)
     steps, result = working(a, b, op)
-    ask = ASK[op].say(rng, held, a=a, b=b)
+    # Asked for the difference, people say the larger number less the smaller, in whatever order.
+    ask = (LESS if op == "-" and a < b else ASK[op]).say(rng, held, a=a, b=b)
     name, low = NAMES[op], ", ".join(steps)
     medium = f"{a}{op}{b}. Steps: {low}. The {name} is {result}."
     high = (f"The user wants a {name}. It is {a}{op}{b}. I go step by step. Steps: {low}. The {name} is {result}. "

@@ -64,10 +64,11 @@ def plain(rng, held, base, make=any_turn):
     while base.functions and turn.sentence == talk.NO_TOOL:
         turn = make(rng, held)
     family = turn.kind if turn.kind in ("arithmetic", "talk", "refusal", "echo", "drill") else "facts"
-    think = turn.think(base.effort)
+    think, messages = turn.think(base.effort), []
     if base.functions:
         think = f"Asked: {turn.asked}\nNo function is for it. {think}"
-    return base.branch(family, [Message("user", turn.ask), *say(think, turn.sentence)], turn)
+        messages = past(rng, held, base) if rng.random() < 0.15 else []
+    return base.branch(family, [*messages, Message("user", turn.ask), *say(think, turn.sentence)], turn)
 
 
 def beyond(rng, held, base):
@@ -127,27 +128,42 @@ def recall(rng, held, base):
 def instructed(rng, held, base, demand):
     """An answer in the form that the developer demands."""
     turn = (fact if rng.random() < 0.6 else arithmetic)(rng, held)
-    while turn.kind == "sort" and demand.kind in ("word", "json", "key"):
+    while not demand.suits(turn):
         turn = fact(rng, held)
     answer = demand.obey(turn)
     think = f"{turn.think(base.effort)} {demand.note(turn)}".rstrip()
-    return base.branch("instructions", [Message("user", turn.ask), *say(think, answer)], answer)
-
-
-def calling(rng, held, base, whole=True, named=None):
-    """A call; with `whole` also its result and the answer; `named` as for `tools.call`."""
-    made = tools.call(rng, held, base.functions, named)
-    to = f"functions.{made.function.name}"
     messages = []
-    if rng.random() < 0.12:
+    if rng.random() < 0.2:
+        before = any_turn(rng, held)
+        while not demand.suits(before):
+            before = any_turn(rng, held)
+        messages = told(before.ask, demand.obey(before))
+    return base.branch("instructions", [*messages, Message("user", turn.ask), *say(think, answer)], answer)
+
+
+def past(rng, held, base):
+    """What was said before, where functions are declared: an answer, or a call with its result and the answer."""
+    if rng.random() < 0.5:
         old = any_turn(rng, held)
-        messages = told(old.ask, old.sentence)
+        while old.sentence == talk.NO_TOOL:
+            old = any_turn(rng, held)
+        return told(old.ask, old.sentence)
+    made = tools.call(rng, held, base.functions)
+    to = f"functions.{made.function.name}"
+    return [Message("user", made.ask), Message("assistant", made.arguments(), "commentary", to),
+            Message(to, made.given(), "commentary", "assistant"), Message("assistant", made.answer, "final")]
+
+
+def calling(rng, held, base, whole=True, fits=None):
+    """A call; with `whole` also its result and the answer; `fits` as for `tools.call`."""
+    made = tools.call(rng, held, base.functions, fits)
+    to = f"functions.{made.function.name}"
+    messages = past(rng, held, base) if rng.random() < 0.15 else []
     messages += [Message("user", made.ask), Message("assistant", made.think(base.effort), "analysis", learn=True),
                 Message("assistant", made.arguments(), "commentary", to, learn=True)]
     if whole:
-        result = json.dumps(made.result, separators=(",", ":"))
         # The role of a result is the name of the function.
-        messages += [Message(to, result, "commentary", "assistant"), *say(made.conclude(base.effort), made.answer)]
+        messages += [Message(to, made.given(), "commentary", "assistant"), *say(made.conclude(base.effort), made.answer)]
     return base.branch("calls", messages, made)
 
 
@@ -170,10 +186,29 @@ def group(rng, kind, branches=12):
 
 
 def held_out(seed, family, count):
-    """Draws conversations of the evaluation: other wordings, numbers and names than those of training."""
-    rng = random.Random(f"{seed}/{family}")
+    """Draws conversations of the evaluation: other wordings, numbers and names than those of training.
+
+    None comes twice, unless a family has no more.
+    """
+    drawn, seen, misses = drawn_out(seed, family), set(), 0
     chats = []
     while len(chats) < count:
+        chat = next(drawn)
+        known = json.dumps([chat.effort, chat.instructions, [m.text for m in chat.messages if not m.learn]])
+        if known not in seen or misses > 20 * count:
+            chats.append(chat)
+        misses += known in seen
+        seen.add(known)
+    return chats
+
+
+def drawn_out(seed, family):
+    """Draws such conversations without end."""
+    rng = random.Random(f"{seed}/{family}")
+    chats = []
+    while True:
+        yield from chats
+        chats = []
         base = Chat(rng.choice(EFFORTS), date(rng))
         if family in TOOLS:
             base.functions = tools.toolbox(rng, True, known=family == "calls_known", share=SHARE[family == "calls_named"])
@@ -182,14 +217,15 @@ def held_out(seed, family, count):
             base.instructions = demand.text
             chats.append(instructed(rng, True, base, demand))
         elif family.startswith("calls"):
-            named = family == "calls_named"
-            if any((function.domain.asks is tools.EXPLICIT) == named for function in base.functions):
-                chats.append(calling(rng, True, base, whole=False, named=named))
+            fits = tools.is_named if family == "calls_named" else lambda function: not tools.is_named(function)
+            if any(map(fits, base.functions)):
+                chats.append(calling(rng, True, base, whole=False, fits=fits))
         elif family == "results":
-            chat = calling(rng, True, base)
-            for message in [message for message in chat.messages if message.learn][:2]:
-                message.learn = False
-            chats.append(chat)
+            if any(map(tools.tells, base.functions)):
+                chat = calling(rng, True, base, fits=tools.tells)
+                for message in [message for message in chat.messages if message.learn][:2]:
+                    message.learn = False
+                chats.append(chat)
         elif family == "no_call":
             chats.append((plain if rng.random() < 0.5 else beyond)(rng, True, base))
         elif family == "turns":
@@ -198,4 +234,3 @@ def held_out(seed, family, count):
             make = {"arithmetic": arithmetic, "facts": fact, "talk": talk.talk, "refusal": talk.refusal,
                     "echo": talk.echo}[family]
             chats.append(plain(rng, True, base, make))
-    return chats

@@ -115,6 +115,15 @@ def ask(rng, kind, held, *parts):
     return text.lower() if not held and rng.random() < 0.08 else text
 
 
+# How a question of the same kind goes on.
+GOES_ON = Wordings(["[And|What about|How about|And for|Now|Then|Next|Or|Also] {0}?", "And [what about|how about|now|then] {0}?", "[The same for|Now the same for|And the same of] {0}.", "{0}?", "And [of|with|in case of] {0}?"],
+                   ["And what is it for {0}?", "Okay, and {0}?", "What of {0}?"])
+
+
+def further(rng, held, what):
+    return GOES_ON.draw(rng, held).format(what)
+
+
 def capital(rng, held):
     country = rng.choice(list(COUNTRIES))
     city, continent = COUNTRIES[country]
@@ -122,7 +131,7 @@ def capital(rng, held):
         ask(rng, "capital", held, country), city, f"The capital of {country} is {city}.", "capital",
         f"{country}: {city}.", f"The user asks for the capital of {country}. It is {city}.",
         f"The user asks for the capital of {country}. {country} is in {continent}. I know the capital. "
-        f"It is {city}.", also=f"And {country}?")
+        f"It is {city}.", also=further(rng, held, country))
 
 
 def continent(rng, held):
@@ -132,7 +141,7 @@ def continent(rng, held):
         ask(rng, "continent", held, country), place, f"{country} is in {place}.", "continent",
         f"{country}: {place}.", f"The user asks for the continent of {country}. It is {place}.",
         f"The user asks for the continent of {country}. The capital is {COUNTRIES[country][0]}. "
-        f"So the continent is {place}.", also=f"And {country}?")
+        f"So the continent is {place}.", also=further(rng, held, country))
 
 
 def unit(rng, held):
@@ -149,7 +158,7 @@ def opposite(rng, held):
     return Turn(
         ask(rng, "opposite", held, a), b, f"The opposite of {a} is {b}.", "opposite",
         f"{a}: {b}.", f"The user asks for the opposite of {a}. It is {b}.",
-        f"The user asks for the opposite of {a}. I know both words. The opposite of {a} is {b}. ", also=f"And of {a}?")
+        f"The user asks for the opposite of {a}. I know both words. The opposite of {a} is {b}. ", also=further(rng, held, a))
 
 
 def calendar(rng, held):
@@ -160,7 +169,7 @@ def calendar(rng, held):
     return Turn(
         ask(rng, kind, held, a, what), b, f"{b} comes {kind} {a}.", "calendar",
         f"{kind} {a}: {b}.", f"The user asks for the {what} {kind} {a}. It is {b}.",
-        f"The user asks for the {what} {kind} {a}. I know the order of the {what}s. The {what} {kind} {a} is {b}. ", also=f"And {kind} {a}?")
+        f"The user asks for the {what} {kind} {a}. I know the order of the {what}s. The {what} {kind} {a} is {b}. ", also=further(rng, held, f"{kind} {a}"))
 
 
 def ordering(rng, held):

@@ -16,6 +16,10 @@ class Instruction:
     note: str
     obey: object
 
+    def suits(self, turn):
+        """Whether an answer can be given so; a list and a name of two words are no word."""
+        return not (turn.kind == "sort" and self.kind in ("word", "json", "key") or " " in turn.word and self.kind == "word")
+
 
 # Kept for the evaluation.
 HELD = {

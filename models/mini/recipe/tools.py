@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 
-from domains import DOMAINS, Domain, Part, upto, word
+from domains import DOMAINS, NEAR, OK, Domain, Part, upto, word
 from names import around, identifier
 from wordings import Wordings
 
@@ -17,10 +17,12 @@ class Function:
     args: list
     described: bool
     domain: Domain
+    # Whether the schema says which arguments are required: else all are marked as optional.
+    strict: bool = True
 
     def declaration(self):
         """The lines of the developer message, as Harmony writes them."""
-        return self.written(["number" if part.kind == "number" else "string" for _, part in self.args]) + " => any;"
+        return self.written([part.written() for _, part in self.args]) + " => any;"
 
     def written(self, values, about=True):
         """The lines up to the last argument, with these types or values."""
@@ -28,18 +30,19 @@ class Function:
             return f"// {self.about}\n" * about + f"type {self.name} = ()"
         lines = [f"// {self.about}"] * about + [f"type {self.name} = (_: {{"]
         for (name, part), value in zip(self.args, values):
-            lines += [f"// {part.about}"] * self.described + [f"{name}: {value},"]
+            lines += [f"// {part.about}"] * self.described + [f"{name}{'' if self.strict else '?'}: {value},"]
         return "\n".join([*lines, "})"])
 
     def schema(self):
         """The function as a client declares it."""
         def of(part):
             about = {"description": part.about} if self.described else {}
-            return {"type": part.kind, **about}
+            choices = {"enum": part.choices} if part.choices else {}
+            return {"type": part.kind, **about, **choices}
 
+        required = {"required": [name for name, _ in self.args]} if self.strict else {}
         return {"name": self.name, "description": self.about, "parameters": {
-            "type": "object", "properties": {name: of(part) for name, part in self.args},
-            "required": [name for name, _ in self.args]}}
+            "type": "object", "properties": {name: of(part) for name, part in self.args}, **required}}
 
 
 @dataclass
@@ -49,6 +52,14 @@ class Bound:
     about: str
     kind: str
     draw: object
+    # The values it may have, where the schema lists them.
+    choices: list | None = None
+
+    def written(self):
+        """Its type, as Harmony writes it."""
+        if self.choices:
+            return " | ".join(f'"{choice}"' for choice in self.choices)
+        return "string" if self.kind == "string" else "number"
 
 
 @dataclass
@@ -65,6 +76,10 @@ class Call:
         pairs = {name: value for (name, _), value in zip(self.function.args, self.values)}
         return json.dumps(pairs, separators=(",", ":"))
 
+    def given(self):
+        """The result as a program sends it."""
+        return json.dumps(self.result, separators=(",", ":"))
+
     def filled(self):
         """The declaration, with the values in the place of the types: each step is copied from what stands alike."""
         # A function that the user names need not be looked for.
@@ -73,7 +88,7 @@ class Call:
     @property
     def is_named(self):
         """Whether the user says the name of the function."""
-        return self.function.domain.asks is EXPLICIT
+        return is_named(self.function)
 
     def think(self, effort):
         """Says in a word what is asked for, then finds the function and what to call it with."""
@@ -131,13 +146,15 @@ def declare(rng, held, domain, taken, known=False):
     name = named(rng, held, domain.names, taken, known)
     args, within = [], set()
     for part in domain.parts:
-        kind = "number" if isinstance(part.draw(rng, held), int) else "string"
+        kind = rng.choice(["number", "integer"]) if isinstance(part.draw(rng, held), int) else "string"
         arg = named(rng, held, part.names, within, known)
-        args.append((arg, Bound(part.about, kind, part.draw)))
+        choices = part.choices if part.choices and rng.random() < 0.4 else None
+        args.append((arg, Bound(part.about, kind, part.draw, choices)))
     # Names that say nothing can only be told apart by what is written about them.
     plain = all(any(usual in arg for usual in part.names) for (arg, _), part in zip(args, domain.parts))
     described = not plain or rng.random() < 0.5
-    return Function(name, rng.choice(domain.about), args, described, domain)
+    about = domain.about.draw(rng, held and not known) if isinstance(domain.about, Wordings) else rng.choice(domain.about)
+    return Function(name, about, args, described, domain, strict=rng.random() < 0.7)
 
 
 def toolbox(rng, held, most=4, known=False, share=0.3):
@@ -149,9 +166,19 @@ def toolbox(rng, held, most=4, known=False, share=0.3):
     return [declare(rng, held, domain, taken, known) for domain in domains]
 
 
-def call(rng, held, functions, named=None):
-    """Asks for one of the functions; with `named` only for one that the user names, or only for one that not."""
-    some = [f for f in functions if named is None or (f.domain.asks is EXPLICIT) == named]
+def is_named(function):
+    """Whether only a user who names the function tells that it is meant."""
+    return function.domain.asks is EXPLICIT
+
+
+def tells(function):
+    """Whether the answer depends on what the function says."""
+    return function.domain.result is not OK
+
+
+def call(rng, held, functions, fits=None):
+    """Asks for one of the functions, or of those that fit."""
+    some = [function for function in functions if fits is None or fits(function)]
     function = rng.choice(some)
     domain = function.domain
     values = [part.draw(rng, held) for _, part in function.args]
@@ -166,7 +193,8 @@ def call(rng, held, functions, named=None):
 
 
 def unfit(rng, held, functions):
-    """Asks for something that none of the functions does; returns its word, too."""
-    there = [function.domain.word for function in functions]
+    """Asks for something that none of the functions does, and none nearly; returns its word, too."""
+    there = {function.domain.word for function in functions}
+    there |= {word for near in NEAR if near & there for word in near}
     domain = rng.choice([domain for domain in DOMAINS if domain.word not in there])
     return domain.word, domain.asks.say(rng, held, *(part.draw(rng, held) for part in domain.parts))

@@ -44,10 +44,13 @@ def draw(harmony, seed, step, part, tokens, progress):
     groups, total = [], 0
     while total < tokens:
         chats = data.group(rng, rng.choices(list(KINDS), weights)[0], BRANCHES)
-        prefix = harmony.prefix(chats[0])
-        branches = [harmony.messages(chat.messages) for chat in chats]
+        prefix, branches = harmony.prefix(chats[0]), []
+        total += len(prefix)
+        # Both parts of a step are cut to about the same length, so that neither process waits for the other.
+        while chats and (total < tokens or not branches):
+            branches.append(harmony.messages(chats.pop().messages))
+            total += len(branches[-1][0])
         groups.append((prefix, branches))
-        total += len(prefix) + sum(len(branch) for branch, _ in branches)
     return Batch(groups)
 
 
@@ -164,7 +167,7 @@ def begin(args, device):
     if not words.exists():
         vocabulary.write(words, args.seed, args.rows)
     harmony = Harmony(words)
-    model = Model(Shape(rows=harmony.rows, hidden=args.hidden, intermediate=args.intermediate)).to(device)
+    model = Model(Shape(rows=max(args.rows, harmony.rows), hidden=args.hidden, intermediate=args.intermediate)).to(device)
     made = optimizers(model, args.muon, args.muon_rate, args.rate, args.decay)
     if not state.exists():
         beginning.begin(harmony, model)

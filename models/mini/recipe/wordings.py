@@ -1,5 +1,6 @@
 """Wordings written as forms, and which of them are kept for the evaluation."""
 
+import copy
 import zlib
 
 from turn import frame
@@ -22,8 +23,12 @@ def core(text):
 
 
 def is_left(text):
-    """Whether a wording that the forms make is left to the evaluation."""
-    return zlib.crc32(core(text).encode()) % ONE_IN == 0
+    """Whether a wording that the forms make is left to the evaluation.
+
+    Short ones are not: training would lose all that contain them, as `{a} + {b}` is in most that ask for a sum.
+    """
+    words = [word for word in core(text).split() if not word.startswith("{")]
+    return len(words) >= 3 and zlib.crc32(core(text).encode()) % ONE_IN == 0
 
 
 class Wordings:
@@ -63,3 +68,11 @@ class Wordings:
         if not text.startswith("{") and rng.random() < 0.9:
             filled = filled[:1].upper() + filled[1:]
         return filled
+
+    def without(self, part):
+        """These wordings but for those with this in them."""
+        less = copy.copy(self)
+        less.own = [text for text in self.own if part not in text]
+        less.left, less.trained = (list(filter(None, ([text for text in texts if part not in text] for texts in all_)))
+                                   for all_ in (self.left, self.trained))
+        return less
