@@ -5,6 +5,7 @@ mod admin;
 mod api_page;
 mod bad_clients;
 mod bad_input;
+mod bench;
 mod commands;
 mod corrupt;
 mod damage;

@@ -22,7 +22,7 @@ const QUESTIONS: [(&str, &str); 4] = [
         "What is the capital of France?",
         "The capital of France is Paris.",
     ),
-    ("Sort 42, 7 and 19.", "In order: 7, 19, 42."),
+    ("Sort 30, 12 and 75.", "In order: 12, 30, 75."),
     ("Hello!", "Hello! How can I help you?"),
 ];
 
@@ -156,7 +156,7 @@ fn it_reasons_for_as_long_as_asked_and_does_as_the_developer_demands() {
 
         for (demand, answer) in [
             ("Answer in one word.", "Paris"),
-            ("Answer in JSON.", r#"{"answer":"Paris"}"#),
+            ("Always answer in JSON.", r#"{"answer":"Paris"}"#),
         ] {
             let mut request = question("What is the capital of France?");
             request.instructions = demand.into();

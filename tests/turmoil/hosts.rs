@@ -169,6 +169,7 @@ pub(crate) async fn worker(name: &str, model: &Model) -> turmoil::Result {
         ranks: NonZeroU32::MIN,
         threads_per_rank: NonZeroU32::MIN,
         numerics: Numerics::Exact,
+        packed_cache: None,
         store: client_of_store(),
         dialer: dialer(),
         group: GROUP.into(),

@@ -5,7 +5,8 @@ use std::process::Command;
 use crate::command::{is_ci, output};
 
 /// The tests that do; each ends at once where it may not.
-const TESTS: [&str; 3] = [
+const TESTS: [&str; 4] = [
+    "a_full_disk_is_no_reason_to_fail",
     "a_disk_that_fills_up_meanwhile_is_told_and_nothing_stays",
     "a_mount_point_is_refused_at_once",
     "an_old_model_that_cannot_be_removed_is_told_as_such",
@@ -48,7 +49,10 @@ mod tests {
 
     #[test]
     fn the_tests_that_mount_are_called_so() {
-        let source = include_str!("../../crates/checkpoint/tests/checkpoint/write.rs");
+        let source = concat!(
+            include_str!("../../crates/checkpoint/tests/checkpoint/write.rs"),
+            include_str!("../../crates/checkpoint/tests/checkpoint/packed.rs"),
+        );
         for test in TESTS {
             let (_, body) = source.split_once(&format!("fn {test}()")).unwrap();
             let (body, _) = body.split_once("\n}\n").unwrap();

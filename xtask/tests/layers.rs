@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Crate, its layer, and the crates of ours that it may use.
-const ALLOWED: [(&str, u32, &[&str]); 21] = [
+const ALLOWED: [(&str, u32, &[&str]); 22] = [
     ("spec", 0, &[]),
     ("kernels", 0, &["spec"]),
     ("proto", 0, &[]),
@@ -25,6 +25,18 @@ const ALLOWED: [(&str, u32, &[&str]); 21] = [
         "exchange-grpc",
         2,
         &["exchange", "kernels", "proto", "sockets", "spec"],
+    ),
+    (
+        "bench",
+        4,
+        &[
+            "checkpoint",
+            "exchange",
+            "kernels",
+            "kernels-cpu",
+            "model",
+            "spec",
+        ],
     ),
     (
         "worker",
@@ -66,6 +78,7 @@ const ALLOWED: [(&str, u32, &[&str]); 21] = [
         "cli",
         5,
         &[
+            "bench",
             "checkpoint",
             "coordinator",
             "proto",

@@ -1,11 +1,14 @@
 //! How fast weights are made, written, and brought into memory; run with `cargo bench -p checkpoint`.
 #![expect(clippy::print_stdout, reason = "a benchmark prints")]
 
+use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
 use checkpoint::synth::{self, Spec, WriteOptions};
-use checkpoint::{Checkpoint, LoadOptions, Progress, RankWeights, verify};
+use checkpoint::{Checkpoint, LoadOptions, PackedCache, Progress, RankWeights, verify};
+use kernels::{Backend as _, Packing};
+use kernels_cpu::Cpu;
 use spec::{Placement, Rank};
 
 fn go_on(_: Progress) -> ControlFlow<()> {
@@ -22,6 +25,20 @@ fn timed<T>(what: &str, bytes: u64, work: impl FnOnce() -> T) -> T {
 }
 
 fn load(checkpoint: &Checkpoint) -> RankWeights {
+    load_as(checkpoint, None, None)
+}
+
+/// Loads in the layout of the back end that computes fast.
+fn pack(checkpoint: &Checkpoint, cache: Option<&PackedCache>) -> RankWeights {
+    let cpu = Cpu::fast(NonZeroUsize::MIN);
+    load_as(checkpoint, cpu.packing(), cache)
+}
+
+fn load_as(
+    checkpoint: &Checkpoint,
+    packing: Option<&'static dyn Packing>,
+    cache: Option<&PackedCache>,
+) -> RankWeights {
     let geometry = checkpoint.geometry();
     let placement = Placement::even(geometry.num_layers(), geometry.num_experts, 1);
     let options = LoadOptions {
@@ -29,7 +46,8 @@ fn load(checkpoint: &Checkpoint) -> RankWeights {
         rank: Rank(0),
         threads: 2,
         have: &[],
-        packing: None,
+        packing,
+        cache,
     };
     RankWeights::load(checkpoint, &options, &mut go_on).expect("the load is not cancelled")
 }
@@ -64,4 +82,10 @@ fn main() {
     timed("verified", bytes, || {
         verify(&dir, true, 2, &mut go_on).expect("what was written is sound")
     });
+    let cache = PackedCache::new(temp.path().join("packed"));
+    drop(timed("packed into memory", bytes, || pack(&disk, None)));
+    drop(timed("packed and kept", bytes, || {
+        pack(&disk, Some(&cache))
+    }));
+    drop(timed("found packed", bytes, || pack(&disk, Some(&cache))));
 }

@@ -39,4 +39,7 @@ pub use name::ModelName;
 pub use parallel::{Progress, Watch};
 pub use tensors::{Dtype, Key, TensorSpec, Weight, expected};
 pub use verify::{FileSum, Verified, verify};
-pub use weights::{ExpertSet, ExpertWeights, LayerWeights, LoadOptions, Matrix, RankWeights};
+pub use weights::{
+    ExpertSet, ExpertWeights, LayerWeights, LoadOptions, Matrix, PackedCache, PackedNews,
+    RankWeights,
+};

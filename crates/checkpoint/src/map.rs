@@ -41,6 +41,15 @@ impl Map {
         Ok(Self { bytes })
     }
 
+    /// The same, in large pages where the system gives them for files.
+    pub(crate) fn open_large(file: &File) -> io::Result<Self> {
+        let map = Self::open(file)?;
+        // Refused advice costs speed, never correctness.
+        #[cfg(target_os = "linux")]
+        drop(map.bytes.advise(Advice::HugePage));
+        Ok(map)
+    }
+
     /// Returns the bytes of the file.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes

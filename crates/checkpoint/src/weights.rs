@@ -1,7 +1,9 @@
 //! The weights that one rank holds: everything but the experts, and its own experts.
 
+mod cache;
 mod load;
 mod pack;
+mod packed;
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,6 +12,7 @@ use half::bf16;
 use kernels::{Bf16, Codes, Packing};
 use spec::{ExpertId, Placement, Rank};
 
+pub use self::cache::{PackedCache, PackedNews};
 use crate::checkpoint::Checkpoint;
 use crate::error::Error;
 use crate::map::Tensor;
@@ -176,6 +179,9 @@ pub struct LoadOptions<'a> {
     pub have: &'a [&'a RankWeights],
     /// How matrices are laid out; `None` as the checkpoint has them. The same as in `have`.
     pub packing: Option<&'static dyn Packing>,
+    /// Where packed matrices are kept from one load to the next, and shared with other processes; `None`
+    /// packs them into memory of this process.
+    pub cache: Option<&'a PackedCache>,
 }
 
 impl RankWeights {

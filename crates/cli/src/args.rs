@@ -1,11 +1,17 @@
 //! The command line.
 
+mod bench;
+
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, value_parser};
 
+pub(crate) use self::bench::{
+    BatchArgs, BenchArgs, BenchCommand, BenchModelArgs, DecodeArgs, KernelsArgs, PassArgs,
+    PrefillArgs, ServeBenchArgs,
+};
 use crate::listen::ListenAt;
 use crate::size::parse_bytes;
 use crate::telemetry::LogFormat;
@@ -88,6 +94,8 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     /// Write a model of random weights in the published layout.
     Synth(SynthArgs),
+    /// Measure what this machine computes in a second, beside what it could at most.
+    Bench(BenchArgs),
 }
 
 /// What `up` and `coordinator` both take.
@@ -145,6 +153,20 @@ impl DrainArgs {
     }
 }
 
+/// How ranks compute.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ComputeArgs {
+    /// How the arithmetic is done: `exact` with activations of 32 bits, `fast` with activations rounded to
+    /// 16 bits and, for the experts, to 8. Ranks of one group compute alike.
+    #[arg(long, default_value = "exact", value_parser = ["exact", "fast"])]
+    pub(crate) numerics: String,
+    /// Where weights are kept as `fast` ranks want them, from one start to the next and for all processes of
+    /// this machine: a folder, `auto` for one in the cache folder, or `off` to pack them into memory at each
+    /// start. It takes as much room as the weights and may be deleted at any time.
+    #[arg(long, default_value = "auto", value_name = "DIR|auto|off")]
+    pub(crate) packed_cache: String,
+}
+
 /// Where the processes of a cluster find each other.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct ClusterArgs {
@@ -171,10 +193,8 @@ pub(crate) struct UpArgs {
     /// Threads of each worker, shared by its ranks. Default: this machine's, divided evenly.
     #[arg(long, value_name = "N")]
     pub(crate) threads_per_worker: Option<NonZeroUsize>,
-    /// How the arithmetic is done: `exact` with activations of 32 bits, `fast` with activations rounded to
-    /// 16 bits and, for the experts, to 8. Ranks of one group compute alike.
-    #[arg(long, default_value = "exact", value_parser = ["exact", "fast"])]
-    pub(crate) numerics: String,
+    #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
     #[command(flatten)]
     pub(crate) serve: ServeArgs,
     /// Where the coordinator shows its state and metrics. Default: a port that is free; its log says
@@ -288,10 +308,8 @@ pub(crate) struct WorkerArgs {
     /// Threads of this worker, shared by its ranks. Default: all of this machine's.
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
-    /// How the arithmetic is done: `exact` with activations of 32 bits, `fast` with activations rounded to
-    /// 16 bits and, for the experts, to 8. Ranks of one group compute alike.
-    #[arg(long, default_value = "exact", value_parser = ["exact", "fast"])]
-    pub(crate) numerics: String,
+    #[command(flatten)]
+    pub(crate) compute: ComputeArgs,
     /// Count the rows of every single expert: a series of metrics for each of them.
     #[arg(long)]
     pub(crate) expert_metrics: bool,

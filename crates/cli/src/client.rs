@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use proto::v1::generation_service_client::GenerationServiceClient;
+use proto::v1::model_service_client::ModelServiceClient;
 use proto::v1::{SamplingParams, StopParams};
 use sockets::Dialer;
 use tonic::transport::{Channel, Endpoint};
@@ -20,8 +21,18 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 /// A server that gives none for this long is gone.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Connects to the API.
+/// Connects to the API for generation.
 pub(crate) async fn connect(args: &ServerArgs) -> Result<GenerationServiceClient<Channel>, String> {
+    let client = GenerationServiceClient::new(channel(args).await?);
+    Ok(client.max_decoding_message_size(MAX_MESSAGE))
+}
+
+/// Connects to the API that lists models.
+pub(crate) async fn models(args: &ServerArgs) -> Result<ModelServiceClient<Channel>, String> {
+    Ok(ModelServiceClient::new(channel(args).await?))
+}
+
+async fn channel(args: &ServerArgs) -> Result<Channel, String> {
     let server = match args.server.contains("://") {
         true => args.server.clone(),
         false => format!("http://{}", args.server),
@@ -31,10 +42,9 @@ pub(crate) async fn connect(args: &ServerArgs) -> Result<GenerationServiceClient
     let endpoint = endpoint
         .http2_keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT);
-    let channel = Dialer::default().connect(&endpoint).await.map_err(|_| {
+    Dialer::default().connect(&endpoint).await.map_err(|_| {
         format!("nothing answers at {server}; start a cluster with 'conclave up', or say --server")
-    })?;
-    Ok(GenerationServiceClient::new(channel).max_decoding_message_size(MAX_MESSAGE))
+    })
 }
 
 /// Turns the command line's choices into the API's.

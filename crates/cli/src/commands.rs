@@ -1,6 +1,7 @@
 //! One file a command.
 
 pub(crate) mod admin;
+pub(crate) mod bench;
 pub(crate) mod chat;
 pub(crate) mod coordinator;
 pub(crate) mod generate;

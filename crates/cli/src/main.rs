@@ -6,6 +6,7 @@
 )]
 
 mod args;
+mod cache;
 mod client;
 mod commands;
 mod config;
@@ -95,7 +96,7 @@ fn main() -> ExitCode {
     }
     // Who asks for a table gets the table, and no more than a warning beside it.
     let level = match args.command {
-        Command::Admin(_) => "warn",
+        Command::Admin(_) | Command::Bench(_) => "warn",
         _ => "info",
     };
     telemetry::install(args.log_format, level);
@@ -132,6 +133,7 @@ fn run(args: Args) -> Outcome {
         Command::Generate(args) => block_on(commands::generate::run(args)),
         Command::Chat(args) => block_on(commands::chat::run(args)),
         Command::Admin(args) => block_on(commands::admin::run(args)),
+        Command::Bench(args) => commands::bench::run(args),
     }
 }
 

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
+use crate::cache;
+
 /// The folder's name, and so the model's as clients see it.
 pub(crate) const NAME: &str = "conclave-mini";
 
@@ -27,7 +29,11 @@ const FILES: [(&str, &[u8]); 5] = files![
 
 /// Returns the folder of the model in the box; unpacks it the first time.
 pub(crate) fn folder() -> Result<PathBuf, String> {
-    unpacked(&cache_folder()?)
+    let cache = cache::folder().ok_or(
+        "the built-in model is unpacked into a cache folder, and neither XDG_CACHE_HOME nor HOME is \
+         set; set one, or say --model",
+    )?;
+    unpacked(&cache)
 }
 
 /// The folder within a cache folder, complete and undamaged.
@@ -103,21 +109,6 @@ fn digest() -> String {
         .take(8)
         .map(|byte| format!("{byte:02x}"))
         .collect()
-}
-
-/// The cache folder of the XDG base directory specification.
-fn cache_folder() -> Result<PathBuf, String> {
-    let set = |name| {
-        std::env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
-    let cache = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
-    let cache = cache.ok_or(
-        "the built-in model is unpacked into a cache folder, and neither XDG_CACHE_HOME nor HOME is \
-         set; set one, or say --model",
-    )?;
-    Ok(cache.join("conclave"))
 }
 
 #[cfg(test)]

@@ -26,9 +26,20 @@ use kernels::{
     StoreKv,
 };
 
+pub use crate::simd::peak::Unit;
+
 use crate::fast::{STRIPS, Tiles};
 use crate::pool::Pool;
 use crate::simd::{Path, Scalar};
+
+/// How ranks compute; ranks of one group must agree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Numerics {
+    /// `f32` activations, accumulation and KV over the published weights.
+    Exact,
+    /// `f32` accumulation and KV; activations rounded to `bf16`, and for the experts to 8 bits.
+    Fast,
+}
 
 /// One rank's share of a CPU.
 pub struct Cpu {
@@ -66,6 +77,19 @@ impl Cpu {
         Self {
             fast: Some(Tiles::detect()),
             ..Self::new(threads)
+        }
+    }
+
+    /// Starts a back end that computes so: [`Cpu::new`] or [`Cpu::fast`].
+    ///
+    /// # Panics
+    ///
+    /// If the system refuses to start a thread.
+    #[must_use]
+    pub fn with(numerics: Numerics, threads: NonZeroUsize) -> Self {
+        match numerics {
+            Numerics::Exact => Self::new(threads),
+            Numerics::Fast => Self::fast(threads),
         }
     }
 

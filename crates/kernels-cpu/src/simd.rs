@@ -9,6 +9,7 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+pub(crate) mod peak;
 mod scalar;
 #[cfg(test)]
 mod tests;

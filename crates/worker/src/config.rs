@@ -1,9 +1,11 @@
 //! What a worker is told at its start.
 
 use std::num::{NonZeroU32, NonZeroU64};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use checkpoint::ModelName;
+use kernels_cpu::Numerics;
 use sockets::Dialer;
 use store::Store;
 use telemetry::WorkerTelemetry;
@@ -11,15 +13,6 @@ use telemetry::WorkerTelemetry;
 use crate::address::address_fault;
 use crate::error::{Error, Result};
 use crate::limits::{MAX_RANKS, MAX_THREADS_PER_RANK};
-
-/// How ranks compute; ranks of one group must agree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Numerics {
-    /// `f32` activations, accumulation and KV over the published weights.
-    Exact,
-    /// `f32` accumulation and KV; activations rounded to `bf16`, and for the experts to 8 bits.
-    Fast,
-}
 
 /// A worker's configuration. Nothing is chosen silently; see [`Config::check`].
 #[derive(Clone, Debug)]
@@ -36,6 +29,9 @@ pub struct Config {
     pub threads_per_rank: NonZeroU32,
     /// How its ranks compute.
     pub numerics: Numerics,
+    /// Where packed weights are kept from one start to the next, and shared with other processes; absent,
+    /// they are packed at each start.
+    pub packed_cache: Option<PathBuf>,
     /// The membership store.
     pub store: Store,
     /// Connects to leads and other workers.
@@ -102,6 +98,7 @@ mod tests {
             ranks: NonZeroU32::MIN,
             threads_per_rank: NonZeroU32::MIN,
             numerics: Numerics::Exact,
+            packed_cache: None,
             store: Store::new(store::Config {
                 endpoints: vec!["127.0.0.1:2379".into()],
                 cluster: "test".into(),

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kernels::{Backend, Packing};
+use kernels::Backend;
 use spec::Rank;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -52,11 +52,6 @@ impl Crew {
             desks: BTreeMap::new(),
             fatal,
         }
-    }
-
-    /// Returns how its ranks want their weights laid out; all of them compute alike.
-    pub(crate) fn packing(&self) -> Option<&'static dyn Packing> {
-        self.backends.first()?.packing()
     }
 
     /// Makes the threads be exactly those of `ranks`, one for each back end, and returns how each

@@ -34,8 +34,9 @@ mod standing;
 #[cfg(test)]
 mod testing;
 
-pub use config::{Config, Numerics};
+pub use config::Config;
 pub use error::{Error, Result};
+pub use kernels_cpu::Numerics;
 pub use running::{Running, start};
 
 /// The pure part of a worker: which epochs it obeys, and what it keeps of sequences for another lead. For

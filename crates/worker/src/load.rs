@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use checkpoint::{Checkpoint, LoadOptions, Progress, RankWeights};
+use checkpoint::{Checkpoint, LoadOptions, PackedCache, PackedNews, Progress, RankWeights};
 use kernels::Packing;
 use spec::{Placement, Rank};
 use tokio::task::{JoinError, JoinHandle};
@@ -106,14 +106,60 @@ impl Drop for Loading {
     }
 }
 
-/// Loads what the plan's own ranks need and `have` lacks, on so many threads and in the layout that they
-/// compute with; the rest is shared. Blocks for as long as
+/// How weights are brought into memory.
+#[derive(Clone, Debug)]
+pub(crate) struct Layout {
+    /// Threads that read: those that will compute.
+    pub(crate) threads: usize,
+    /// What the ranks compute with.
+    pub(crate) packing: Option<&'static dyn Packing>,
+    /// Where what was packed is kept.
+    pub(crate) cache: Option<PackedCache>,
+}
+
+/// Logs what happened to packed matrices.
+pub(crate) fn log(news: &PackedNews) {
+    match news {
+        PackedNews::Unusable { files, first } => {
+            tracing::warn!(
+                files,
+                first,
+                "packed weights that cannot be used are packed again"
+            );
+        }
+        PackedNews::NotKept { dir, why } => tracing::warn!(
+            dir = %dir.display(),
+            why,
+            "packed weights cannot be kept; they are packed into memory, and again at the next start"
+        ),
+        PackedNews::Loaded {
+            dir,
+            found,
+            packed,
+            in_memory,
+        } => tracing::info!(dir = %dir.display(), found, packed, in_memory, "packed weights"),
+    }
+}
+
+#[cfg(test)]
+impl Layout {
+    /// As the checkpoint has them.
+    pub(crate) fn plain() -> Self {
+        Self {
+            threads: 1,
+            packing: None,
+            cache: None,
+        }
+    }
+}
+
+/// Loads what the plan's own ranks need and `have` lacks; the rest is shared. Blocks for as long as
 /// the disk needs, unless `stop` is cancelled. Fails if the files changed or cannot be read.
 pub(crate) fn load(
     checkpoint: &Checkpoint,
     plan: &EpochPlan,
     have: &[Arc<RankWeights>],
-    (threads, packing): (usize, Option<&'static dyn Packing>),
+    how: &Layout,
     (gauge, stop): (&LoadGauge, &CancellationToken),
 ) -> Loaded {
     let mut loaded: Vec<Arc<RankWeights>> = Vec::with_capacity(plan.own.len());
@@ -123,9 +169,10 @@ pub(crate) fn load(
         let options = LoadOptions {
             placement: &plan.placement,
             rank: *rank,
-            threads,
+            threads: how.threads,
             have: &have,
-            packing,
+            packing: how.packing,
+            cache: how.cache.as_ref(),
         };
         let mut read = 0;
         let weights = RankWeights::load(checkpoint, &options, &mut |progress: Progress| {

@@ -17,7 +17,7 @@ use crate::convert::{self, EpochPlan};
 use crate::crew::{Contact, Crew};
 use crate::error::{Error, chain};
 use crate::limits::PROGRESS_INTERVAL;
-use crate::load::{LoadGauge, Loaded, Loading, load};
+use crate::load::{Layout, LoadGauge, Loaded, Loading, load};
 use crate::meter::{Metered, StepMeter};
 use crate::run::{Prepared, Seat};
 use crate::standing::Standing;
@@ -33,8 +33,7 @@ pub(crate) struct Workshop {
     /// A load that no preparation has waited to the end of.
     loading: Option<Loading>,
     hub: Hub,
-    /// Threads that read weights: those that will compute with them.
-    load_threads: usize,
+    layout: Layout,
     /// Told how preparations go.
     standing: Arc<Standing>,
 }
@@ -52,7 +51,7 @@ impl Workshop {
         checkpoint: Checkpoint,
         crew: Crew,
         hub: Hub,
-        load_threads: usize,
+        layout: Layout,
         standing: Arc<Standing>,
     ) -> Self {
         Self {
@@ -61,7 +60,7 @@ impl Workshop {
             weights: Vec::new(),
             loading: None,
             hub,
-            load_threads,
+            layout,
             standing,
         }
     }
@@ -134,9 +133,9 @@ impl Workshop {
         }
         let loading = begun.unwrap_or_else(|| {
             let (checkpoint, have) = (self.checkpoint.clone(), self.weights.clone());
-            let how = (self.load_threads, self.crew.packing());
+            let layout = self.layout.clone();
             Loading::begin(plan, move |plan, watch| {
-                load(&checkpoint, plan, &have, how, watch)
+                load(&checkpoint, plan, &have, &layout, watch)
             })
         });
         let loading = self.loading.insert(loading);

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use checkpoint::Checkpoint;
+use checkpoint::{Checkpoint, PackedCache};
 use exchange_grpc::Hub;
 use kernels::Backend;
 use kernels_cpu::Cpu;
@@ -21,12 +21,13 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Router;
 
 use crate::address::advertised;
-use crate::config::{Config, Numerics};
+use crate::config::Config;
 use crate::convert::Bounds;
 use crate::crew::Crew;
 use crate::error::{Error, Result};
 use crate::leads;
 use crate::limits::SHUTDOWN_GRACE;
+use crate::load::{self, Layout};
 use crate::membership::Membership;
 use crate::prepare::Workshop;
 use crate::service::Worker;
@@ -71,7 +72,7 @@ pub async fn start(
     let backends = backends(&config);
     let numerics = backends[0].numerics().to_owned();
     let hub = Hub::new(config.dialer.clone(), &config.group);
-    let load_threads = backends.len() * config.threads_per_rank.get() as usize;
+    let layout = layout(&config, &*backends[0]);
     let bounds = Bounds {
         name: config.name.clone(),
         group: config.group.clone(),
@@ -81,7 +82,7 @@ pub async fn start(
     };
     let crew = Crew::new(backends, fatal);
     let shown = Arc::clone(&standing);
-    let workshop = Workshop::new(checkpoint, crew, hub.clone(), load_threads, shown);
+    let workshop = Workshop::new(checkpoint, crew, hub.clone(), layout, shown);
     let (health, health_service) = tonic_health::server::health_reporter();
     let incarnation = incarnation();
     let shown = (Arc::clone(&standing), &end);
@@ -249,13 +250,17 @@ async fn open(config: &Config) -> Result<(Checkpoint, String)> {
 fn backends(config: &Config) -> Vec<Arc<dyn Backend>> {
     let threads = NonZeroUsize::try_from(config.threads_per_rank)
         .expect("a number of 32 bits fits into a size");
-    let backend = |_| -> Arc<dyn Backend> {
-        match config.numerics {
-            Numerics::Exact => Arc::new(Cpu::new(threads)),
-            Numerics::Fast => Arc::new(Cpu::fast(threads)),
-        }
-    };
+    let backend = |_| -> Arc<dyn Backend> { Arc::new(Cpu::with(config.numerics, threads)) };
     (0..config.ranks.get()).map(backend).collect()
+}
+
+/// Says how weights have to lie for a back end.
+fn layout(config: &Config, backend: &dyn Backend) -> Layout {
+    Layout {
+        threads: (config.ranks.get() * config.threads_per_rank.get()) as usize,
+        packing: backend.packing(),
+        cache: (config.packed_cache.clone()).map(|dir| PackedCache::new(dir).telling(load::log)),
+    }
 }
 
 /// Returns a number for this start of the process.

@@ -9,7 +9,7 @@ use kernels::Packing;
 use spec::ExpertId;
 
 use super::{
-    Expert, ExpertMatrix, ExpertSet, LayerWeights, LoadOptions, Matrix, RankWeights, pack,
+    Expert, ExpertMatrix, ExpertSet, LayerWeights, LoadOptions, Matrix, RankWeights, pack, packed,
 };
 use crate::checkpoint::{Checkpoint, Store};
 use crate::error::Error;
@@ -64,15 +64,22 @@ pub(super) fn load(
     let ids = plain.iter().map(|piece| piece.id);
     let mut regions: HashMap<PieceId, Region> = ids.zip(regions).collect();
     if let Some(packing) = options.packing {
+        let mut highest = before;
         let mut told = |progress: Progress| {
-            let done = before + progress.done;
-            watch(Progress { done, total: bytes })
+            // What could not be kept is packed again; nobody is told that less is done.
+            highest = highest.max(before + progress.done);
+            let (done, total) = (highest, bytes);
+            watch(Progress { done, total })
         };
         let ids = packed.iter().map(|piece| piece.id);
-        regions.extend(pack::pack(
-            checkpoint,
-            ids,
-            packing,
+        let sources = pack::sources(checkpoint, ids, packing)?;
+        let shelf = match options.cache {
+            Some(cache) => cache.shelf(checkpoint, packing.name(), bytes)?,
+            None => None,
+        };
+        regions.extend(packed::load(
+            sources,
+            shelf.as_ref(),
             options.threads,
             &mut told,
         )?);

@@ -41,7 +41,8 @@ fn scales_of(key: Key) -> Option<Key> {
 }
 
 /// A matrix that is read strip by strip.
-struct Source<'a> {
+pub(super) struct Source<'a> {
+    pub(super) id: PieceId,
     checkpoint: &'a Checkpoint,
     packing: &'static dyn Packing,
     tensor: TensorSpec,
@@ -53,11 +54,8 @@ struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    fn new(
-        checkpoint: &'a Checkpoint,
-        packing: &'static dyn Packing,
-        (key, expert): PieceId,
-    ) -> Self {
+    fn new(checkpoint: &'a Checkpoint, packing: &'static dyn Packing, id: PieceId) -> Self {
+        let (key, expert) = id;
         let geometry = checkpoint.geometry();
         let tensor = TensorSpec::new(key, geometry);
         let scales = scales_of(key).map(|key| TensorSpec::new(key, geometry));
@@ -67,6 +65,7 @@ impl<'a> Source<'a> {
             None => (tensor.shape[0], tensor.shape[1]),
         };
         Self {
+            id,
             checkpoint,
             packing,
             tensor,
@@ -78,15 +77,27 @@ impl<'a> Source<'a> {
     }
 
     /// Bytes of a strip.
-    fn strip_bytes(&self) -> usize {
+    pub(super) fn strip_bytes(&self) -> usize {
         match self.scales {
             Some(_) => self.packing.codes_bytes(self.inputs),
             None => self.packing.bf16_bytes(self.inputs),
         }
     }
 
-    fn num_bytes(&self) -> usize {
+    /// Bytes of all strips.
+    pub(super) fn num_bytes(&self) -> usize {
         self.outputs.div_ceil(self.packing.strip()) * self.strip_bytes()
+    }
+
+    /// Bytes of it in the checkpoint.
+    pub(super) fn source_bytes(&self) -> u64 {
+        let scales = self.scales.as_ref().map_or(0, TensorSpec::piece_bytes);
+        self.tensor.piece_bytes() + scales
+    }
+
+    /// Name of its tensor.
+    pub(super) fn name(&self) -> &str {
+        &self.tensor.name
     }
 
     /// Reads the rows of a strip.
@@ -101,7 +112,7 @@ impl<'a> Source<'a> {
     }
 
     /// Packs a strip; returns how many bytes were read for it.
-    fn pack(&self, strip: usize, out: &mut [u8]) -> Result<u64, Error> {
+    pub(super) fn pack(&self, strip: usize, out: &mut [u8]) -> Result<u64, Error> {
         let rows = self.read(&self.tensor, strip)?;
         let mut read = rows.bytes().len();
         match &self.scales {
@@ -125,31 +136,37 @@ impl<'a> Source<'a> {
     }
 }
 
-/// Packs matrices: of the pieces those that are rows or codes, with the scales that are the codes' own.
+/// The matrices among pieces, with the scales that are the codes' own.
 ///
 /// # Errors
 ///
-/// If a file cannot be read, there is no memory, or the watch cancels.
-pub(super) fn pack(
-    checkpoint: &Checkpoint,
+/// If a file has changed since it was opened.
+pub(super) fn sources<'a>(
+    checkpoint: &'a Checkpoint,
     pieces: impl Iterator<Item = PieceId>,
     packing: &'static dyn Packing,
-    threads: usize,
-    watch: &mut Watch<'_>,
-) -> Result<Vec<(PieceId, Region)>, Error> {
+) -> Result<Vec<Source<'a>>, Error> {
     let pieces: Vec<PieceId> = pieces.collect();
     if let Store::Files(files) = checkpoint.store() {
         for (key, _) in &pieces {
-            // Notices a file that has changed since it was opened.
             files.map(files.places[key].shard)?;
         }
     }
     let pieces = pieces.into_iter().filter(|(key, _)| !key.is_scales());
-    let pieces: Vec<PieceId> = pieces.collect();
-    let sources = pieces
-        .iter()
-        .map(|piece| Source::new(checkpoint, packing, *piece));
-    let sources: Vec<Source<'_>> = sources.collect();
+    let sources = pieces.map(|piece| Source::new(checkpoint, packing, piece));
+    Ok(sources.collect())
+}
+
+/// Packs matrices into memory of this process.
+///
+/// # Errors
+///
+/// If a file cannot be read, there is no memory, or the watch cancels.
+pub(super) fn into_memory(
+    sources: &[Source<'_>],
+    threads: usize,
+    watch: &mut Watch<'_>,
+) -> Result<Vec<(PieceId, Region)>, Error> {
     let memory: io::Result<Vec<_>> = sources.iter().map(|s| pages(s.num_bytes())).collect();
     let mut memory = memory.map_err(|source| Error::Memory { source })?;
     let mut jobs = Vec::new();
@@ -160,8 +177,6 @@ pub(super) fn pack(
     parallel::run(jobs, threads, 0, watch, |(source, strip, out), line| {
         line.report(source.pack(strip, out)?)
     })?;
-    Ok(pieces
-        .into_iter()
-        .zip(memory.into_iter().map(Region::Pages))
-        .collect())
+    let ids = sources.iter().map(|source| source.id);
+    Ok(ids.zip(memory.into_iter().map(Region::Pages)).collect())
 }

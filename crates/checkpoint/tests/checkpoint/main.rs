@@ -6,6 +6,7 @@ mod folder;
 
 mod damage;
 mod inspect;
+mod packed;
 mod resident;
 mod synth;
 mod weights;

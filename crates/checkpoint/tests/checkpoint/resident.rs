@@ -47,6 +47,7 @@ fn loading_a_rank_touches_its_own_experts_and_no_others() {
             threads: 2,
             have: &[],
             packing: None,
+            cache: None,
         };
         RankWeights::load(&checkpoint, &options, &mut go_on).unwrap()
     };

@@ -28,6 +28,7 @@ fn load(
         threads: 2,
         have,
         packing: None,
+        cache: None,
     };
     let mut loaded = 0;
     let mut watch = |progress: Progress| {
@@ -171,6 +172,7 @@ fn resharding_loads_only_what_is_new() {
             threads: 1,
             have: &[&before],
             packing: None,
+            cache: None,
         };
         let after = RankWeights::load(&checkpoint, &options, &mut watch).unwrap();
         assert_eq!(loaded, 4 * 2 * checkpoint.expert_bytes(), "{name}");
@@ -227,6 +229,7 @@ fn a_load_can_be_cancelled() {
             threads: 2,
             have: &[],
             packing: None,
+            cache: None,
         };
         let mut stop = |_| ControlFlow::Break(());
         let error = RankWeights::load(&checkpoint, &options, &mut stop).unwrap_err();
@@ -248,6 +251,7 @@ fn a_file_cut_after_opening_is_noticed_before_it_is_mapped() {
             threads: 2,
             have: &[],
             packing,
+            cache: None,
         };
         let error = RankWeights::load(&checkpoint, &options, &mut go_on).unwrap_err();
         assert!(
@@ -331,6 +335,7 @@ fn packed_matrices_are_those_of_the_checkpoint_from_disk_and_memory() {
             threads: 2,
             have: &[],
             packing: Some(&Plain),
+            cache: None,
         };
         let mut last = None;
         let mut watch = |progress: Progress| {
@@ -396,6 +401,7 @@ fn packed_matrices_are_shared_and_not_packed_again() {
             threads: 2,
             have,
             packing: Some(&Plain),
+            cache: None,
         };
         let mut done = 0;
         let mut watch = |progress: Progress| {

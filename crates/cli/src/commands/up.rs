@@ -167,7 +167,7 @@ fn coordinator_child(args: &UpArgs, name: &str, format: LogFormat) -> Result<Chi
     let arguments = [
         ("--model", name.to_owned()),
         ("--ranks", ranks.to_string()),
-        ("--numerics", args.numerics.clone()),
+        ("--numerics", args.compute.numerics.clone()),
         ("--internal", ANY_PORT.to_owned()),
         ("--grpc", grpc.to_string()),
         ("--http", http.to_string()),
@@ -205,7 +205,8 @@ fn worker_child(
         ("--name", own.clone()),
         ("--ranks", args.ranks_per_worker.to_string()),
         ("--threads", threads.to_string()),
-        ("--numerics", args.numerics.clone()),
+        ("--numerics", args.compute.numerics.clone()),
+        ("--packed-cache", args.compute.packed_cache.clone()),
         ("--drain", args.serve.drain.drain.to_string()),
         ("--listen", ANY_PORT.to_owned()),
         ("--admin", ANY_PORT.to_string()),

@@ -1,6 +1,7 @@
 //! `conclave worker`: one or more ranks that hold experts and compute.
 
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 
 use ::telemetry::{Telemetry, WorkerTelemetry, admin};
 use sockets::Dialer;
@@ -10,7 +11,7 @@ use worker::{Config, Numerics};
 
 use crate::args::WorkerArgs;
 use crate::listen::shown;
-use crate::{Outcome, about, memory, model, signals};
+use crate::{Outcome, about, cache, memory, model, signals};
 use crate::{host_and_port, in_words};
 
 /// Registers with the coordinator and computes until told to end.
@@ -71,11 +72,8 @@ fn config(args: WorkerArgs, port: u16, admin: Option<String>) -> Result<Config, 
         tokenizer_fingerprint: String::new(),
         ranks: small(args.ranks.get(), "--ranks")?,
         threads_per_rank: small((threads / args.ranks.get()).max(1), "--threads")?,
-        numerics: match args.numerics.as_str() {
-            "exact" => Numerics::Exact,
-            "fast" => Numerics::Fast,
-            other => return Err(format!("--numerics {other}: exact or fast")),
-        },
+        numerics: numerics(&args.compute.numerics)?,
+        packed_cache: packed_cache(&args.compute.packed_cache),
         store: Store::new(store).map_err(in_words)?,
         dialer: Dialer::default(),
         group: args.group,
@@ -86,6 +84,32 @@ fn config(args: WorkerArgs, port: u16, admin: Option<String>) -> Result<Config, 
         expert_metrics: args.expert_metrics,
         telemetry: None,
     })
+}
+
+/// Reads what `--numerics` says.
+pub(super) fn numerics(name: &str) -> Result<Numerics, String> {
+    match name {
+        "exact" => Ok(Numerics::Exact),
+        "fast" => Ok(Numerics::Fast),
+        other => Err(format!("--numerics {other}: exact or fast")),
+    }
+}
+
+/// Reads what `--packed-cache` says.
+pub(super) fn packed_cache(place: &str) -> Option<PathBuf> {
+    match place {
+        "off" => None,
+        "auto" => match cache::folder() {
+            Some(folder) => Some(folder.join("packed")),
+            None => {
+                tracing::info!(
+                    "neither XDG_CACHE_HOME nor HOME says where packed weights could be kept"
+                );
+                None
+            }
+        },
+        dir => Some(dir.into()),
+    }
 }
 
 fn small(number: usize, flag: &str) -> Result<NonZeroU32, String> {

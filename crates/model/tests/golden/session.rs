@@ -24,6 +24,7 @@ pub(crate) fn whole_model(checkpoint: &Checkpoint) -> Arc<RankWeights> {
         threads: 2,
         have: &[],
         packing: None,
+        cache: None,
     };
     let weights = RankWeights::load(checkpoint, &options, &mut |_| ControlFlow::Continue(()));
     Arc::new(weights.unwrap())

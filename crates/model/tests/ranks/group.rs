@@ -41,6 +41,7 @@ fn load_for(backend: &dyn Backend, placement: &Placement, rank: Rank) -> Arc<Ran
         threads: 1,
         have: &[],
         packing: backend.packing(),
+        cache: None,
     };
     let weights = RankWeights::load(&CHECKPOINT, &options, &mut |_| ControlFlow::Continue(()));
     Arc::new(weights.unwrap())

@@ -10,13 +10,13 @@ use tokio_util::sync::CancellationToken;
 use super::*;
 use crate::compute::{Hold, Outcome, StepOrder, blamed};
 use crate::convert::EpochPlan;
-use crate::load::{LoadGauge, load};
+use crate::load::{Layout, LoadGauge, load};
 use crate::testing::{Odd, checkpoint, part, plan};
 
 fn weights(plan: &EpochPlan) -> Vec<Arc<RankWeights>> {
     let (gauge, stop) = (LoadGauge::default(), CancellationToken::new());
     let watch = (&gauge, &stop);
-    let (weights, outcome) = load(&checkpoint(), plan, &[], (1, None), watch);
+    let (weights, outcome) = load(&checkpoint(), plan, &[], &Layout::plain(), watch);
     outcome.unwrap();
     weights
 }

@@ -19,7 +19,7 @@ fn workshop(crew: Crew) -> Workshop {
         checkpoint(),
         crew,
         Hub::new(sockets::Dialer::default(), "0"),
-        1,
+        Layout::plain(),
         Arc::new(standing),
     )
 }
@@ -116,7 +116,7 @@ async fn a_preparation_goes_on_with_the_load_of_the_one_it_overtakes() {
             &checkpoint(),
             plan,
             &[],
-            (1, None),
+            &Layout::plain(),
             (&LoadGauge::default(), stop),
         )
     }));
@@ -177,7 +177,7 @@ async fn loads_that_fail_again_and_again_pile_nothing_up() {
         // Its first rank is whole when the disk fails.
         let checkpoint = workshop.checkpoint.clone();
         workshop.loading = Some(Loading::begin(&preparation.plan, move |plan, watch| {
-            let (mut whole, _) = load(&checkpoint, plan, &[], (1, None), watch);
+            let (mut whole, _) = load(&checkpoint, plan, &[], &Layout::plain(), watch);
             whole.truncate(1);
             (whole, Err(checkpoint::Error::Cancelled))
         }));

@@ -36,6 +36,7 @@ pub(crate) fn config(name: &str, ranks: u32, coordinator: SocketAddr) -> Config 
         ranks: NonZeroU32::new(ranks).unwrap(),
         threads_per_rank: NonZeroU32::MIN,
         numerics: Numerics::Exact,
+        packed_cache: None,
         store: store_at(coordinator),
         dialer: sockets::Dialer::default(),
         group: crate::lead::GROUP.into(),

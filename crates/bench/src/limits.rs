@@ -1,0 +1,147 @@
+//! What this machine can do at most: read memory, and multiply.
+
+use std::hint::black_box;
+use std::panic::resume_unwind;
+use std::sync::Barrier;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use kernels_cpu::Unit;
+use memmap2::MmapMut;
+use serde::Serialize;
+
+/// Bytes that a thread reads over and over, or less where there are many threads: far above what caches hold.
+const BYTES: usize = 256 << 20;
+/// Most bytes of all threads.
+const ALL_BYTES: usize = 4 << 30;
+/// How long reading is measured.
+const TIME: Duration = Duration::from_millis(250);
+
+/// Rates of so many threads together.
+#[derive(Clone, Debug, Serialize)]
+pub struct Limits {
+    /// Threads.
+    pub threads: usize,
+    /// Bytes read from memory in a second, each thread from one end of its own to the other.
+    pub read: f64,
+    /// Operations a second of the kinds that the processor has instructions for.
+    pub multiply: Vec<(&'static str, f64)>,
+}
+
+impl Limits {
+    /// Returns the name and the operations a second of a kind or, where the processor has no instruction for
+    /// it, of `f32`, with which the same is done then; `None` if that is not known either.
+    #[must_use]
+    pub fn best(&self, unit: Unit) -> Option<(&'static str, f64)> {
+        let of = |unit: Unit| self.multiply.iter().find(|(name, _)| *name == unit.name());
+        of(unit).or_else(|| of(Unit::F32)).copied()
+    }
+}
+
+/// Memory to read, in large pages where the system gives them; made once, read often.
+pub struct Probe {
+    parts: Vec<MmapMut>,
+}
+
+impl Probe {
+    /// Takes memory for so many threads.
+    ///
+    /// # Errors
+    ///
+    /// If there is none left.
+    pub fn new(threads: usize) -> std::io::Result<Self> {
+        let bytes = BYTES.min(ALL_BYTES / threads);
+        let part = || {
+            let mut part = MmapMut::map_anon(bytes)?;
+            // Refused advice makes the limit lower, as it does for weights.
+            #[cfg(target_os = "linux")]
+            drop(part.advise(memmap2::Advice::HugePage));
+            // Written by a thread of its own, memory lies as near to it as that of a rank to the rank's.
+            part.fill(1);
+            Ok(part)
+        };
+        let parts: std::io::Result<_> = thread::scope(|scope| {
+            let parts: Vec<_> = (0..threads).map(|_| scope.spawn(part)).collect();
+            let parts = parts.into_iter();
+            parts
+                .map(|part| part.join().unwrap_or_else(|panic| resume_unwind(panic)))
+                .collect()
+        });
+        Ok(Self { parts: parts? })
+    }
+
+    /// Returns the bytes that all threads together read in a second.
+    #[must_use]
+    pub fn read(&self) -> f64 {
+        self.together(|part| {
+            let (start, mut bytes) = (Instant::now(), 0);
+            while start.elapsed() < TIME {
+                let words = black_box(part).as_chunks::<64>().0;
+                black_box(words.iter().fold([0_u8; 64], |mut sum, word| {
+                    for (sum, byte) in sum.iter_mut().zip(word) {
+                        *sum |= *byte;
+                    }
+                    sum
+                }));
+                bytes += part.len();
+            }
+            bytes as f64 / start.elapsed().as_secs_f64()
+        })
+    }
+
+    /// Reads all of it once, so that nothing else is left in caches.
+    pub fn sweep(&self) {
+        self.together(|part| {
+            black_box(part.chunks(64).fold(0, |sum, line| sum ^ line[0]));
+            0.0
+        });
+    }
+
+    /// Returns all limits.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        let multiply = Unit::ALL.into_iter().filter_map(|unit| {
+            unit.rate()?;
+            let rate = self.together(|_| unit.rate().unwrap_or_default());
+            Some((unit.name(), rate))
+        });
+        Limits {
+            threads: self.parts.len(),
+            read: self.read(),
+            multiply: multiply.collect(),
+        }
+    }
+
+    /// Adds up what threads measure that begin together.
+    fn together(&self, measure: impl Fn(&[u8]) -> f64 + Sync) -> f64 {
+        let start = Barrier::new(self.parts.len());
+        thread::scope(|scope| {
+            let threads = self.parts.iter().map(|part| {
+                let (start, measure) = (&start, &measure);
+                scope.spawn(move || {
+                    start.wait();
+                    measure(part)
+                })
+            });
+            let threads: Vec<_> = threads.collect();
+            let rates = threads
+                .into_iter()
+                .map(|thread| thread.join().expect("measuring does not panic"));
+            rates.sum()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_positive() {
+        let limits = Probe::new(1).unwrap().limits();
+        assert!(limits.read > 0.0 && limits.read.is_finite(), "{limits:?}");
+        for (name, rate) in &limits.multiply {
+            assert!(*rate > 0.0 && rate.is_finite(), "{name}: {rate}");
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! The most operations that one thread can do with numbers in registers: what rates of kernels are
+//! compared with.
+#![expect(unsafe_code, reason = "instructions that not every x86-64 has")]
+
+use std::time::{Duration, Instant};
+
+/// How long a rate is measured.
+const TIME: Duration = Duration::from_millis(30);
+/// Rounds between two looks at the clock.
+const ROUNDS: usize = 10_000;
+/// Sums at a time: as many as have to be on their way where one takes four cycles and two begin in each.
+const SUMS: usize = 12;
+
+/// A kind of multiply-and-add.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// `f32` times `f32`, added to `f32`.
+    F32,
+    /// Pairs of `bf16`, added to `f32` (AVX512_BF16).
+    Bf16,
+    /// Bytes by fours, added to whole numbers of 32 bits (AVX512_VNNI).
+    Bytes,
+}
+
+impl Unit {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::F32, Self::Bf16, Self::Bytes];
+
+    /// Returns its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::Bytes => "int8",
+        }
+    }
+
+    /// Measures operations a second of this thread, a multiplication and an addition being two; `None` where
+    /// the processor has no instruction for it.
+    #[must_use]
+    pub fn rate(self) -> Option<f64> {
+        self.registers().map(|(operations, run)| {
+            // SAFETY: `registers` has found what the function needs.
+            let run = || unsafe { run() };
+            run();
+            let (start, mut rounds) = (Instant::now(), 0);
+            while start.elapsed() < TIME {
+                run();
+                rounds += ROUNDS;
+            }
+            (rounds * SUMS * operations) as f64 / start.elapsed().as_secs_f64()
+        })
+    }
+
+    /// Operations of an instruction, and what does [`ROUNDS`] times [`SUMS`] of them.
+    #[cfg(target_arch = "x86_64")]
+    fn registers(self) -> Option<(usize, unsafe fn())> {
+        use x86::{bf16, bytes, f32_of_256_bits, f32_of_512_bits};
+        let is_wide = is_x86_feature_detected!("avx512f");
+        match self {
+            Self::F32 if is_wide => Some((32, f32_of_512_bits)),
+            Self::F32 if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") => {
+                Some((16, f32_of_256_bits))
+            }
+            Self::Bf16 if is_wide && is_x86_feature_detected!("avx512bf16") => Some((64, bf16)),
+            Self::Bytes if is_wide && is_x86_feature_detected!("avx512vnni") => Some((128, bytes)),
+            _ => None,
+        }
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn registers(self) -> Option<(usize, unsafe fn())> {
+        None
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::{
+        __m512bh, _mm256_fmadd_ps, _mm256_set1_ps, _mm512_dpbf16_ps, _mm512_dpbusd_epi32,
+        _mm512_fmadd_ps, _mm512_set1_epi32, _mm512_set1_ps,
+    };
+    use std::hint::black_box;
+    use std::mem::transmute;
+
+    use super::{ROUNDS, SUMS};
+
+    /// A function that does nothing but an instruction, over and over, on sums that begin with `$start`, of
+    /// which nobody knows that they are alike.
+    macro_rules! over_and_over {
+        ($name:ident, $features:literal, $start:expr, $factor:expr, |$sum:ident, $by:ident| $next:expr) => {
+            /// # Safety
+            ///
+            /// The processor must have the features.
+            #[target_feature(enable = $features)]
+            pub(super) fn $name() {
+                let mut sums = black_box([$start; SUMS]);
+                let $by = black_box($factor);
+                for _ in 0..ROUNDS {
+                    for sum in &mut sums {
+                        let $sum = *sum;
+                        *sum = $next;
+                    }
+                }
+                black_box(sums);
+            }
+        };
+    }
+
+    over_and_over!(
+        f32_of_256_bits,
+        "avx2,fma",
+        _mm256_set1_ps(1.0),
+        _mm256_set1_ps(0.5),
+        |sum, by| _mm256_fmadd_ps(sum, by, by)
+    );
+    over_and_over!(
+        f32_of_512_bits,
+        "avx512f",
+        _mm512_set1_ps(1.0),
+        _mm512_set1_ps(0.5),
+        |sum, by| _mm512_fmadd_ps(sum, by, by)
+    );
+    over_and_over!(
+        bf16,
+        "avx512f,avx512bf16",
+        _mm512_set1_ps(1.0),
+        // SAFETY: both are 64 bytes of any value.
+        unsafe { transmute::<[u16; 32], __m512bh>([0x3f00; 32]) },
+        |sum, by| _mm512_dpbf16_ps(sum, by, by)
+    );
+    over_and_over!(
+        bytes,
+        "avx512f,avx512vnni",
+        _mm512_set1_epi32(0),
+        _mm512_set1_epi32(0x0101_0101),
+        |sum, by| _mm512_dpbusd_epi32(sum, by, by)
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_unit_that_is_there_has_a_rate() {
+        for unit in Unit::ALL {
+            let rate = unit.rate();
+            assert_eq!(rate.is_some(), unit.registers().is_some());
+            assert!(rate.is_none_or(|rate| rate > 1e6), "{unit:?}: {rate:?}");
+        }
+    }
+}
