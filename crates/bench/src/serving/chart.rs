@@ -23,7 +23,7 @@ const NAMES: [&str; 4] = [
     "to the first token (TTFT)",
     "each token after it (TPOT)",
     "between tokens (ITL)",
-    "to the end (E2E)",
+    "to the last (E2EL)",
 ];
 /// Points of a curve.
 const POINTS: usize = 1000;
@@ -48,7 +48,8 @@ fn draw(svg: &mut String, summary: &Summary, title: &str) -> Result<(), Box<dyn 
     let least = curves().map(|(((_, times), _), _)| times.min());
     let least = least.fold(f64::INFINITY, f64::min).clamp(1e-3, 1e9);
     let most = curves().map(|(((_, times), _), _)| times.max());
-    let most = most.fold(10.0 * least, f64::max);
+    // Some room, so that the last curve does not end on the frame.
+    let most = 1.1 * most.fold(10.0 * least, f64::max);
     let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     area.fill(&WHITE)?;
     let mut chart = ChartBuilder::on(&area)
@@ -59,6 +60,7 @@ fn draw(svg: &mut String, summary: &Summary, title: &str) -> Result<(), Box<dyn 
         .build_cartesian_2d((least..most).log_scale(), 0.0..100.0)?;
     chart
         .configure_mesh()
+        .max_light_lines(2)
         .x_desc("milliseconds")
         .y_desc("% at most so long")
         .x_label_formatter(&|millis| format!("{millis}"))
@@ -82,7 +84,7 @@ fn draw(svg: &mut String, summary: &Summary, title: &str) -> Result<(), Box<dyn 
     }
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::LowerRight)
+        .position(SeriesLabelPosition::UpperLeft)
         .background_style(WHITE.mix(0.9))
         .border_style(BLACK.mix(0.3))
         .label_font(("sans-serif", 14))
