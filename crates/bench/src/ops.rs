@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use checkpoint::{Checkpoint, LayerWeights, LoadOptions, PackedCache, RankWeights, Watch};
 use half::bf16;
-use kernels::{Attend, Backend, Bf16, ExpertWork, Experts, KvLayout, Linear, Mxfp4, Span};
+use kernels::{Attend, Backend, Bf16, ExpertWork, Experts, KvLayout, Linear, Span};
 use kernels_cpu::{Cpu, Numerics, Unit};
 use serde::Serialize;
 use spec::{BlockId, ExpertId, Geometry, Placement, Rank};
@@ -256,18 +256,7 @@ impl Bench<'_> {
             let work = lists.iter().enumerate().map(|(index, (rows, outputs))| {
                 let expert = ExpertId(((run * active + index) % num_experts) as u32);
                 let weights = experts.expert(expert).expect("one rank holds all");
-                ExpertWork {
-                    gate_up: Mxfp4 {
-                        codes: weights.gate_up,
-                        bias: weights.gate_up_bias,
-                    },
-                    down: Mxfp4 {
-                        codes: weights.down,
-                        bias: weights.down_bias,
-                    },
-                    rows,
-                    outputs,
-                }
+                weights.work(rows, outputs)
             });
             let work: Vec<ExpertWork<'_>> = work.collect();
             self.backend.run_experts(Experts {
@@ -330,13 +319,10 @@ impl Bench<'_> {
                 out: &mut out,
             });
         });
-        let seen = window.map_or(context, |window| window.min(context));
         let read = window.map_or(context, |window| (window + rows - 1).min(context));
-        // A row of a whole prompt sees half of it.
-        let pairs = match window {
-            Some(_) => rows * seen,
-            None => rows * (2 * context + 1 - rows) / 2,
-        };
+        // A row sees what is before it and itself, or the last of that.
+        let seen = (context - rows..context).map(|at| (at + 1).min(window.unwrap_or(context)));
+        let pairs: usize = seen.sum();
         let what = window.map_or("all".to_owned(), |window| format!("{window} of"));
         Op {
             name: format!("attention to {what} {context}"),

@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use half::bf16;
-use kernels::{Bf16, Codes, Packing};
+use kernels::{Bf16, Codes, ExpertWork, Mxfp4, Packing};
 use spec::{ExpertId, Placement, Rank};
 
 pub use self::cache::{PackedCache, PackedNews};
@@ -135,6 +135,25 @@ pub struct ExpertWeights<'a> {
     pub down: Codes<'a>,
     /// `[hidden]`.
     pub down_bias: &'a [bf16],
+}
+
+impl<'a> ExpertWeights<'a> {
+    /// Returns the work of this expert on rows, as an op takes it.
+    #[must_use]
+    pub fn work(self, rows: &'a [u32], outputs: &'a [u32]) -> ExpertWork<'a> {
+        ExpertWork {
+            gate_up: Mxfp4 {
+                codes: self.gate_up,
+                bias: self.gate_up_bias,
+            },
+            down: Mxfp4 {
+                codes: self.down,
+                bias: self.down_bias,
+            },
+            rows,
+            outputs,
+        }
+    }
 }
 
 impl ExpertSet {

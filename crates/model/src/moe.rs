@@ -1,9 +1,7 @@
 //! The expert half of a layer: norm, router, dispatch, this rank's experts, combine.
 
-use checkpoint::{ExpertSet, ExpertWeights, LayerWeights};
-use kernels::{
-    Bf16, Combine, Dispatch, Exchange, ExpertWork, Experts, Linear, Mxfp4, Received, Route,
-};
+use checkpoint::{ExpertSet, LayerWeights};
+use kernels::{Bf16, Combine, Dispatch, Exchange, ExpertWork, Experts, Linear, Received, Route};
 use spec::{ExpertId, Geometry};
 
 use crate::error::ModelError;
@@ -148,30 +146,11 @@ fn run_experts(
             }
             pairs += range.len();
             let (rows, outputs) = (&grouped.rows[range.clone()], &grouped.outputs[range]);
-            slice.push(expert_work(&weights, rows, outputs));
+            slice.push(weights.work(rows, outputs));
         }
     }
     if !slice.is_empty() {
         run(&slice);
-    }
-}
-
-fn expert_work<'a>(
-    weights: &ExpertWeights<'a>,
-    rows: &'a [u32],
-    outputs: &'a [u32],
-) -> ExpertWork<'a> {
-    ExpertWork {
-        gate_up: Mxfp4 {
-            codes: weights.gate_up,
-            bias: weights.gate_up_bias,
-        },
-        down: Mxfp4 {
-            codes: weights.down,
-            bias: weights.down_bias,
-        },
-        rows,
-        outputs,
     }
 }
 

@@ -15,7 +15,6 @@ use std::time::UNIX_EPOCH;
 
 use rustix::fs::statvfs;
 use sha2::{Digest, Sha256};
-
 use tempfile::TempPath;
 
 use super::pack::Source;
