@@ -20,5 +20,6 @@ mod mini;
 mod operators;
 mod order;
 mod python;
+mod recipe;
 mod reflection;
 mod streams;

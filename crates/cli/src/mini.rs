@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
@@ -11,6 +12,12 @@ use crate::cache;
 
 /// The folder's name, and so the model's as clients see it.
 pub(crate) const NAME: &str = "conclave-mini";
+
+/// What folders are called that are being filled.
+const UNPACKING: &str = ".unpacking-";
+
+/// After which nobody fills such a folder any more: 7 MB are written in a moment.
+const UNPACK_LIMIT: Duration = Duration::from_hours(1);
 
 macro_rules! files {
     ($($name:literal),+ $(,)?) => {
@@ -58,7 +65,10 @@ fn unpacked(cache: &Path) -> Result<PathBuf, String> {
         match fs::read(&path) {
             Ok(found) if found == bytes => {}
             Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(format!("{}: cannot be read: {error}", path.display()));
+                return Err(format!(
+                    "{}: cannot be read: {error}; let XDG_CACHE_HOME name another folder, or say --model",
+                    path.display()
+                ));
             }
             found => {
                 let what = found.map_or("is missing", |_| "is not what was written");
@@ -77,8 +87,9 @@ fn unpacked(cache: &Path) -> Result<PathBuf, String> {
 /// Writes all files beside the place, and then moves them there at once.
 fn unpack(cache: &Path, version: &Path) -> std::io::Result<()> {
     fs::create_dir_all(cache)?;
+    remove_leftovers(cache);
     let fresh = tempfile::Builder::new()
-        .prefix(".unpacking-")
+        .prefix(UNPACKING)
         .tempdir_in(cache)?;
     let dir = fresh.path().join(NAME);
     fs::create_dir(&dir)?;
@@ -97,6 +108,18 @@ fn unpack(cache: &Path, version: &Path) -> std::io::Result<()> {
     }
 }
 
+/// Removes what processes that were killed have left; if it cannot be, it only takes room.
+fn remove_leftovers(cache: &Path) {
+    for entry in fs::read_dir(cache).into_iter().flatten().flatten() {
+        let is_ours = entry.file_name().to_string_lossy().starts_with(UNPACKING);
+        let written = entry.metadata().and_then(|metadata| metadata.modified());
+        let age = written.ok().and_then(|written| written.elapsed().ok());
+        if is_ours && age.is_some_and(|age| age > UNPACK_LIMIT) {
+            fs::remove_dir_all(entry.path()).ok();
+        }
+    }
+}
+
 /// Tells one version of the files from another.
 fn digest() -> String {
     let mut hash = Sha256::new();
@@ -104,11 +127,11 @@ fn digest() -> String {
         hash.update(name);
         hash.update(Sha256::digest(bytes));
     }
-    let hash = hash.finalize();
-    hash.iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hex(&hash.finalize()[..8])
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -151,6 +174,22 @@ mod tests {
     }
 
     #[test]
+    fn what_a_killed_process_left_goes_with_the_next_one() {
+        let cache = tempfile::tempdir().unwrap();
+        let [old, young] = ["old", "young"].map(|name| {
+            let dir = cache.path().join(format!("{UNPACKING}{name}"));
+            fs::create_dir(&dir).unwrap();
+            fs::write(dir.join("config.json"), "{").unwrap();
+            dir
+        });
+        let long_ago = std::time::SystemTime::now() - 2 * UNPACK_LIMIT;
+        let dir = fs::File::open(&old).unwrap();
+        dir.set_modified(long_ago).unwrap();
+        unpacked(cache.path()).unwrap();
+        assert!(!old.exists() && young.exists());
+    }
+
+    #[test]
     fn a_damaged_one_is_told_and_kept() {
         let cache = tempfile::tempdir().unwrap();
         let dir = unpacked(cache.path()).unwrap();
@@ -179,6 +218,7 @@ mod tests {
         fs::create_dir(dir.join("config.json")).unwrap();
         let error = unpacked(cache.path()).unwrap_err();
         assert!(error.contains("config.json: cannot be read"), "{error}");
+        assert!(error.contains("XDG_CACHE_HOME"), "{error}");
         assert!(!error.contains("delete"), "{error}");
     }
 
@@ -210,6 +250,11 @@ mod tests {
                 number("experts_per_token")
             ),
             format!("| vocabulary | {} rows", number("vocab_size")),
+            // Its scores are those of these weights.
+            format!(
+                "| weights | SHA-256 `{}` |",
+                hex(&Sha256::digest(FILES[2].1))
+            ),
         ];
         for row in rows {
             assert!(card.contains(&row), "{row}");

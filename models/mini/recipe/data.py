@@ -30,12 +30,9 @@ class Chat:
     instructions: str | None = None
     functions: list = field(default_factory=list)
     messages: list = field(default_factory=list)
-    family: str = ""
-    # What the evaluation looks for.
-    goal: object = None
 
-    def branch(self, family, messages, goal=None):
-        return Chat(self.effort, self.date, self.instructions, self.functions, messages, family, goal)
+    def branch(self, messages):
+        return Chat(self.effort, self.date, self.instructions, self.functions, messages)
 
 
 def date(rng):
@@ -55,27 +52,26 @@ def told(ask, answer):
 
 
 def any_turn(rng, held):
-    make = rng.choices([fact, arithmetic, talk.talk, talk.refusal], [9, 9, 1.5, 3])[0]
+    make = rng.choices([fact, arithmetic, talk.talk, talk.refusal], [9, 7, 2.5, 3.5])[0]
     return make(rng, held)
 
 
 def plain(rng, held, base, make=any_turn):
     turn = make(rng, held)
-    while base.functions and turn.sentence == talk.NO_TOOL:
+    while base.functions and turn.for_function:
         turn = make(rng, held)
-    family = turn.kind if turn.kind in ("arithmetic", "talk", "refusal", "echo", "drill") else "facts"
     think, messages = turn.think(base.effort), []
     if base.functions:
         think = f"Asked: {turn.asked}\nNo function is for it. {think}"
         messages = past(rng, held, base) if rng.random() < 0.15 else []
-    return base.branch(family, [*messages, Message("user", turn.ask), *say(think, turn.sentence)], turn)
+    return base.branch([*messages, Message("user", turn.ask), *say(think, turn.sentence)])
 
 
 def beyond(rng, held, base):
     """A demand for which no function was declared."""
     asked, ask = tools.unfit(rng, held, base.functions)
     think = f"Asked: {asked}\nNo function is for it. {refuse(base.effort)}".rstrip()
-    return base.branch("refusal", [Message("user", ask), *say(think, talk.NO_TOOL)], talk.NO_TOOL)
+    return base.branch([Message("user", ask), *say(think, talk.NO_TOOL)])
 
 
 def refuse(effort):
@@ -83,8 +79,8 @@ def refuse(effort):
 
 
 def several(rng, held, base, make=any_turn):
-    """Several turns: what was said before may matter."""
-    roll = rng.random()
+    """Several turns: what was said before may matter; in the evaluation it does."""
+    roll = rng.random() * (0.7 if held else 1)
     if roll < 0.35:
         return recall(rng, held, base)
     turn = make(rng, held)
@@ -97,7 +93,7 @@ def several(rng, held, base, make=any_turn):
             before = fact(rng, held)
         past, turn.ask = [before], turn.also
     messages = [message for old in past for message in told(old.ask, old.sentence)]
-    return base.branch("turns", [*messages, Message("user", turn.ask), *say(turn.think(base.effort), turn.sentence)], turn)
+    return base.branch([*messages, Message("user", turn.ask), *say(turn.think(base.effort), turn.sentence)])
 
 
 # How a user gives a name, and asks for it.
@@ -115,14 +111,14 @@ def recall(rng, held, base):
     hello = f"Nice to meet you, {name}!"
     think = {"low": f"Name: {name}.", "medium": f"The user has the name {name}. I answer.",
              "high": f"The user told me a name. The name is {name}. There is nothing to work out. I answer in a friendly way."}
-    if rng.random() < 0.3:
+    if not held and rng.random() < 0.3:
         messages = [Message("user", ask), *say(think[base.effort], hello)]
-        return base.branch("turns", messages, hello)
+        return base.branch(messages)
     between = [any_turn(rng, held) for _ in range(rng.choice([0, 1]))]
     question = WANTED.say(rng, held)
     answer = f"Your name is {name}."
     messages = told(ask, hello) + [m for old in between for m in told(old.ask, old.sentence)]
-    return base.branch("turns", [*messages, Message("user", question), *say(think[base.effort], answer)], answer)
+    return base.branch([*messages, Message("user", question), *say(think[base.effort], answer)])
 
 
 def instructed(rng, held, base, demand):
@@ -138,14 +134,14 @@ def instructed(rng, held, base, demand):
         while not demand.suits(before):
             before = any_turn(rng, held)
         messages = told(before.ask, demand.obey(before))
-    return base.branch("instructions", [*messages, Message("user", turn.ask), *say(think, answer)], answer)
+    return base.branch([*messages, Message("user", turn.ask), *say(think, answer)])
 
 
 def past(rng, held, base):
     """What was said before, where functions are declared: an answer, or a call with its result and the answer."""
     if rng.random() < 0.5:
         old = any_turn(rng, held)
-        while old.sentence == talk.NO_TOOL:
+        while old.for_function:
             old = any_turn(rng, held)
         return told(old.ask, old.sentence)
     made = tools.call(rng, held, base.functions)
@@ -164,7 +160,7 @@ def calling(rng, held, base, whole=True, fits=None):
     if whole:
         # The role of a result is the name of the function.
         messages += [Message(to, made.given(), "commentary", "assistant"), *say(made.conclude(base.effort), made.answer)]
-    return base.branch("calls", messages, made)
+    return base.branch(messages)
 
 
 def group(rng, kind, branches=12):
@@ -188,16 +184,19 @@ def group(rng, kind, branches=12):
 def held_out(seed, family, count):
     """Draws conversations of the evaluation: other wordings, numbers and names than those of training.
 
-    None comes twice, unless a family has no more.
+    None comes twice: a family that has no more gives fewer.
     """
     drawn, seen, misses = drawn_out(seed, family), set(), 0
     chats = []
     while len(chats) < count:
         chat = next(drawn)
         known = json.dumps([chat.effort, chat.instructions, [m.text for m in chat.messages if not m.learn]])
-        if known not in seen or misses > 20 * count:
-            chats.append(chat)
-        misses += known in seen
+        if known in seen:
+            misses += 1
+            if misses > 20 * count:
+                break
+            continue
+        chats.append(chat)
         seen.add(known)
     return chats
 

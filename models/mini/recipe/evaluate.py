@@ -14,7 +14,7 @@ import torch
 
 import data
 from export import read
-from families import FAMILIES, is_right
+from families import FAMILIES, MOST_TOKENS, is_right
 from generate import complete
 from harmony import Harmony, parse
 from pack import Batch
@@ -30,10 +30,12 @@ def score(model, harmony, family, count, temperature, seed=0, show=0):
     stops = [harmony.special[name] for name in ("return", "call", "endoftext")]
     right = formed = 0
     lengths = collections.defaultdict(list)
+    # It may have fewer.
+    count = len(chats)
     for start in range(0, count, TOGETHER):
         some = chats[start:start + TOGETHER]
         prompts = [harmony.prompt(chat) for chat in some]
-        for at, (chat, ids) in enumerate(zip(some, complete(model, prompts, stops, temperature=temperature, seed=start))):
+        for at, (chat, ids) in enumerate(zip(some, complete(model, prompts, stops, MOST_TOKENS, temperature, start))):
             messages = parse(harmony, ids)
             good = messages is not None and is_right(chat, messages)
             formed += messages is not None
@@ -44,7 +46,7 @@ def score(model, harmony, family, count, temperature, seed=0, show=0):
                 asked = [message.text for message in chat.messages if not message.learn][-1]
                 print(f"  {'right' if good else 'WRONG'} {asked!r} -> {harmony.tokenizer.decode(ids, skip_special_tokens=False)}")
     means = {effort: round(sum(values) / len(values), 1) for effort, values in sorted(lengths.items())}
-    return {"family": family, "right": right / count, "formed": formed / count, "analysis": means}
+    return {"family": family, "count": count, "right": right / count, "formed": formed / count, "analysis": means}
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ COUNTRIES = {
     "Sweden": ("Stockholm", "Europe"), "Finland": ("Helsinki", "Europe"), "Ireland": ("Dublin", "Europe"),
     "Denmark": ("Copenhagen", "Europe"), "Hungary": ("Budapest", "Europe"), "Belgium": ("Brussels", "Europe"),
     "Switzerland": ("Bern", "Europe"), "Ukraine": ("Kyiv", "Europe"), "Iceland": ("Reykjavik", "Europe"),
-    "Japan": ("Tokyo", "Asia"), "China": ("Beijing", "Asia"), "India": ("Delhi", "Asia"),
+    "Japan": ("Tokyo", "Asia"), "China": ("Beijing", "Asia"), "India": ("New Delhi", "Asia"),
     "Vietnam": ("Hanoi", "Asia"), "Thailand": ("Bangkok", "Asia"), "Iran": ("Tehran", "Asia"),
     "Iraq": ("Baghdad", "Asia"), "Nepal": ("Kathmandu", "Asia"), "Mongolia": ("Ulaanbaatar", "Asia"),
     "Indonesia": ("Jakarta", "Asia"), "Philippines": ("Manila", "Asia"), "Korea": ("Seoul", "Asia"),
@@ -167,13 +167,15 @@ def calendar(rng, held):
     at = rng.randrange(len(names))
     a, b = names[at], names[(at + step) % len(names)]
     return Turn(
-        ask(rng, kind, held, a, what), b, f"{b} comes {kind} {a}.", "calendar",
+        ask(rng, kind, held, a, what), b, f"{b} comes {kind} {a}.", f"{what}s",
         f"{kind} {a}: {b}.", f"The user asks for the {what} {kind} {a}. It is {b}.",
         f"The user asks for the {what} {kind} {a}. I know the order of the {what}s. The {what} {kind} {a} is {b}. ", also=further(rng, held, f"{kind} {a}"))
 
 
 def ordering(rng, held):
-    numbers = rng.sample(range(100), 3)
+    # Small and close ones are what is hard.
+    start, size = rng.choice([(0, 100), (0, 100), (0, 12), (rng.randrange(80), 20)])
+    numbers = rng.sample(range(start, start + size), 3)
     a, b, c = sorted(numbers)
     given = ", ".join(map(str, numbers))
     answer = f"{a}, {b}, {c}"

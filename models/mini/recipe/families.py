@@ -3,9 +3,13 @@
 import json
 
 FAMILIES = ["arithmetic", "facts", "talk", "refusal", "instructions", "turns", "echo", "calls_known", "calls", "calls_named", "results", "no_call"]
-# Least shares of right answers; families without one are told of, and not claimed.
+# Least shares of right answers, where the model is meant to reach one.
 LEAST = {"arithmetic": 0.90, "facts": 0.95, "calls_known": 0.90, "calls": 0.75, "calls_named": 0.75, "instructions": 0.85}
 LEAST_FORMED = 0.995
+# Families of which the model's card says that it can do them.
+CLAIMED = ["arithmetic", "instructions", "turns", "results"]
+# More than any right answer takes.
+MOST_TOKENS = 256
 
 
 def expected(chat):

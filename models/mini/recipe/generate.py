@@ -51,7 +51,7 @@ def pick(logits, temperature, dice):
 
 
 @torch.no_grad()
-def complete(model, prompts, stops, most=120, temperature=0.0, seed=0):
+def complete(model, prompts, stops, most, temperature=0.0, seed=0):
     """Returns the completion of each prompt, with the token that ended it."""
     model.eval()
     dice = torch.Generator().manual_seed(seed)

@@ -26,8 +26,9 @@ party dance music band drum piano book story poem film show news stock share coi
 
 
 def is_held(word):
-    """One name in eight is kept for the evaluation."""
-    return zlib.crc32(word.lower().encode()) % 8 == 0
+    """One name in eight is kept for the evaluation, however its words are joined."""
+    letters = word.lower().replace("_", "").replace("-", "")
+    return zlib.crc32(letters.encode()) % 8 == 0
 
 
 def syllables(rng, least, most):

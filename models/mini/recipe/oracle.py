@@ -18,9 +18,9 @@ import torch
 import transformers
 
 import data
-from families import FAMILIES
+from families import FAMILIES, MOST_TOKENS
 from harmony import Harmony
-from served import MOST_TOKENS, Cluster, request, stubs
+from served import Cluster, request, stubs
 
 # Logits that differ by less than this are equal: sums were only rounded in another order.
 EQUAL = 1e-3

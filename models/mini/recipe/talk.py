@@ -62,15 +62,12 @@ def talk(rng, held):
 
 
 def refusal(rng, held):
-    """A question that nobody taught; also for capitals of countries that do not exist, and for what functions do."""
+    """A question that nobody taught; also for capitals of countries that do not exist, and for what functions would do."""
     roll = rng.random()
     if roll < 0.15:
         domain = rng.choice(DOMAINS)
         question = domain.asks.say(rng, held, *(part.draw(rng, held) for part in domain.parts))
-        return Turn(question, "Sorry", NO_TOOL, "refusal", "No function.", "The user asks for what needs a function. I have none.",
-                    "The user asks for something. It is not in what I have learned. It needs a function. I have none. I say so and "
-                    "do not guess.")
-    if roll < 0.4:
+    elif roll < 0.4:
         # The shape of a known question, with a name that is not in the tables.
         kind = rng.choice(["capital", "continent", "opposite"])
         name = proper(rng, held) if kind != "opposite" else made_up(rng, held)
@@ -82,7 +79,7 @@ def refusal(rng, held):
     return Turn(question, "Sorry", SORRY, "refusal", "I do not know this.",
                 "The user asks for something I do not know. I say so.",
                 "The user asks for something. It is not a small sum. It is not in what I have learned. I do not know it. "
-                "I say so and do not guess.")
+                "I say so and do not guess.", for_function=roll < 0.15)
 
 
 ECHO = Wordings(

@@ -1,10 +1,11 @@
 """Functions with names composed at random, and the conversations that call them."""
 
 import json
+import re
 from dataclasses import dataclass
 
 from domains import DOMAINS, NEAR, OK, Domain, Part, upto, word
-from names import around, identifier
+from names import WORDS, around, identifier
 from wordings import Wordings
 
 
@@ -22,13 +23,13 @@ class Function:
 
     def declaration(self):
         """The lines of the developer message, as Harmony writes them."""
-        return self.written([part.written() for _, part in self.args]) + " => any;"
+        return f"// {self.about}\n{self.written([part.written() for _, part in self.args])} => any;"
 
-    def written(self, values, about=True):
-        """The lines up to the last argument, with these types or values."""
+    def written(self, values):
+        """The lines from the name to the last argument, with these types or values."""
         if not self.args:
-            return f"// {self.about}\n" * about + f"type {self.name} = ()"
-        lines = [f"// {self.about}"] * about + [f"type {self.name} = (_: {{"]
+            return f"type {self.name} = ()"
+        lines = [f"type {self.name} = (_: {{"]
         for (name, part), value in zip(self.args, values):
             lines += [f"// {part.about}"] * self.described + [f"{name}{'' if self.strict else '?'}: {value},"]
         return "\n".join([*lines, "})"])
@@ -81,9 +82,17 @@ class Call:
         return json.dumps(self.result, separators=(",", ":"))
 
     def filled(self):
-        """The declaration, with the values in the place of the types: each step is copied from what stands alike."""
-        # A function that the user names need not be looked for.
-        return self.function.written(self.values, about=not self.is_named)
+        """What is asked for in a word, then what the declaration says from that word on, with the values in the place of
+        the types.
+
+        The word is in the description, or is the name if the user says it. So each step is copied from behind what was
+        just written: a place is found by what stands before it, never by what follows.
+        """
+        written = self.function.written(self.values)
+        if self.is_named:
+            return written.removeprefix("type ")
+        about = self.function.about
+        return about[re.search(self.function.domain.word, about, re.IGNORECASE).start():] + "\n" + written
 
     @property
     def is_named(self):
@@ -91,11 +100,10 @@ class Call:
         return is_named(self.function)
 
     def think(self, effort):
-        """Says in a word what is asked for, then finds the function and what to call it with."""
-        asked = self.function.name if self.is_named else self.function.domain.word
+        """Finds the function and what to call it with."""
         return {"low": "", "medium": "I look for the function. ",
                 "high": "The user wants something that a function can do. I look for the one that fits, and take its "
-                        "arguments from the question. "}[effort] + f"Asked: {asked}\n{self.filled()}"
+                        "arguments from the question. "}[effort] + f"Asked: {self.filled()}"
 
     def conclude(self, effort):
         """Reasons about the result."""
@@ -116,8 +124,9 @@ EXPLICIT = Wordings(
 
 def explicit(rng, held):
     """A function whose purpose nothing says; the user names it and its arguments."""
-    parts = [Part([], rng.choice(["A value.", "The value.", "A setting."]), rng.choice([word, word, upto(0, 200)]))
-             for _ in range(rng.choice([1, 1, 2, 2, 3]))]
+    abouts = [f"{rng.choice(['The', 'A', 'Its'])} {thing} {rng.choice(['value', 'setting', 'part', 'number'])}."
+              for thing in rng.sample(sorted(set(WORDS)), 3)]
+    parts = [Part([], about, rng.choice([word, word, upto(0, 200)])) for about in abouts[:rng.choice([1, 1, 2, 2, 3])]]
     return Domain("", [], ["Do something.", "A function.", "A test.", "Run it."], parts, EXPLICIT, {"result": word}, "The result is {result}.")
 
 

@@ -5,6 +5,7 @@
 """
 
 import argparse
+import hashlib
 import json
 import pathlib
 import random
@@ -24,10 +25,10 @@ from pack import Batch
 
 # Shares of the kinds of groups, at the beginning and from a tenth of the training on; a group of one kind is not as
 # long as one of another. Copying comes first: all other kinds need it, and would blur what the weights begin with.
-KINDS = {"plain": (1, 5), "turns": (0.2, 1.4), "instructions": (0.3, 3), "tools": (2, 6.5), "echo": (6, 0.7), "drill": (2, 1.5)}
+KINDS = {"plain": (1, 4.5), "turns": (0.2, 1.4), "instructions": (0.3, 3), "tools": (2, 8), "echo": (6, 0.8), "drill": (2, 1)}
 BRANCHES = 6
 # What a run may not change when it is resumed.
-FIXED = ("steps", "tokens", "seed", "warmup", "floor", "rate", "muon", "muon_rate", "decay", "balance", "rounding", "hidden", "intermediate")
+FIXED = ("recipe", "rows", "steps", "tokens", "seed", "warmup", "floor", "rate", "muon", "muon_rate", "decay", "balance", "rounding", "hidden", "intermediate")
 # The batch of a step is computed in parts, at once if there are threads.
 PARTS = 2
 
@@ -92,7 +93,7 @@ def arguments(given=None):
     parser.add_argument("--quiet", action="store_true", help="write the log to its file only")
     parser.add_argument("--rows", type=int, default=vocabulary.ROWS, help="size of a vocabulary that is to be made")
     parser.add_argument("--keep", type=int, default=250, help="steps between saved states")
-    return parser.parse_args(given)
+    return parser.parse_args(given, argparse.Namespace(recipe=digest()))
 
 
 def learn(model, harmony, step, part, args):
@@ -160,6 +161,12 @@ class Pair(Alone):
         self.process.join()
 
 
+def digest():
+    """What these files are: a run that is resumed by others would be of no recipe."""
+    files = sorted(pathlib.Path(__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+
+
 def begin(args, device):
     """Makes everything, or takes up what was saved: model, optimizers and the first step."""
     words, state = args.out / "tokenizer.json", args.out / "state.pt"
@@ -167,10 +174,13 @@ def begin(args, device):
     if not words.exists():
         vocabulary.write(words, args.seed, args.rows)
     harmony = Harmony(words)
-    model = Model(Shape(rows=max(args.rows, harmony.rows), hidden=args.hidden, intermediate=args.intermediate)).to(device)
-    made = optimizers(model, args.muon, args.muon_rate, args.rate, args.decay)
+    model = Model(Shape(rows=max(args.rows, harmony.rows), hidden=args.hidden, intermediate=args.intermediate))
     if not state.exists():
         beginning.begin(harmony, model)
+    model.to(device)
+    made = optimizers(model, args.muon, args.muon_rate, args.rate, args.decay)
+    if not state.exists():
+        save(state, model, made, 0, args)
         return harmony, model, made, 0
     saved = torch.load(state, map_location=device)
     changed = [name for name, value in vars(args).items() if name in FIXED and saved["args"][name] != str(value)]

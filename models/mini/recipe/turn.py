@@ -65,6 +65,8 @@ class Turn:
     asked: str = "something else"
     # The same question as it may follow another of its kind.
     also: str | None = None
+    # Whether a function could do it, if one were declared.
+    for_function: bool = False
 
     def think(self, effort):
         return getattr(self, effort).rstrip()

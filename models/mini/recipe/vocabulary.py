@@ -156,7 +156,10 @@ def build(seed, rows=ROWS):
 
 
 def write(path, seed, rows=ROWS):
-    pathlib.Path(path).write_text(json.dumps(build(seed, rows), indent=1, ensure_ascii=False))
+    path = pathlib.Path(path)
+    fresh = path.with_suffix(".new")
+    fresh.write_text(json.dumps(build(seed, rows), indent=1, ensure_ascii=False))
+    fresh.replace(path)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
 """Wordings written as forms, and which of them are kept for the evaluation."""
 
 import copy
+import re
 import zlib
 
 from turn import frame
 
 # One written-out wording in so many is never trained.
 ONE_IN = 12
+# Words that say little: training leaves one out now and then, so that the others are listened to.
+LITTLE = set("a an the is are of me you do can i it please there now one so what's".split())
 
 
 def spread(form):
@@ -18,8 +21,8 @@ def spread(form):
 
 
 def core(text):
-    """What makes a wording: its words, whatever case they have and mark they end in."""
-    return text.lower().strip(" ?.!,:")
+    """What makes a wording: its words, whatever case they have and marks stand between them."""
+    return " ".join(re.sub('[?.!,:"]', " ", text.lower()).split())
 
 
 def is_left(text):
@@ -29,6 +32,16 @@ def is_left(text):
     """
     words = [word for word in core(text).split() if not word.startswith("{")]
     return len(words) >= 3 and zlib.crc32(core(text).encode()) % ONE_IN == 0
+
+
+def shortened(rng, text):
+    """Leaves out a word that says little, where more than two words are left."""
+    words = text.split(" ")
+    little = [at for at, word in enumerate(words) if word.lower() in LITTLE]
+    if not little or len(words) < 4:
+        return text
+    del words[rng.choice(little)]
+    return " ".join(words)
 
 
 class Wordings:
@@ -61,6 +74,8 @@ class Wordings:
         """Asks in one of the wordings, with something around it now and then."""
         while True:
             text = frame(rng, self.draw(rng, held), held)
+            if not held and rng.random() < 0.15:
+                text = shortened(rng, text)
             if held or self.is_clear(text):
                 break
         filled = text.format(*parts, **named)

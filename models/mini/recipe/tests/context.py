@@ -8,11 +8,8 @@ import tempfile
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-import torch  # noqa: E402
-
 import vocabulary  # noqa: E402
 from harmony import Harmony  # noqa: E402
-from model import Model, Shape  # noqa: E402
 
 
 @functools.cache
@@ -36,6 +33,11 @@ def harmony():
 
 def model():
     """A model with all numbers different from nothing."""
+    # The conversations and the vocabulary are tested also where there is no PyTorch.
+    import torch
+
+    from model import Model, Shape
+
     torch.manual_seed(0)
     made = Model(Shape(rows=harmony().rows, hidden=64, intermediate=128, layers=3))
     with torch.no_grad():

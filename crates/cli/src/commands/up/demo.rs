@@ -66,7 +66,7 @@ async fn ask(server: String) -> Result<Shown, String> {
         return Ok(Shown::Cut);
     };
     let Some(result) = said.iter().find_map(result_of) else {
-        println!("(there was no call within {MOST_TOKENS} tokens)");
+        println!("(the model made no call)");
         return Ok(Shown::Whole);
     };
     println!("[its result] {RESULT}");
