@@ -15,7 +15,7 @@ fn commands() -> Vec<Vec<&'static str>> {
     let commands: Vec<Vec<&str>> = lines
         .map(|line| line.split_whitespace().collect())
         .collect();
-    assert_eq!(commands.len(), 6);
+    assert_eq!(commands.len(), 7);
     commands
 }
 

@@ -1,16 +1,18 @@
 //! A group of ranks in this process.
 
+mod steps;
+
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::thread;
 
 use checkpoint::{Checkpoint, LoadOptions, PackedCache, RankWeights, Watch};
-use exchange::{HostExchange, Local, local_group};
+use exchange::local_group;
 use kernels::Backend;
 use kernels_cpu::{Cpu, Numerics};
-use model::{ModelError, RankModel};
-use spec::{Fence, KvPlan, Part, Placement, Rank, StepNumber};
+use model::RankModel;
+use spec::{KvPlan, Placement, Rank, StepNumber};
 
+use self::steps::Seat;
 use crate::error::Error;
 
 /// Positions of a block, as coordinators choose it.
@@ -37,8 +39,8 @@ pub struct Shape {
 
 /// Ranks with their weights and KV memory.
 pub struct Group {
-    models: Vec<RankModel>,
-    exchanges: Vec<HostExchange<Local>>,
+    /// At least one.
+    seats: Vec<Seat>,
     pub(crate) shape: Shape,
     step: StepNumber,
 }
@@ -71,8 +73,9 @@ impl Group {
             num_slots: slots,
         };
         let mut loaded: Vec<Arc<RankWeights>> = Vec::new();
-        let mut models = Vec::new();
-        for rank in (0..ranks).map(|rank| Rank(rank as u32)) {
+        let mut seats = Vec::new();
+        for (rank, exchange) in local_group(ranks).into_iter().enumerate() {
+            let rank = Rank(rank as u32);
             let backend: Arc<dyn Backend> = Arc::new(Cpu::with(shape.numerics, shape.threads));
             let have: Vec<&RankWeights> = loaded.iter().map(Arc::as_ref).collect();
             let options = LoadOptions {
@@ -86,37 +89,17 @@ impl Group {
             let weights = Arc::new(RankWeights::load(checkpoint, &options, watch)?);
             loaded.push(Arc::clone(&weights));
             let placement = Arc::clone(&placement);
-            models.push(RankModel::new(weights, backend, rank, placement, kv)?);
+            let model = RankModel::new(weights, Arc::clone(&backend), rank, placement, kv)?;
+            seats.push(Seat {
+                model,
+                exchange,
+                backend,
+            });
         }
         Ok(Self {
-            models,
-            exchanges: local_group(ranks),
+            seats,
             shape: shape.clone(),
             step: StepNumber(0),
-        })
-    }
-
-    /// Computes a part on each rank.
-    pub(crate) fn step(&mut self, parts: &[Part]) -> Result<(), ModelError> {
-        self.step.0 += 1;
-        let step = self.step;
-        let compute =
-            |((model, exchange), part): ((&mut RankModel, &mut HostExchange<Local>), &Part)| {
-                let result = model.run(Fence::default(), step, part, exchange, &());
-                result.map(|result| debug_assert!(result.lines.iter().all(|line| line.ran)))
-            };
-        let mut ranks = self.models.iter_mut().zip(&mut self.exchanges).zip(parts);
-        thread::scope(|scope| {
-            // One rank needs no thread of its own.
-            let first = ranks.next();
-            let others: Vec<_> = ranks
-                .map(|rank| scope.spawn(move || compute(rank)))
-                .collect();
-            let first = first.map_or(Ok(()), compute);
-            let others = others
-                .into_iter()
-                .map(|thread| thread.join().expect("a rank's error is returned"));
-            others.fold(first, Result::and)
         })
     }
 }

@@ -2,9 +2,11 @@
 //!
 //! In this process: [`limits`] are those of the machine, [`ops`] single ops on the
 //! weights of a model, and [`passes`] whole passes of a group of ranks, driven by the engine that drives
-//! clusters. [`serving`] sums up what clients of a cluster have seen. Rates have the names and definitions of `llama-bench` and `llama-batched-bench`
+//! clusters. [`Agreement`] is how far rounding changes what a model says. [`serving`] sums up what clients of a
+//! cluster have seen. Rates have the names and definitions of `llama-bench` and `llama-batched-bench`
 //! (<https://github.com/ggml-org/llama.cpp/tree/master/tools>), so that they can stand beside those.
 
+mod agreement;
 mod error;
 mod group;
 pub mod limits;
@@ -13,6 +15,7 @@ pub mod passes;
 pub mod samples;
 pub mod serving;
 
+pub use agreement::Agreement;
 pub use error::Error;
 pub use group::{Group, Shape};
 pub use kernels_cpu::Numerics;

@@ -9,7 +9,7 @@ use spec::{
 };
 
 use crate::error::Error;
-use crate::group::{Group, blocks};
+use crate::group::{Group, Shape, blocks};
 use crate::samples::Samples;
 
 /// Sequences that begin together: first all prompts are computed, then all generate, a token each at a time.
@@ -48,11 +48,22 @@ impl Load {
 }
 
 /// A sequence of a pass, on its rank.
-struct Place {
+pub(crate) struct Place {
     rank: usize,
     slot: Slot,
     /// Positions that are computed.
     done: usize,
+}
+
+impl Place {
+    /// The first sequence of the first rank.
+    pub(crate) fn first() -> Self {
+        Self {
+            rank: 0,
+            slot: Slot(0),
+            done: 0,
+        }
+    }
 }
 
 impl Group {
@@ -79,30 +90,38 @@ impl Group {
         });
         let mut places: Vec<Place> = places.collect();
         let mut random = fastrand::Rng::with_seed(seed);
-        let start = Instant::now();
-        while let Some(parts) = self.prompts(&mut places, load, |_| random.u32(..vocab as u32)) {
-            self.step(&parts)?;
-        }
-        let prompt = start.elapsed().as_secs_f64();
-        let mut steps = Samples::default();
-        for _ in 0..load.output {
+        let shape = self.shape.clone();
+        self.run(|steps| {
             let start = Instant::now();
-            let parts = self.tokens(&mut places);
-            self.step(&parts)?;
-            steps.0.push(start.elapsed().as_secs_f64());
-        }
-        Ok(Times { prompt, steps })
+            let mut token = |_| random.u32(..vocab as u32);
+            while let Some(parts) = shape.prompts(&mut places, load, &mut token) {
+                steps.run(parts)?;
+            }
+            let prompt = start.elapsed().as_secs_f64();
+            let mut times = Samples::default();
+            for _ in 0..load.output {
+                let start = Instant::now();
+                steps.run(shape.tokens(&mut places))?;
+                times.0.push(start.elapsed().as_secs_f64());
+            }
+            Ok(Times {
+                prompt,
+                steps: times,
+            })
+        })
     }
+}
 
+impl Shape {
     /// Plans a step of prompts: as many rows as ranks take, sequence by sequence; `None` once all are done.
-    fn prompts(
+    pub(crate) fn prompts(
         &self,
         places: &mut [Place],
         load: Load,
         mut token: impl FnMut(usize) -> u32,
     ) -> Option<Vec<Part>> {
         let mut parts = self.parts();
-        let mut room = vec![self.shape.step_rows; parts.len()];
+        let mut room = vec![self.step_rows; parts.len()];
         for place in places.iter_mut() {
             let len = room[place.rank].min(load.prompt - place.done);
             if len == 0 {
@@ -120,7 +139,7 @@ impl Group {
                     sampling: Arc::new(sampling(token(0).into())),
                     tokens: tokens.into(),
                 });
-                let most = blocks(self.shape.positions) as u32;
+                let most = blocks(self.positions) as u32;
                 let first = place.slot.0 * most;
                 run.blocks = (first..first + most).map(BlockId).collect();
             }
@@ -162,7 +181,7 @@ impl Group {
             rank: Rank(rank as u32),
             ..Part::default()
         };
-        (0..self.shape.ranks.get()).map(part).collect()
+        (0..self.ranks.get()).map(part).collect()
     }
 }
 
@@ -207,7 +226,6 @@ mod tests {
     use kernels_cpu::Numerics;
 
     use super::*;
-    use crate::group::Shape;
 
     fn checkpoint(spec: &str) -> Checkpoint {
         Checkpoint::synth(&Spec::parse(spec).unwrap()).unwrap()

@@ -10,8 +10,8 @@ use std::time::Duration;
 use clap::{Parser, Subcommand, value_parser};
 
 pub(crate) use self::bench::{
-    BatchArgs, BenchArgs, BenchCommand, BenchModelArgs, DecodeArgs, KernelsArgs, PassArgs,
-    PrefillArgs, ServeBenchArgs,
+    BatchArgs, BenchArgs, BenchCommand, BenchModelArgs, DecodeArgs, KernelsArgs, NumericsArgs,
+    PassArgs, PrefillArgs, ServeBenchArgs,
 };
 pub(crate) use self::compute::ComputeArgs;
 use crate::listen::ListenAt;

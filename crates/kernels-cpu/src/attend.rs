@@ -1,121 +1,229 @@
 //! Attention: an online softmax over tiles of keys.
 //!
-//! Tiles begin at absolute multiples of [`TILE`] positions, and a row takes the tiles
-//! it sees in ascending order, so that its result depends on its position and keys alone. Its first
-//! "key" is the sink, whose value is zero. Each tile is summed on its own before it is added, which
-//! keeps the error of long sums small.
+//! Tiles begin at absolute multiples of [`tile::TILE`] positions and parts at those of [`PART`]. A row takes
+//! the tiles of a part in ascending order, and adds the parts up in ascending order to its sink, which
+//! is a "key" whose value is zero. So its result depends on its position and keys alone, whichever
+//! threads the parts were computed by. That tiles and parts are summed on their own before they are
+//! added keeps the error of long sums small.
 
+mod states;
 mod tile;
 
 use std::ops::Range;
 
 use kernels::{Attend, Span};
 
-use self::tile::{State, TILE, Tile};
+use self::states::States;
+use self::tile::{TILE, Tile};
 use crate::pool::Pool;
-use crate::simd::{Kernel, LANES, Path, Simd};
+use crate::simd::{Kernel, Path, Simd};
 
 /// Rows of an item of work: with the query heads of a key head they share each tile of keys.
 const ROWS: usize = 8;
 
+/// Positions of a part: enough that adding it up costs nothing against computing it, and few enough that
+/// long contexts keep many threads busy.
+const PART: usize = 16 * TILE;
+
+/// Items for each thread: fewer, and some threads would have nothing to do while others finish.
+const ITEMS_EACH: usize = 4;
+
 pub(crate) fn attend(pool: &Pool, path: Path, mut args: Attend<'_>) {
     args.check();
-    let layout = args.layout;
-    let width = args.group() * layout.head_dim;
     let out = std::mem::take(&mut args.out);
-    let mut free: Vec<_> = out.chunks_exact_mut(width).map(Some).collect();
-    let mut items = Vec::new();
-    for span in args.spans {
-        for first in (0..span.len).step_by(ROWS) {
-            let rows = first..span.len.min(first + ROWS);
-            for kv_head in 0..layout.kv_heads {
-                let piece = |row: usize| {
-                    free[(span.first_row + row) * layout.kv_heads + kv_head]
-                        .take()
-                        .expect("no row is in two spans")
-                };
-                items.push(Item {
-                    args: &args,
-                    span,
-                    rows: rows.clone(),
-                    kv_head,
-                    out: rows.clone().map(piece).collect(),
-                });
-            }
-        }
+    let groups = groups(&args, out);
+    if groups.len() >= ITEMS_EACH * pool.num_threads() {
+        pool.each(groups, |(group, out)| {
+            let mut sums = group.sinks();
+            path.run(Parts {
+                group: &group,
+                parts: group.parts(),
+                sums: &mut sums,
+            });
+            sums.finish(out);
+        });
+        return;
     }
-    pool.each(items, |item| path.run(item));
+    let mut sums: Vec<Vec<States>> = groups
+        .iter()
+        .map(|(group, _)| group.parts().map(|_| group.states()).collect())
+        .collect();
+    let items = groups.iter().zip(&mut sums).flat_map(|((group, _), sums)| {
+        let parts = group.parts().zip(sums);
+        parts.map(move |(part, sums)| (group, part, sums))
+    });
+    pool.each(
+        items.collect(),
+        |(group, part, sums): (&Group<'_>, _, _)| {
+            path.run(Part { group, part, sums });
+        },
+    );
+    pool.each(
+        groups.into_iter().zip(sums).collect(),
+        |((group, out), parts)| {
+            let mut sums = group.sinks();
+            path.run(Merge {
+                sums: &mut sums,
+                parts: &parts,
+            });
+            sums.finish(out);
+        },
+    );
 }
 
 /// Some rows of a span, for the query heads of one key head.
-struct Item<'a, 'b> {
+struct Group<'a> {
     args: &'a Attend<'a>,
     span: &'a Span<'a>,
     /// Within the span.
     rows: Range<usize>,
     kv_head: usize,
-    /// Each row's `[group, head_dim]`.
-    out: Vec<&'b mut [f32]>,
 }
 
-impl Kernel for Item<'_, '_> {
+/// Lists the groups of a call, with each row's `[group, head_dim]` of the output.
+fn groups<'a, 'b>(
+    args: &'a Attend<'a>,
+    out: &'b mut [f32],
+) -> Vec<(Group<'a>, Vec<&'b mut [f32]>)> {
+    let kv_heads = args.layout.kv_heads;
+    let width = args.group() * args.layout.head_dim;
+    let mut free: Vec<_> = out.chunks_exact_mut(width).map(Some).collect();
+    let mut groups = Vec::new();
+    for span in args.spans {
+        for first in (0..span.len).step_by(ROWS) {
+            let rows = first..span.len.min(first + ROWS);
+            for kv_head in 0..kv_heads {
+                let mut piece = |row: usize| {
+                    let piece = free[(span.first_row + row) * kv_heads + kv_head].take();
+                    piece.expect("no row is in two spans")
+                };
+                let out = rows.clone().map(&mut piece).collect();
+                let rows = rows.clone();
+                let group = Group {
+                    args,
+                    span,
+                    rows,
+                    kv_head,
+                };
+                groups.push((group, out));
+            }
+        }
+    }
+    groups
+}
+
+impl Group<'_> {
+    /// Returns the positions that any row sees.
+    fn seen(&self) -> Range<usize> {
+        let first = self.span.start + self.rows.start;
+        let last = self.span.start + self.rows.end - 1;
+        self.args.visible(first).start..last + 1
+    }
+
+    /// Returns the parts with such positions, by index.
+    fn parts(&self) -> Range<usize> {
+        let seen = self.seen();
+        seen.start / PART..seen.end.div_ceil(PART)
+    }
+
+    /// Returns the queries of a row, `[group, head_dim]`.
+    fn queries(&self, row: usize) -> &[f32] {
+        let width = self.args.group() * self.args.layout.head_dim;
+        let row = self.span.first_row + row;
+        &self.args.q[(row * self.args.layout.kv_heads + self.kv_head) * width..][..width]
+    }
+
+    /// Returns sums of nothing.
+    fn states(&self) -> States {
+        States::new(
+            self.rows.len() * self.args.group(),
+            self.args.layout.head_dim,
+        )
+    }
+
+    /// Returns sums of the sinks alone.
+    fn sinks(&self) -> States {
+        let heads = self.args.group();
+        let sinks = &self.args.sinks[self.kv_head * heads..][..heads];
+        let mut states = self.states();
+        states.begin(sinks.iter().map(|sink| sink.to_f32()).cycle());
+        states
+    }
+}
+
+/// Parts, each added to the sums so far.
+struct Parts<'a> {
+    group: &'a Group<'a>,
+    parts: Range<usize>,
+    sums: &'a mut States,
+}
+
+impl Kernel for Parts<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let args = self.args;
-        let first = self.span.start + self.rows.start;
-        let last = self.span.start + self.rows.end - 1;
-        let mut states = self.states();
+        let Self { group, parts, sums } = self;
+        for part in parts {
+            let mut of_part = group.states();
+            let one = Part {
+                group,
+                part,
+                sums: &mut of_part,
+            };
+            one.run(simd);
+            sums.add(simd, &of_part);
+        }
+    }
+}
+
+/// Parts that were computed already, added up.
+struct Merge<'a> {
+    sums: &'a mut States,
+    parts: &'a [States],
+}
+
+impl Kernel for Merge<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        for part in self.parts {
+            self.sums.add(simd, part);
+        }
+    }
+}
+
+/// One part, into sums of nothing.
+struct Part<'a> {
+    group: &'a Group<'a>,
+    part: usize,
+    sums: &'a mut States,
+}
+
+impl Kernel for Part<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { group, part, sums } = self;
+        let args = group.args;
+        let seen = group.seen();
+        let seen = seen.start.max(part * PART)..seen.end.min((part + 1) * PART);
         let mut tile = Tile::new(args.layout.head_dim);
-        let seen = args.visible(first).start..last + 1;
-        for index in seen.start / TILE..seen.end.div_ceil(TILE) {
-            let start = index * TILE;
+        for start in (seen.start / TILE * TILE..seen.end).step_by(TILE) {
             let load = seen.start.max(start)..seen.end.min(start + TILE);
-            for position in load {
-                let at = args.layout.offset(self.span.table, self.kv_head, position);
-                let at = at..at + args.layout.head_dim;
-                tile.set(position - start, &args.keys[at.clone()], &args.values[at]);
-            }
-            for (position, states) in (first..).zip(states.chunks_exact_mut(args.group())) {
-                let visible = args.visible(position);
+            tile.load(args, group.span, group.kv_head, load);
+            for (index, row) in group.rows.clone().enumerate() {
+                let visible = args.visible(group.span.start + row);
                 let visible = visible.start.max(start)..visible.end.min(start + TILE);
                 if visible.is_empty() {
                     continue;
                 }
                 let visible = visible.start - start..visible.end - start;
-                for state in states {
-                    tile.add_to(simd, state, visible.clone(), args.scale);
-                }
-            }
-        }
-        let heads = states.chunks_exact(args.group());
-        for (out, states) in self.out.into_iter().zip(heads) {
-            let heads = out.chunks_exact_mut(args.layout.head_dim);
-            for (out, state) in heads.zip(states) {
-                state.finish(out);
+                let heads = sums.rows(index * args.group(), args.group());
+                tile.add_to(simd, heads, group.queries(row), visible, args.scale);
             }
         }
     }
-}
-
-impl Item<'_, '_> {
-    /// Starts each row's heads with their sinks.
-    fn states(&self) -> Vec<State> {
-        let args = self.args;
-        let (group, head_dim) = (args.group(), args.layout.head_dim);
-        let heads = self.kv_head * group..(self.kv_head + 1) * group;
-        let rows = self.rows.clone().map(|row| self.span.first_row + row);
-        rows.flat_map(|row| heads.clone().map(move |head| (row, head)))
-            .map(|(row, head)| {
-                let query = &args.q[(row * args.heads + head) * head_dim..][..head_dim];
-                State::new(query, args.sinks[head].to_f32())
-            })
-            .collect()
-    }
-}
-
-/// Registers that hold a head.
-fn registers(head_dim: usize) -> usize {
-    head_dim.div_ceil(LANES)
 }

@@ -93,19 +93,19 @@ impl Cpu {
         }
     }
 
-    /// Like [`Cpu::new`], with the instructions that every processor has. The results are the same
-    /// bit by bit, after a far longer time: for tests.
+    /// Like [`Cpu::new`] on each instruction path of this processor, slowest first, for tests.
     ///
     /// # Panics
     ///
     /// If the system refuses to start a thread.
     #[must_use]
-    pub fn scalar(threads: NonZeroUsize) -> Self {
-        Self {
+    pub fn on_every_path(threads: NonZeroUsize) -> Vec<Self> {
+        let each = Path::all().into_iter().map(|path| Self {
             pool: Pool::new(threads),
-            path: Path::Scalar(Scalar),
+            path,
             fast: None,
-        }
+        });
+        each.collect()
     }
 
     /// Like [`Cpu::fast`] on each instruction path of this processor, for tests.
@@ -116,8 +116,9 @@ impl Cpu {
     #[must_use]
     pub fn fast_on_every_path(threads: NonZeroUsize) -> Vec<Self> {
         let each = Tiles::all().into_iter().map(|tiles| Self {
+            pool: Pool::new(threads),
+            path: Path::Scalar(Scalar),
             fast: Some(tiles),
-            ..Self::scalar(threads)
         });
         each.collect()
     }
@@ -131,11 +132,15 @@ impl fmt::Debug for Cpu {
 
 impl Backend for Cpu {
     fn numerics(&self) -> &str {
-        self.fast.map_or("exact-1", Tiles::numerics)
+        self.fast.map_or("exact-2", Tiles::numerics)
     }
 
     fn packing(&self) -> Option<&'static dyn Packing> {
         self.fast.map(|_| &STRIPS as &dyn Packing)
+    }
+
+    fn host(&self, work: Box<dyn FnOnce() + Send + '_>) {
+        self.pool.host(work);
     }
 
     fn embed(&self, args: Embed<'_>) {

@@ -1,18 +1,42 @@
 //! A rank's threads.
 
-use std::num::NonZeroUsize;
-use std::thread;
+mod queue;
 
-use rayon::iter::{IndexedParallelIterator, IntoParallelIterator, ParallelIterator};
+use std::cell::Cell;
+use std::hint;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rayon::Yield;
+
+use self::queue::Queue;
+
+/// How long a thread without work keeps looking for some, before it sleeps and has to be woken: longer
+/// than the calls of a step are apart, shorter than steps of a model of any size take.
+const AWAKE: Duration = Duration::from_micros(100);
+
+/// How much of that it gives to no other thread of the machine.
+const BUSY: Duration = Duration::from_micros(20);
 
 /// Threads that share the items of one call at a time.
 ///
-/// Idle threads sleep after a short search for work, so that several ranks fit on one machine. A
-/// panic in an item reaches the caller. Dropping the pool waits for its threads to end.
+/// A call from one of the threads themselves is the fast one: see [`Pool::host`]. Threads that have
+/// nothing to do sleep soon, so that several ranks fit on one machine. A panic in an item reaches the
+/// caller. Dropping the pool waits for its threads to end.
 pub(crate) struct Pool {
     /// `None` for one thread: the caller's own does the work.
     threads: Option<rayon::ThreadPool>,
     handles: Vec<thread::JoinHandle<()>>,
+    /// Whether the threads were told to stay awake, and none has gone to sleep since.
+    is_awake: Arc<AtomicBool>,
+}
+
+thread_local! {
+    /// Whether this thread shares out items, or looks for work already: it must not begin to look for work.
+    static IS_TAKEN: Cell<bool> = const { Cell::new(false) };
 }
 
 impl Pool {
@@ -20,38 +44,140 @@ impl Pool {
     ///
     /// If the system refuses to start a thread.
     pub(crate) fn new(threads: NonZeroUsize) -> Self {
-        if threads.get() == 1 {
-            return Self {
-                threads: None,
-                handles: Vec::new(),
-            };
-        }
         let mut handles = Vec::new();
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads.get())
-            .spawn_handler(|thread| {
-                let name = format!("kernels-{}", thread.index());
-                let builder = thread::Builder::new().name(name);
-                handles.push(builder.spawn(|| thread.run())?);
-                Ok(())
-            })
-            .build()
-            .expect("the system starts the rank's threads");
+        let start = || {
+            rayon::ThreadPoolBuilder::new()
+                .num_threads(threads.get())
+                .spawn_handler(|thread| {
+                    let name = format!("kernels-{}", thread.index());
+                    let builder = thread::Builder::new().name(name);
+                    handles.push(builder.spawn(|| thread.run())?);
+                    Ok(())
+                })
+                .build()
+                .expect("the system starts the rank's threads")
+        };
         Self {
-            threads: Some(pool),
+            threads: (threads.get() > 1).then(start),
             handles,
+            is_awake: Arc::default(),
+        }
+    }
+
+    pub(crate) fn num_threads(&self) -> usize {
+        self.threads
+            .as_ref()
+            .map_or(1, rayon::ThreadPool::current_num_threads)
+    }
+
+    /// Runs what makes many calls on one of the threads: each call then begins without another one having
+    /// to be woken, and waited for in sleep.
+    pub(crate) fn host(&self, work: Box<dyn FnOnce() + Send + '_>) {
+        match &self.threads {
+            Some(pool) => pool.install(work),
+            None => work(),
         }
     }
 
     /// Runs `work` on every item; which thread takes which item is open.
     pub(crate) fn each<T: Send>(&self, items: Vec<T>, work: impl Fn(T) + Send + Sync) {
         match &self.threads {
-            Some(pool) if items.len() > 1 => {
-                pool.install(|| items.into_par_iter().with_max_len(1).for_each(work));
-            }
+            Some(pool) if items.len() > 1 => match pool.current_thread_index() {
+                Some(_) => self.share(pool, items, work),
+                None => pool.install(|| self.share(pool, items, work)),
+            },
             _ => items.into_iter().for_each(work),
         }
     }
+
+    /// Does what [`Pool::each`] does, on one of the threads. The others take items too as soon as they
+    /// notice; none waits for another before the end.
+    fn share<T: Send>(
+        &self,
+        pool: &rayon::ThreadPool,
+        items: Vec<T>,
+        work: impl Fn(T) + Send + Sync,
+    ) {
+        let taken = Taken::new();
+        let others = items.len().min(pool.current_num_threads()) - 1;
+        let (queue, at_work) = (Queue::new(items), AtomicUsize::new(0));
+        let (queue, at_work, work) = (&queue, &at_work, &work);
+        rayon::in_place_scope(|scope| {
+            for _ in 0..others {
+                scope.spawn(|_| {
+                    let _guard = AtWork::count(at_work);
+                    queue.drain(work);
+                });
+            }
+            queue.drain(work);
+            // The scope's own wait would soon sleep.
+            let since = Instant::now();
+            while at_work.load(Ordering::Relaxed) > 0 && since.elapsed() < AWAKE {
+                hint::spin_loop();
+            }
+        });
+        drop(taken);
+        if !self.is_awake.swap(true, Ordering::Relaxed) {
+            let is_awake = Arc::clone(&self.is_awake);
+            pool.spawn_broadcast(move |_| stay_awake(&is_awake));
+        }
+    }
+}
+
+/// Counts a thread for as long as it takes items, also if one panics.
+struct AtWork<'a>(&'a AtomicUsize);
+
+impl<'a> AtWork<'a> {
+    fn count(at_work: &'a AtomicUsize) -> Self {
+        at_work.fetch_add(1, Ordering::Relaxed);
+        Self(at_work)
+    }
+}
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Marks the thread as taken for as long as it lives, also if an item panics.
+struct Taken {
+    before: bool,
+}
+
+impl Taken {
+    fn new() -> Self {
+        Self {
+            before: IS_TAKEN.replace(true),
+        }
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        IS_TAKEN.set(self.before);
+    }
+}
+
+/// Takes up work until there was none for [`AWAKE`].
+fn stay_awake(is_awake: &AtomicBool) {
+    if IS_TAKEN.get() {
+        return;
+    }
+    let _taken = Taken::new();
+    let mut since = Instant::now();
+    loop {
+        if rayon::yield_now() == Some(Yield::Executed) {
+            since = Instant::now();
+            continue;
+        }
+        match since.elapsed() {
+            idle if idle > AWAKE => break,
+            idle if idle > BUSY => thread::yield_now(),
+            _ => hint::spin_loop(),
+        }
+    }
+    is_awake.store(false, Ordering::Relaxed);
 }
 
 impl Drop for Pool {
@@ -88,11 +214,45 @@ mod tests {
     }
 
     #[test]
+    fn a_hosted_caller_shares_every_call_with_the_others() {
+        for threads in 1..=4 {
+            let pool = pool(threads);
+            let mut counts = vec![0; 64];
+            pool.host(Box::new(|| {
+                for call in 0..300 {
+                    // Now and then they have gone to sleep.
+                    if call % 50 == 49 {
+                        thread::sleep(10 * AWAKE);
+                    }
+                    pool.each(counts.iter_mut().collect(), |count: &mut i32| *count += 1);
+                }
+            }));
+            assert!(counts.iter().all(|&count| count == 300));
+        }
+    }
+
+    #[test]
+    fn a_hosted_caller_is_helped() {
+        // Each item waits for the other: one thread alone would never end.
+        let pool = pool(2);
+        let met = std::sync::Barrier::new(2);
+        pool.host(Box::new(|| {
+            for _ in 0..100 {
+                pool.each(vec![(), ()], |()| {
+                    met.wait();
+                });
+            }
+        }));
+    }
+
+    #[test]
     fn passes_a_panic_on_and_stays_usable() {
         for threads in 1..=3 {
             let pool = pool(threads);
             let failing = || pool.each((0..9).collect(), |i: i32| assert!(i != 5, "five"));
             assert!(catch_unwind(AssertUnwindSafe(failing)).is_err());
+            let hosted = || pool.host(Box::new(failing));
+            assert!(catch_unwind(AssertUnwindSafe(hosted)).is_err());
             let sum = AtomicUsize::new(0);
             pool.each((0..9).collect(), |i| {
                 sum.fetch_add(i, Ordering::Relaxed);

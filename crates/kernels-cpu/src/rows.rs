@@ -106,10 +106,13 @@ pub(crate) fn store_kv(args: StoreKv<'_>) {
             for head in 0..layout.kv_heads {
                 let from = (row * layout.kv_heads + head) * layout.head_dim;
                 let from = from..from + layout.head_dim;
-                let to = layout.offset(span.table, head, position);
-                let to = to..to + layout.head_dim;
-                args.keys[to.clone()].copy_from_slice(&args.k[from.clone()]);
-                args.values[to].copy_from_slice(&args.v[from]);
+                let key = layout.key(span.table, head, position);
+                let places = args.keys[key..].iter_mut().step_by(layout.block_size);
+                for (place, k) in places.zip(&args.k[from.clone()]) {
+                    *place = *k;
+                }
+                let value = layout.value(span.table, head, position);
+                args.values[value..value + layout.head_dim].copy_from_slice(&args.v[from]);
             }
         }
     }

@@ -1,14 +1,16 @@
-//! Eight lanes of `f32`, by two instruction paths that give the same bits.
+//! Eight and sixteen lanes of `f32`, by instruction paths that give the same bits.
 //!
 //! A kernel is written once, against [`Simd`], and runs through [`Path::run`], which enters the
 //! instruction path found at start. Every operation is exact or rounded once as IEEE 754 says, and
-//! sums across lanes have one order, so that [`Scalar`] and `Avx2` cannot differ.
+//! sums across lanes have one order, so that [`Scalar`], `Avx2` and `Avx512` cannot differ.
 //!
 //! Everything between [`Path::run`] and an operation has to be inlined into the function that
 //! carries the target features: hence `#[inline(always)]` on kernels and their helpers.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 pub(crate) mod peak;
 mod scalar;
 #[cfg(test)]
@@ -19,6 +21,8 @@ use kernels::mxfp4;
 
 #[cfg(target_arch = "x86_64")]
 use self::avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+use self::avx512::Avx512;
 pub(crate) use self::scalar::Scalar;
 
 /// Values of one register.
@@ -26,6 +30,12 @@ pub(crate) const LANES: usize = 8;
 
 /// A register in memory.
 pub(crate) type Lanes = [f32; LANES];
+
+/// Values of [`Simd::Wide`].
+pub(crate) const WIDE: usize = 2 * LANES;
+
+/// A [`Simd::Wide`] in memory.
+pub(crate) type WideLanes = [f32; WIDE];
 
 /// Four registers: 32 values, which is also an MXFP4 block.
 pub(crate) type Quad<T> = [T; 4];
@@ -59,6 +69,11 @@ pub(crate) const SPLIT: Quad<[usize; LANES]> = {
 pub(crate) trait Simd: Copy {
     /// Eight `f32`.
     type F32: Copy;
+    /// Sixteen `f32`: one register, or two.
+    type Wide: Copy;
+
+    /// How many [`Simd::Wide`] a kernel keeps at once where it can choose: two, or one of two registers.
+    const WIDES: usize;
 
     fn splat(self, value: f32) -> Self::F32;
     fn load(self, from: &Lanes) -> Self::F32;
@@ -93,9 +108,55 @@ pub(crate) trait Simd: Copy {
     /// `2^value` for whole values in `-126..=127`; 0 for −127.
     fn pow2(self, value: Self::F32) -> Self::F32;
 
+    fn splat_wide(self, value: f32) -> Self::Wide;
+    fn load_wide(self, from: &WideLanes) -> Self::Wide;
+    fn store_wide(self, value: Self::Wide, to: &mut WideLanes);
+    fn mul_wide(self, a: Self::Wide, b: Self::Wide) -> Self::Wide;
+
+    /// `a · b + c`, rounded once.
+    fn fma_wide(self, a: Self::Wide, b: Self::Wide, c: Self::Wide) -> Self::Wide;
+
     /// Sums each register's lanes: `((0 + 2) + (1 + 3)) + ((4 + 6) + (5 + 7))`.
     fn sums(self, values: Quad<Self::F32>) -> [f32; 4];
 }
+
+/// The operations on sixteen values of a path whose registers hold eight.
+macro_rules! wide_of_two {
+    () => {
+        type Wide = [Self::F32; 2];
+
+        const WIDES: usize = 1;
+
+        #[inline(always)]
+        fn splat_wide(self, value: f32) -> Self::Wide {
+            [self.splat(value); 2]
+        }
+
+        #[inline(always)]
+        fn load_wide(self, from: &crate::simd::WideLanes) -> Self::Wide {
+            let (halves, _) = from.as_chunks();
+            [self.load(&halves[0]), self.load(&halves[1])]
+        }
+
+        #[inline(always)]
+        fn store_wide(self, [low, high]: Self::Wide, to: &mut crate::simd::WideLanes) {
+            let (halves, _) = to.as_chunks_mut();
+            self.store(low, &mut halves[0]);
+            self.store(high, &mut halves[1]);
+        }
+
+        #[inline(always)]
+        fn mul_wide(self, a: Self::Wide, b: Self::Wide) -> Self::Wide {
+            [self.mul(a[0], b[0]), self.mul(a[1], b[1])]
+        }
+
+        #[inline(always)]
+        fn fma_wide(self, a: Self::Wide, b: Self::Wide, c: Self::Wide) -> Self::Wide {
+            [self.fma(a[0], b[0], c[0]), self.fma(a[1], b[1], c[1])]
+        }
+    };
+}
+use wide_of_two;
 
 /// A computation that any instruction path can run.
 pub(crate) trait Kernel {
@@ -112,16 +173,25 @@ pub(crate) enum Path {
     Scalar(Scalar),
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512),
 }
 
 impl Path {
     /// Finds the fastest path.
     pub(crate) fn detect() -> Self {
+        Self::all().pop().unwrap_or(Self::Scalar(Scalar))
+    }
+
+    /// Lists the paths of this processor, slowest first.
+    pub(crate) fn all() -> Vec<Self> {
+        let mut all = vec![Self::Scalar(Scalar)];
         #[cfg(target_arch = "x86_64")]
-        if let Some(avx2) = Avx2::detect() {
-            return Self::Avx2(avx2);
+        {
+            all.extend(Avx2::detect().map(Self::Avx2));
+            all.extend(Avx512::detect().map(Self::Avx512));
         }
-        Self::Scalar(Scalar)
+        all
     }
 
     #[inline]
@@ -130,6 +200,8 @@ impl Path {
             Self::Scalar(scalar) => kernel.run(scalar),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(avx2) => avx2.run(kernel),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(avx512) => avx512.run(kernel),
         }
     }
 }

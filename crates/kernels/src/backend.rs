@@ -16,12 +16,18 @@ use crate::packing::Packing;
 /// argument's `check` first, so that all of them refuse the same calls.
 pub trait Backend: Send + Sync {
     /// Names what decides the bits of the results: mode and kernel revision, and the instruction
-    /// path where that changes them; for instance `exact-1`. Ranks of one group must agree on it.
+    /// path where that changes them; for instance `exact-2`. Ranks of one group must agree on it.
     fn numerics(&self) -> &str;
 
     /// How the large matrices have to lie that this back end computes with: those of attention, the head
     /// and the experts. `None` if it reads them as checkpoints hold them.
     fn packing(&self) -> Option<&'static dyn Packing>;
+
+    /// Runs what calls many ops, on a thread from which each begins soonest: one of the back end's own if
+    /// it has any. Returns when the work has; a panic in it reaches the caller.
+    fn host(&self, work: Box<dyn FnOnce() + Send + '_>) {
+        work();
+    }
 
     /// Copies rows of the embedding: `out[r] = table[ids[r]]`.
     fn embed(&self, args: Embed<'_>);
@@ -121,7 +127,9 @@ pub struct Rotate<'a> {
     pub heads: usize,
 }
 
-/// How one layer's KV lies in memory: keys and values each `[block][kv_head][slot][head_dim]`.
+/// How one layer's KV lies in memory: values `[block][kv_head][slot][head_dim]`, and keys
+/// `[block][kv_head][head_dim][slot]`, so that a query is multiplied with neighbouring positions side by
+/// side and no sum runs across them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KvLayout {
     /// Positions in a block.

@@ -104,12 +104,25 @@ impl Rotate<'_> {
 }
 
 impl KvLayout {
-    /// Returns the offset of the head's keys (or values) at a position, given its block table.
+    /// Returns where the key of a head at a position begins, given its block table; its numbers lie
+    /// `block_size` apart.
     #[must_use]
-    pub fn offset(&self, table: &[spec::BlockId], kv_head: usize, position: usize) -> usize {
+    pub fn key(&self, table: &[spec::BlockId], kv_head: usize, position: usize) -> usize {
+        let (head, slot) = self.head(table, kv_head, position);
+        head * self.head_dim * self.block_size + slot
+    }
+
+    /// Returns where the value of a head at a position begins, given its block table.
+    #[must_use]
+    pub fn value(&self, table: &[spec::BlockId], kv_head: usize, position: usize) -> usize {
+        let (head, slot) = self.head(table, kv_head, position);
+        (head * self.block_size + slot) * self.head_dim
+    }
+
+    /// Returns which of all heads of all blocks it is, and the slot in the block.
+    fn head(&self, table: &[spec::BlockId], kv_head: usize, position: usize) -> (usize, usize) {
         let block = table[position / self.block_size].index();
-        let slot = position % self.block_size;
-        ((block * self.kv_heads + kv_head) * self.block_size + slot) * self.head_dim
+        (block * self.kv_heads + kv_head, position % self.block_size)
     }
 
     fn check(&self, op: &str, keys: usize, values: usize) {

@@ -8,7 +8,7 @@ use spec::{Attention, Geometry, KvPlan};
 
 use crate::error::ModelError;
 
-/// Keys and values of one layer, `[block][kv_head][slot][head_dim]`.
+/// Keys and values of one layer, as the layout says.
 #[derive(Debug)]
 pub(crate) struct LayerKv {
     pub(crate) keys: Vec<f32>,

@@ -131,12 +131,13 @@ impl Crew {
             orders: sender,
             gauge: Arc::clone(&gauge),
         };
-        let thread = RankThread::new(rank, Arc::clone(&self.backends[backend]), gauge);
+        let host = Arc::clone(&self.backends[backend]);
+        let thread = RankThread::new(rank, Arc::clone(&host), gauge);
         let (guard, ending) = oneshot::channel::<()>();
         let body = move || {
             // Dropped when the thread ends, however it does.
             let _guard = guard;
-            thread.run(orders);
+            host.host(Box::new(|| thread.run(orders)));
         };
         let handle = std::thread::Builder::new()
             .name(format!("rank-{rank}"))

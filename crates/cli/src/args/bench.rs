@@ -34,6 +34,8 @@ pub(crate) enum BenchCommand {
     Prefill(PrefillArgs),
     /// Several sequences at a time (llama-batched-bench).
     Batch(BatchArgs),
+    /// How far rounding changes what the model says, against `exact` (llama-perplexity --kl-divergence).
+    Numerics(NumericsArgs),
     /// A running cluster as its clients see it: times to tokens, and throughput (vllm bench serve).
     Serve(ServeBenchArgs),
 }
@@ -133,6 +135,19 @@ pub(crate) struct BatchArgs {
     pub(crate) prompt: NonZeroUsize,
     /// Tokens that each generates.
     #[arg(long, default_value = "16", value_name = "N")]
+    pub(crate) tokens: NonZeroUsize,
+}
+
+/// Arguments of `conclave bench numerics`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct NumericsArgs {
+    #[command(flatten)]
+    pub(crate) model: BenchModelArgs,
+    /// A text, of which each token is looked at. Default: tokens drawn at random.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) text: Option<PathBuf>,
+    /// Most tokens.
+    #[arg(long, default_value = "512", value_name = "N")]
     pub(crate) tokens: NonZeroUsize,
 }
 

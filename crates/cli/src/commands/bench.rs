@@ -1,6 +1,7 @@
 //! `conclave bench`: measures the ops and whole passes on this machine.
 
 mod kernels;
+mod numerics;
 mod passes;
 mod serve;
 
@@ -33,6 +34,7 @@ pub(crate) fn run(args: BenchArgs) -> Outcome {
             BenchCommand::Decode(args) => passes::decode(&args, &stop),
             BenchCommand::Prefill(args) => passes::prefill(&args, &stop),
             BenchCommand::Batch(args) => passes::batch(&args, &stop),
+            BenchCommand::Numerics(args) => numerics::run(&args, &stop),
             BenchCommand::Serve(args) => tokio::select! {
                 outcome = serve::run(args) => outcome,
                 () = stop.cancelled() => Err(INTERRUPTED.into()),

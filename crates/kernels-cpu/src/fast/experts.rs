@@ -4,8 +4,8 @@ use half::bf16;
 use kernels::{Codes, ExpertWork, Experts, Packing as _, mxfp4};
 
 use super::layout::{STRIP, STRIPS};
-use super::quantize::{Quantized, Row, Whole, quantize};
-use super::tile::{ROWS, Sums, Tiles};
+use super::quantize::{Blocks, Quantized, Rows};
+use super::tile::{CODE_ROWS, Sums, Tiles};
 use crate::experts::activate;
 use crate::pool::Pool;
 use crate::simd::{Kernel, LANES, Lanes, Path, Simd};
@@ -26,13 +26,6 @@ struct Item<'a, T> {
     to: T,
 }
 
-/// Blocks of results, one for each row.
-struct Blocks<'a> {
-    values: &'a mut [Whole],
-    scales: &'a mut [f32],
-    starts: &'a mut [i32],
-}
-
 /// Computes with packed matrices.
 pub(crate) fn run_experts(pool: &Pool, (tiles, path): (Tiles, Path), args: Experts<'_>) {
     args.check();
@@ -44,41 +37,30 @@ pub(crate) fn run_experts(pool: &Pool, (tiles, path): (Tiles, Path), args: Exper
     } = args;
     let work: Vec<&ExpertWork<'_>> = args.work.iter().filter(|w| !w.rows.is_empty()).collect();
     let x = rounded(pool, args.x);
-    let mut inner: Vec<Quantized> = work
+    let inputs = gathered(pool, &x, &work, hidden / mxfp4::BLOCK);
+    let mut inner: Vec<Vec<Quantized>> = work
         .iter()
-        .map(|work| Quantized::zeroed(intermediate / INNER * work.rows.len()))
+        .map(|work| {
+            let tiles = work.rows.chunks(CODE_ROWS);
+            tiles.map(|rows| Quantized::zeroed(intermediate / INNER, rows.len()))
+        })
+        .map(Iterator::collect)
         .collect();
     let mut items = Vec::new();
     for (place, (work, inner)) in work.iter().zip(&mut inner).enumerate() {
-        let rows = work.rows.len();
+        let mut blocks: Vec<_> = inner.iter_mut().map(Quantized::blocks).collect();
         let strips = strips(&work.gate_up.codes, 2 * intermediate, hidden);
-        let blocks = inner.values.chunks_exact_mut(rows);
-        let scales = inner
-            .scales
-            .chunks_exact_mut(rows)
-            .zip(inner.starts.chunks_exact_mut(rows));
-        let to = blocks.zip(scales).map(|(values, (scales, starts))| Blocks {
-            values,
-            scales,
-            starts,
-        });
-        let strips = strips.zip(to).enumerate();
-        items.extend(strips.map(|(index, (strip, to))| Item {
+        items.extend(strips.enumerate().map(|(index, strip)| Item {
             work,
             place,
             index,
             strip,
-            to,
+            to: blocks.iter_mut().filter_map(Iterator::next).collect(),
         }));
     }
-    let blocks = hidden / mxfp4::BLOCK;
-    pool.each(items, |item| {
-        let rows = item
-            .work
-            .rows
-            .iter()
-            .map(|row| Row::of(&x, *row as usize * blocks, 1));
-        activated((tiles, path), item, &rows.collect::<Vec<_>>(), limit);
+    pool.each(items, |item: Item<'_, Vec<Blocks<'_>>>| {
+        let inputs = &inputs[item.place];
+        activated((tiles, path), item, inputs, limit);
     });
 
     let mut free: Vec<_> = args.out.chunks_exact_mut(hidden).map(Some).collect();
@@ -102,10 +84,25 @@ pub(crate) fn run_experts(pool: &Pool, (tiles, path): (Tiles, Path), args: Exper
         }));
     }
     pool.each(items, |item| {
-        let (inner, count) = (&inner[item.place], item.work.rows.len());
-        let rows = (0..count).map(|row| Row::of(inner, row, count));
-        projected(tiles, item, &rows.collect::<Vec<_>>());
+        let inner = &inner[item.place];
+        projected(tiles, item, inner);
     });
+}
+
+/// Brings the rows of each expert together, in tiles.
+fn gathered(
+    pool: &Pool,
+    x: &Quantized,
+    work: &[&ExpertWork<'_>],
+    blocks: usize,
+) -> Vec<Vec<Quantized>> {
+    let mut all: Vec<Vec<Quantized>> = work.iter().map(|_| Vec::new()).collect();
+    let items = all.iter_mut().zip(work);
+    pool.each(items.collect(), |(tiles, work)| {
+        let rows = work.rows.chunks(CODE_ROWS);
+        tiles.extend(rows.map(|rows| x.gather(rows, blocks)));
+    });
+    all
 }
 
 /// Rounds all rows, block by block.
@@ -113,15 +110,21 @@ fn rounded(pool: &Pool, x: &[f32]) -> Quantized {
     /// Blocks of one item of work.
     const ITEM: usize = 256;
     let blocks = x.as_chunks::<{ mxfp4::BLOCK }>().0;
-    let mut all = Quantized::zeroed(blocks.len());
-    let values = all.values.chunks_mut(ITEM);
-    let scales = all.scales.chunks_mut(ITEM).zip(all.starts.chunks_mut(ITEM));
-    let items = blocks.chunks(ITEM).zip(values).zip(scales);
-    pool.each(items.collect(), |((x, values), (scales, starts))| {
-        for (((x, values), scale), start) in x.iter().zip(values).zip(scales).zip(starts) {
-            (*scale, *start) = quantize(x, values);
-        }
+    let mut all = Quantized::zeroed(blocks.len(), 1);
+    let mut to = all.blocks();
+    let items = blocks.chunks(ITEM).map(|blocks| {
+        let to: Vec<Blocks<'_>> = to.by_ref().take(blocks.len()).collect();
+        (blocks, to)
     });
+    pool.each(
+        items.collect(),
+        |(blocks, to): (&[[f32; mxfp4::BLOCK]], _)| {
+            for (block, mut to) in blocks.iter().zip(to) {
+                to.set(0, block);
+            }
+        },
+    );
+    drop(to);
     all
 }
 
@@ -140,34 +143,33 @@ fn strips<'a>(codes: &Codes<'a>, outputs: usize, inputs: usize) -> std::slice::C
 }
 
 /// Gates and ups of a strip, their activation, and that rounded.
-fn activated((tiles, path): (Tiles, Path), item: Item<'_, Blocks<'_>>, x: &[Row<'_>], limit: f32) {
+fn activated(
+    (tiles, path): (Tiles, Path),
+    item: Item<'_, Vec<Blocks<'_>>>,
+    x: &[Quantized],
+    limit: f32,
+) {
     let bias = &item.work.gate_up.bias[item.index * STRIP..][..STRIP];
-    let Blocks {
-        values,
-        scales,
-        starts,
-    } = item.to;
-    let values = values.chunks_mut(ROWS);
-    let scales = scales.chunks_mut(ROWS).zip(starts.chunks_mut(ROWS));
-    for ((x, values), (scales, starts)) in x.chunks(ROWS).zip(values).zip(scales) {
-        let mut sums = [[0.0; STRIP]; ROWS];
-        tiles.codes(item.strip, x, &mut sums[..x.len()]);
-        for (((sums, values), scale), start) in sums.iter().zip(values).zip(scales).zip(starts) {
-            let inner = path.run(Activate { sums, bias, limit });
-            (*scale, *start) = quantize(&inner, values);
+    for (x, mut to) in x.iter().zip(item.to) {
+        let mut sums = [[0.0; STRIP]; CODE_ROWS];
+        let sums = &mut sums[..x.count];
+        tiles.codes(item.strip, Rows::of(x), sums);
+        for (row, sums) in sums.iter().enumerate() {
+            to.set(row, &path.run(Activate { sums, bias, limit }));
         }
     }
 }
 
 /// Some columns of the result.
-fn projected(tiles: Tiles, mut item: Item<'_, Vec<&mut [f32]>>, x: &[Row<'_>]) {
+fn projected(tiles: Tiles, mut item: Item<'_, Vec<&mut [f32]>>, x: &[Quantized]) {
     let bias = &item.work.down.bias[item.index * STRIP..];
-    for (x, out) in x.chunks(ROWS).zip(item.to.chunks_mut(ROWS)) {
-        let mut sums = [[0.0; STRIP]; ROWS];
-        tiles.codes(item.strip, x, &mut sums[..x.len()]);
-        for (out, sums) in out.iter_mut().zip(&sums) {
+    for (x, out) in x.iter().zip(item.to.chunks_mut(CODE_ROWS)) {
+        let mut sums = [[0.0; STRIP]; CODE_ROWS];
+        let sums = &mut sums[..x.count];
+        tiles.codes(item.strip, Rows::of(x), sums);
+        for (out, sums) in out.iter_mut().zip(sums) {
             for ((out, sum), bias) in out.iter_mut().zip(sums).zip(bias) {
-                *out = sum + bias.to_f32();
+                *out = *sum + bias.to_f32();
             }
         }
     }

@@ -1,6 +1,5 @@
 //! Activations, rounded.
 
-use half::bf16;
 use kernels::mxfp4;
 
 /// Most that a whole number of 8 bits is used for; −128 would have no opposite.
@@ -9,11 +8,13 @@ const MOST: f32 = 127.0;
 /// What is added to a code's value so that it is not negative, twice.
 pub(super) const OFFSET: i32 = 12;
 
-/// A block's 32 numbers of 8 bits, eight to a word, so that any eight are one load.
-pub(super) type Whole = [u64; mxfp4::BLOCK / 8];
+/// A block's 32 numbers of 8 bits, four to a word, as they are multiplied.
+pub(super) type Whole = [i32; mxfp4::BLOCK / 4];
 
-/// Rows in whole numbers: block by block, `scale · value`.
+/// Rows in whole numbers, `scale · value`: block by block, in each the rows side by side.
 pub(super) struct Quantized {
+    /// Rows that lie side by side.
+    pub(super) count: usize,
     pub(super) values: Vec<Whole>,
     /// By block.
     pub(super) scales: Vec<f32>,
@@ -21,48 +22,92 @@ pub(super) struct Quantized {
     pub(super) starts: Vec<i32>,
 }
 
-/// One row of [`Quantized`]; block `b` lies `b · step` blocks behind the first.
+/// Some rows of [`Quantized`], side by side in each block; a block lies `step` behind the one before.
 #[derive(Clone, Copy)]
-pub(super) struct Row<'a> {
+pub(super) struct Rows<'a> {
     pub(super) values: &'a [Whole],
     pub(super) scales: &'a [f32],
     pub(super) starts: &'a [i32],
     pub(super) step: usize,
+    pub(super) count: usize,
 }
 
-impl<'a> Row<'a> {
-    /// Takes the row whose first block is the block numbered `first`.
-    pub(super) fn of(all: &'a Quantized, first: usize, step: usize) -> Self {
+impl<'a> Rows<'a> {
+    /// Takes all rows.
+    pub(super) fn of(all: &'a Quantized) -> Self {
         Self {
-            values: &all.values[first..],
-            scales: &all.scales[first..],
-            starts: &all.starts[first..],
-            step,
+            values: &all.values,
+            scales: &all.scales,
+            starts: &all.starts,
+            step: all.count,
+            count: all.count,
         }
     }
 
-    /// Returns it if it has so many blocks.
-    ///
-    /// # Panics
-    ///
-    /// If it has fewer.
-    pub(super) fn checked(self, blocks: usize) -> Self {
-        let needed = blocks.checked_sub(1).map_or(0, |last| last * self.step + 1);
-        let there = self.values.len().min(self.scales.len());
-        let there = there.min(self.starts.len());
-        assert!(needed <= there, "a row of {there} blocks, {needed} needed");
-        self
+    /// Cuts them into tiles of at most so many rows.
+    pub(super) fn chunks(self, most: usize) -> impl Iterator<Item = Self> {
+        let firsts = (0..self.count).step_by(most);
+        firsts.map(move |first| Self {
+            values: &self.values[first..],
+            scales: &self.scales[first..],
+            starts: &self.starts[first..],
+            count: most.min(self.count - first),
+            ..self
+        })
     }
 }
 
 impl Quantized {
-    /// Makes room for blocks.
-    pub(super) fn zeroed(blocks: usize) -> Self {
+    /// Makes room for blocks of so many rows.
+    pub(super) fn zeroed(blocks: usize, count: usize) -> Self {
         Self {
-            values: vec![Whole::default(); blocks],
-            scales: vec![0.0; blocks],
-            starts: vec![0; blocks],
+            count,
+            values: vec![Whole::default(); blocks * count],
+            scales: vec![0.0; blocks * count],
+            starts: vec![0; blocks * count],
         }
+    }
+
+    /// Brings rows together of these, which lie one after the other.
+    pub(super) fn gather(&self, rows: &[u32], blocks: usize) -> Self {
+        let mut all = Self::zeroed(blocks, rows.len());
+        for (place, row) in rows.iter().enumerate() {
+            let first = *row as usize * blocks;
+            let to = (place..).step_by(rows.len());
+            for (from, to) in (first..first + blocks).zip(to) {
+                all.values[to] = self.values[from];
+                all.scales[to] = self.scales[from];
+                all.starts[to] = self.starts[from];
+            }
+        }
+        all
+    }
+
+    /// Lists the blocks.
+    pub(super) fn blocks(&mut self) -> impl Iterator<Item = Blocks<'_>> {
+        let values = self.values.chunks_exact_mut(self.count);
+        let scales = self.scales.chunks_exact_mut(self.count);
+        let starts = self.starts.chunks_exact_mut(self.count);
+        let all = values.zip(scales).zip(starts);
+        all.map(|((values, scales), starts)| Blocks {
+            values,
+            scales,
+            starts,
+        })
+    }
+}
+
+/// A block of each row of [`Quantized`], to be filled.
+pub(super) struct Blocks<'a> {
+    values: &'a mut [Whole],
+    scales: &'a mut [f32],
+    starts: &'a mut [i32],
+}
+
+impl Blocks<'_> {
+    /// Rounds a row's block.
+    pub(super) fn set(&mut self, row: usize, x: &[f32; mxfp4::BLOCK]) {
+        (self.scales[row], self.starts[row]) = quantize(x, &mut self.values[row]);
     }
 }
 
@@ -89,11 +134,4 @@ pub(super) fn quantize(x: &[f32; mxfp4::BLOCK], values: &mut Whole) -> (f32, i32
         sum += i32::from(*value);
     }
     (most * (1.0 / MOST) + fault, -OFFSET * sum)
-}
-
-/// Rounds a row to `bf16`, with a zero behind it where its length is odd.
-pub(super) fn round(x: &[f32], out: &mut [bf16]) {
-    for (out, x) in out.iter_mut().zip(x) {
-        *out = bf16::from_f32(*x);
-    }
 }

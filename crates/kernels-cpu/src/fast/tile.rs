@@ -11,10 +11,13 @@ mod tests;
 use half::bf16;
 
 use super::layout::STRIP;
-use super::quantize::Row;
+use super::quantize::Rows;
 
-/// Most rows of a tile: with 32 outputs their sums fill the registers of the widest path.
+/// Most rows of a `bf16` tile: with the outputs of a strip their sums fill the registers of the widest path.
 pub(super) const ROWS: usize = 6;
+
+/// Most rows of an MXFP4 tile: the more there are, the less it costs to look codes up.
+pub(super) const CODE_ROWS: usize = 8;
 
 /// The sums of a row with a strip.
 pub(super) type Sums = [f32; STRIP];
@@ -35,34 +38,42 @@ impl Tiles {
         Self::all().pop().unwrap_or(Self::Scalar)
     }
 
-    /// Lists the paths of this processor, slowest first.
+    /// Lists the paths of this processor, the fastest last.
     pub(crate) fn all() -> Vec<Self> {
         let mut all = vec![Self::Scalar];
         #[cfg(target_arch = "x86_64")]
         {
             all.extend(avx2::Avx2::detect().map(Self::Avx2));
-            all.extend(avx512::Avx512::detect().map(Self::Avx512));
+            all.extend(avx512::Avx512::all().into_iter().map(Self::Avx512));
         }
         all
+    }
+
+    /// Whether products of `bf16` are made by [`Tiles::dots`], and not by [`Tiles::bf16`].
+    pub(super) fn has_dots(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(avx512) => avx512.has_dots(),
+            _ => false,
+        }
     }
 
     /// Names what decides the bits. Products of `bf16` by the instruction made for them differ from others
     /// where numbers are below the smallest normal one.
     pub(crate) fn numerics(self) -> &'static str {
-        match self {
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512(avx512) if avx512.has_dots() => "fast-1-dots",
-            _ => "fast-1",
+        match self.has_dots() {
+            true => "fast-2-dots",
+            false => "fast-2",
         }
     }
 
     /// Adds the products of a `bf16` strip with each row, pairs of inputs, to the row's sums: for each
-    /// pair the second input first, both fused.
+    /// pair the second input first, both fused. The rows were rounded to `bf16`.
     ///
     /// # Panics
     ///
     /// If a row is too short, or there are more than [`ROWS`].
-    pub(super) fn bf16(self, strip: &[u8], x: &[&[bf16]], sums: &mut [Sums]) {
+    pub(super) fn bf16(self, strip: &[u8], x: &[&[f32]], sums: &mut [Sums]) {
         assert!(x.len() == sums.len() && x.len() <= ROWS, "bf16: rows");
         match self {
             Self::Scalar => scalar::bf16(strip, x, sums),
@@ -73,13 +84,27 @@ impl Tiles {
         }
     }
 
+    /// The same by an instruction made for it.
+    ///
+    /// # Panics
+    ///
+    /// As [`Tiles::bf16`], and if there is no such instruction.
+    pub(super) fn dots(self, strip: &[u8], x: &[&[bf16]], sums: &mut [Sums]) {
+        assert!(x.len() == sums.len() && x.len() <= ROWS, "dots: rows");
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(avx512) => avx512.dots(strip, x, sums),
+            _ => panic!("dots: this path has none"),
+        }
+    }
+
     /// Adds the products of an MXFP4 strip with each row to the row's sums, block by block.
     ///
     /// # Panics
     ///
-    /// If a row is too short, or there are more than [`ROWS`].
-    pub(super) fn codes(self, strip: &[u8], x: &[Row<'_>], sums: &mut [Sums]) {
-        assert!(x.len() == sums.len() && x.len() <= ROWS, "codes: rows");
+    /// If a row is too short, or there are more than [`CODE_ROWS`].
+    pub(super) fn codes(self, strip: &[u8], x: Rows<'_>, sums: &mut [Sums]) {
+        assert!(x.count == sums.len() && x.count <= CODE_ROWS, "codes: rows");
         match self {
             Self::Scalar => scalar::codes(strip, x, sums),
             #[cfg(target_arch = "x86_64")]
@@ -92,15 +117,10 @@ impl Tiles {
 
 /// Calls a function that is generic over a number of rows with the rows of a tile.
 macro_rules! by_rows {
-    ($count:expr, $call:ident($($argument:expr),*)) => {
+    ($count:expr, [$($rows:literal)+], $call:ident $arguments:tt) => {
         match $count {
-            0 => {}
-            1 => $call::<1>($($argument),*),
-            2 => $call::<2>($($argument),*),
-            3 => $call::<3>($($argument),*),
-            4 => $call::<4>($($argument),*),
-            5 => $call::<5>($($argument),*),
-            _ => $call::<6>($($argument),*),
+            $($rows => $call::<$rows> $arguments,)+
+            _ => {}
         }
     };
 }

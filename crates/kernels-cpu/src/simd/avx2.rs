@@ -16,7 +16,7 @@ use std::arch::x86_64::{
 use half::bf16;
 use kernels::mxfp4;
 
-use super::{Kernel, LANES, Lanes, Quad, Simd};
+use super::{Kernel, LANES, Lanes, Quad, Simd, wide_of_two};
 
 /// Proof that this processor has AVX2 and FMA: only [`Avx2::detect`] makes one.
 #[derive(Clone, Copy)]
@@ -51,6 +51,7 @@ macro_rules! on_avx2 {
 
 impl Simd for Avx2 {
     type F32 = __m256;
+    wide_of_two!();
 
     #[inline(always)]
     fn splat(self, value: f32) -> __m256 {

@@ -3,7 +3,7 @@
 use half::bf16;
 use kernels::mxfp4;
 
-use super::{LANES, Lanes, Quad, SPLIT, Simd};
+use super::{LANES, Lanes, Quad, SPLIT, Simd, wide_of_two};
 
 /// Plain `f32` arithmetic, with [`f32::mul_add`] where the other paths fuse.
 #[derive(Clone, Copy)]
@@ -17,6 +17,7 @@ fn zip(a: Lanes, b: Lanes, op: impl Fn(f32, f32) -> f32) -> Lanes {
 
 impl Simd for Scalar {
     type F32 = Lanes;
+    wide_of_two!();
 
     #[inline(always)]
     fn splat(self, value: f32) -> Lanes {

@@ -254,9 +254,12 @@ pub(super) fn store_kv() -> Vec<Case> {
         for (sequence, part) in scene.sequences.iter().zip(parts) {
             for position in part {
                 for head in 0..scene.layout.kv_heads {
-                    let at = scene.layout.offset(&sequence.table, head, position);
-                    found.extend_from_slice(&keys[at..at + scene.layout.head_dim]);
-                    found.extend_from_slice(&values[at..at + scene.layout.head_dim]);
+                    let layout = scene.layout;
+                    let key = layout.key(&sequence.table, head, position);
+                    let key = keys[key..].iter().step_by(layout.block_size);
+                    found.extend(key.take(layout.head_dim));
+                    let value = layout.value(&sequence.table, head, position);
+                    found.extend_from_slice(&values[value..value + layout.head_dim]);
                 }
             }
         }
@@ -298,6 +301,11 @@ pub(super) fn attend() -> Vec<Case> {
         ("steep scores", steep, prompts),
         ("a long span", shape(16, 16, None), long),
         ("a long span, window", shape(16, 16, Some(128)), long),
+        (
+            "a long context",
+            shape(64, 16, None),
+            &[(1500, 1503), (511, 514)],
+        ),
     ];
     scenes
         .into_iter()

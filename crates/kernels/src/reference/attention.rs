@@ -28,10 +28,13 @@ pub(super) fn store_kv(args: StoreKv<'_>) {
             for head in 0..layout.kv_heads {
                 let from = (row * layout.kv_heads + head) * layout.head_dim;
                 let from = from..from + layout.head_dim;
-                let to = layout.offset(span.table, head, position);
-                let to = to..to + layout.head_dim;
-                args.keys[to.clone()].copy_from_slice(&args.k[from.clone()]);
-                args.values[to].copy_from_slice(&args.v[from]);
+                let key = layout.key(span.table, head, position);
+                let places = args.keys[key..].iter_mut().step_by(layout.block_size);
+                for (place, k) in places.zip(&args.k[from.clone()]) {
+                    *place = *k;
+                }
+                let value = layout.value(span.table, head, position);
+                args.values[value..value + layout.head_dim].copy_from_slice(&args.v[from]);
             }
         }
     }
@@ -58,19 +61,18 @@ fn attend_head(
     let place = (row * args.heads + head) * width..(row * args.heads + head + 1) * width;
     let query = &args.q[place.clone()];
     let sink = args.sinks[head].to_f64();
-    let offsets: Vec<usize> = args
+    let kv_head = head / args.group();
+    let scores: Vec<f64> = args
         .visible(position)
-        .map(|position| args.layout.offset(table, head / args.group(), position))
-        .collect();
-    let scores: Vec<f64> = offsets
-        .iter()
-        .map(|&at| &args.keys[at..at + width])
-        .map(|key| f64::from(args.scale) * dot(query.iter().copied(), key.iter().copied()))
+        .map(|position| args.layout.key(table, kv_head, position))
+        .map(|at| args.keys[at..].iter().step_by(args.layout.block_size))
+        .map(|key| f64::from(args.scale) * dot(query.iter().copied(), key.copied().take(width)))
         .collect();
     let most = scores.iter().copied().fold(sink, f64::max);
     let mut total = (sink - most).exp();
     let mut sums = vec![0f64; width];
-    for (score, at) in scores.iter().zip(offsets) {
+    for (score, position) in scores.iter().zip(args.visible(position)) {
+        let at = args.layout.value(table, kv_head, position);
         let share = (score - most).exp();
         total += share;
         for (sum, &value) in sums.iter_mut().zip(&args.values[at..at + width]) {

@@ -83,14 +83,15 @@ fn a_window_counts_the_own_key() {
 }
 
 #[test]
-fn a_place_is_block_then_head_then_slot() {
+fn a_place_is_block_then_head_then_for_keys_the_slot_last() {
     let layout = KvLayout {
         block_size: 4,
         kv_heads: 3,
         head_dim: 2,
     };
     let table = [BlockId(9), BlockId(5)];
-    assert_eq!(layout.offset(&table, 1, 6), 5 * 24 + 8 + 2 * 2);
+    assert_eq!(layout.key(&table, 1, 6), 5 * 24 + 8 + 2);
+    assert_eq!(layout.value(&table, 1, 6), 5 * 24 + 8 + 2 * 2);
 }
 
 #[test]

@@ -11,11 +11,10 @@ use std::arch::x86_64::{
     _mm256_sub_epi32,
 };
 
-use half::bf16;
 use kernels::mxfp4;
 
 use super::super::layout::{BLOCK_BYTES, PAIR_BYTES, STRIP};
-use super::super::quantize::{OFFSET, Row};
+use super::super::quantize::{OFFSET, Rows};
 use super::Sums;
 
 /// Rows of a register.
@@ -40,9 +39,9 @@ impl Avx2 {
         found.then_some(Self(()))
     }
 
-    pub(super) fn bf16(self, strip: &[u8], x: &[&[bf16]], sums: &mut [Sums]) {
+    pub(super) fn bf16(self, strip: &[u8], x: &[&[f32]], sums: &mut [Sums]) {
         #[target_feature(enable = "avx2,fma")]
-        fn with_features(_: Avx2, strip: &[u8], x: &[&[bf16]], sums: &mut [Sums]) {
+        fn with_features(_: Avx2, strip: &[u8], x: &[&[f32]], sums: &mut [Sums]) {
             for (x, sums) in x.chunks(TOGETHER).zip(sums.chunks_mut(TOGETHER)) {
                 for first in (0..STRIP / LANES).step_by(WIDE) {
                     match x.len() {
@@ -56,12 +55,12 @@ impl Avx2 {
         unsafe { with_features(self, strip, x, sums) }
     }
 
-    pub(super) fn codes(self, strip: &[u8], x: &[Row<'_>], sums: &mut [Sums]) {
+    pub(super) fn codes(self, strip: &[u8], x: Rows<'_>, sums: &mut [Sums]) {
         #[target_feature(enable = "avx2,fma")]
-        fn with_features(_: Avx2, strip: &[u8], x: &[Row<'_>], sums: &mut [Sums]) {
+        fn with_features(_: Avx2, strip: &[u8], x: Rows<'_>, sums: &mut [Sums]) {
             for (x, sums) in x.chunks(TOGETHER).zip(sums.chunks_mut(TOGETHER)) {
                 for first in (0..STRIP / LANES).step_by(NARROW) {
-                    match x.len() {
+                    match x.count {
                         1 => codes_part::<1>(strip, x, sums, first),
                         _ => codes_part::<TOGETHER>(strip, x, sums, first),
                     }
@@ -74,10 +73,10 @@ impl Avx2 {
 }
 
 #[target_feature(enable = "avx2,fma")]
-fn bf16_part<const R: usize>(strip: &[u8], x: &[&[bf16]], sums: &mut [Sums], first: usize) {
+fn bf16_part<const R: usize>(strip: &[u8], x: &[&[f32]], sums: &mut [Sums], first: usize) {
     let upper = _mm256_set1_epi32(0xffff_0000_u32 as i32);
     let strip = strip.as_chunks::<PAIR_BYTES>().0;
-    let x: [&[[bf16; 2]]; R] = std::array::from_fn(|row| &x[row].as_chunks().0[..strip.len()]);
+    let x: [&[[f32; 2]]; R] = std::array::from_fn(|row| &x[row].as_chunks().0[..strip.len()]);
     let mut registers = [[_mm256_setzero_ps(); WIDE]; R];
     load(&mut registers, sums, first);
     for (pair, weights) in strip.iter().enumerate() {
@@ -85,10 +84,7 @@ fn bf16_part<const R: usize>(strip: &[u8], x: &[&[bf16]], sums: &mut [Sums], fir
         for (registers, x) in registers.iter_mut().zip(x) {
             // SAFETY: the row was cut to as many pairs as the strip has.
             let [one, second] = unsafe { x.get_unchecked(pair) };
-            let (one, second) = (
-                _mm256_set1_ps(one.to_f32()),
-                _mm256_set1_ps(second.to_f32()),
-            );
+            let (one, second) = (_mm256_set1_ps(*one), _mm256_set1_ps(*second));
             for (sum, weights) in registers.iter_mut().zip(weights) {
                 let weights = register(weights);
                 let odd = _mm256_castsi256_ps(_mm256_and_si256(weights, upper));
@@ -102,20 +98,21 @@ fn bf16_part<const R: usize>(strip: &[u8], x: &[&[bf16]], sums: &mut [Sums], fir
 }
 
 #[target_feature(enable = "avx2,fma")]
-fn codes_part<const R: usize>(strip: &[u8], x: &[Row<'_>], sums: &mut [Sums], first: usize) {
+fn codes_part<const R: usize>(strip: &[u8], x: Rows<'_>, sums: &mut [Sums], first: usize) {
     // SAFETY: 16 readable bytes, and the load needs no alignment.
     let table = _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(TABLE.as_ptr().cast()) });
     let (nibble, ones) = (_mm256_set1_epi8(15), _mm256_set1_epi16(1));
     let strip = strip.as_chunks::<BLOCK_BYTES>().0;
-    let x: [Row<'_>; R] = std::array::from_fn(|row| x[row].checked(strip.len()));
+    assert_eq!(x.count, R, "codes: rows");
     let mut registers = [[_mm256_setzero_ps(); NARROW]; R];
     load(&mut registers, sums, first);
     for (block, bytes) in strip.iter().enumerate() {
+        let rows = block * x.step..block * x.step + R;
+        let values = &x.values[rows.clone()];
+        let (starts, factors) = (&x.starts[rows.clone()], &x.scales[rows]);
         let mut wholes = [[_mm256_setzero_si256(); NARROW]; R];
-        for (wholes, x) in wholes.iter_mut().zip(&x) {
-            // SAFETY: it was checked that the row has this block.
-            *wholes =
-                [_mm256_set1_epi32(unsafe { *x.starts.get_unchecked(block * x.step) }); NARROW];
+        for (wholes, start) in wholes.iter_mut().zip(starts) {
+            *wholes = [_mm256_set1_epi32(*start); NARROW];
         }
         let (scales, codes) = bytes.split_at(STRIP);
         // Each 16 rows have four octets of 64 bytes, of which the first half is the first 8 rows'.
@@ -130,11 +127,9 @@ fn codes_part<const R: usize>(strip: &[u8], x: &[Row<'_>], sums: &mut [Sums], fi
                     let low = _mm256_shuffle_epi8(table, _mm256_and_si256(codes, nibble));
                     let high = _mm256_and_si256(_mm256_srli_epi16::<4>(codes), nibble);
                     let high = _mm256_shuffle_epi8(table, high);
-                    for (pairs, x) in pairs.iter_mut().zip(&x) {
-                        // SAFETY: it was checked that the row has this block.
-                        let word = unsafe { x.values.get_unchecked(block * x.step) }[octet];
-                        let one = _mm256_set1_epi32(word as i32);
-                        let two = _mm256_set1_epi32((word >> 32) as i32);
+                    for (pairs, values) in pairs.iter_mut().zip(values) {
+                        let one = _mm256_set1_epi32(values[2 * octet]);
+                        let two = _mm256_set1_epi32(values[2 * octet + 1]);
                         let sum = _mm256_add_epi16(
                             _mm256_maddubs_epi16(low, one),
                             _mm256_maddubs_epi16(high, two),
@@ -152,10 +147,8 @@ fn codes_part<const R: usize>(strip: &[u8], x: &[Row<'_>], sums: &mut [Sums], fi
         let scales = &scales.as_chunks::<LANES>().0[first..][..NARROW];
         for (group, scales) in scales.iter().enumerate() {
             let scales = half_scales(scales);
-            for ((registers, wholes), x) in registers.iter_mut().zip(&wholes).zip(&x) {
-                // SAFETY: it was checked that the row has this block.
-                let scale = unsafe { *x.scales.get_unchecked(block * x.step) };
-                let scale = _mm256_mul_ps(scales, _mm256_set1_ps(scale));
+            for ((registers, wholes), factor) in registers.iter_mut().zip(&wholes).zip(factors) {
+                let scale = _mm256_mul_ps(scales, _mm256_set1_ps(*factor));
                 let whole = _mm256_cvtepi32_ps(wholes[group]);
                 registers[group] = _mm256_fmadd_ps(whole, scale, registers[group]);
             }

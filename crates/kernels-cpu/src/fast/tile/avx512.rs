@@ -2,12 +2,12 @@
 #![expect(unsafe_code, reason = "instructions that not every x86-64 has")]
 
 use std::arch::x86_64::{
-    __m512, __m512bh, __m512i, _mm_loadu_si128, _mm512_castsi512_ps, _mm512_cmplt_epu32_mask,
-    _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32, _mm512_dpbf16_ps, _mm512_dpbusd_epi32,
-    _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_mov_epi32, _mm512_mul_ps,
-    _mm512_permutexvar_epi8, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps,
-    _mm512_setzero_si512, _mm512_slli_epi32, _mm512_sllv_epi32, _mm512_srli_epi16,
-    _mm512_storeu_ps, _mm512_sub_epi32,
+    __cpuid, __m512, __m512bh, __m512i, _mm_loadu_si128, _mm512_and_si512, _mm512_castsi512_ps,
+    _mm512_cmplt_epu32_mask, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32, _mm512_dpbf16_ps,
+    _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512,
+    _mm512_mask_mov_epi32, _mm512_mul_ps, _mm512_permutexvar_epi8, _mm512_set1_epi32,
+    _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_slli_epi32, _mm512_sllv_epi32,
+    _mm512_srli_epi16, _mm512_storeu_ps, _mm512_sub_epi32,
 };
 use std::mem::transmute;
 
@@ -15,43 +15,48 @@ use half::bf16;
 use kernels::mxfp4;
 
 use super::super::layout::{BLOCK_BYTES, GROUP, PAIR_BYTES, STRIP};
-use super::super::quantize::{OFFSET, Row};
-use super::avx2::Avx2;
+use super::super::quantize::{OFFSET, Rows};
 use super::{Sums, by_rows, scalar};
 
 /// Registers of a strip's rows.
 const GROUPS: usize = STRIP / GROUP;
 
-/// Proof that this processor has the instructions, those for `bf16` unless `instead` is set: only
-/// [`Avx512::detect`] makes one.
+/// Proof that this processor has the instructions, those for `bf16` too if `has_dots` is set: only
+/// [`Avx512::all`] makes one.
 #[derive(Clone, Copy)]
 pub(crate) struct Avx512 {
-    /// Multiplies `bf16` where the processor has no instruction for that, or one that rounds otherwise
-    /// than the model does: Intel's manual leaves open what is rounded between its two products.
-    instead: Option<Avx2>,
+    has_dots: bool,
 }
 
 impl Avx512 {
-    pub(super) fn detect() -> Option<Self> {
+    /// Lists the ways of this processor, the fastest last: those of Intel multiply two `f32` in the time of a
+    /// pair of `bf16`, or faster.
+    pub(super) fn all() -> Vec<Self> {
         let found = is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512vbmi")
             && is_x86_feature_detected!("avx512vnni");
-        let instead = Avx2::detect().filter(|_| found)?;
-        let all = Self { instead: None };
-        let has_dots = is_x86_feature_detected!("avx512bf16") && all.rounds_as_the_model();
-        Some(Self {
-            instead: (!has_dots).then_some(instead),
-        })
+        if !found {
+            return Vec::new();
+        }
+        let mut all = vec![Self { has_dots: false }];
+        let dots = Self { has_dots: true };
+        if is_x86_feature_detected!("avx512bf16") && dots.rounds_as_the_model() {
+            all.push(dots);
+        }
+        if is_intel() {
+            all.reverse();
+        }
+        all
     }
 
     /// Whether products of `bf16` are made by the instruction for that.
     pub(super) fn has_dots(self) -> bool {
-        self.instead.is_none()
+        self.has_dots
     }
 
     /// Compares a thousand sums of products with the model's; if one in ten were rounded otherwise, that
-    /// would not be missed.
+    /// would not be missed. Intel's manual leaves open what is rounded between the two products of a pair.
     fn rounds_as_the_model(self) -> bool {
         const PAIRS: usize = 16;
         // Knuth's generator: The Art of Computer Programming, volume 2, section 3.3.4.
@@ -69,35 +74,74 @@ impl Avx512 {
             .collect();
         let x: [bf16; 2 * PAIRS] = std::array::from_fn(|_| next());
         let (mut found, mut expected) = ([[0.0; STRIP]], [[0.0; STRIP]]);
-        self.bf16(&strip, &[&x], &mut found);
-        scalar::bf16(&strip, &[&x], &mut expected);
+        self.dots(&strip, &[&x], &mut found);
+        scalar::bf16(&strip, &[&x.map(bf16::to_f32)], &mut expected);
         found == expected
     }
 
-    pub(super) fn bf16(self, strip: &[u8], x: &[&[bf16]], sums: &mut [Sums]) {
-        #[target_feature(enable = "avx512f,avx512bf16")]
-        fn with_features(_: Avx512, strip: &[u8], x: &[&[bf16]], sums: &mut [Sums]) {
-            by_rows!(x.len(), bf16_tile(strip, x, sums));
+    pub(super) fn bf16(self, strip: &[u8], x: &[&[f32]], sums: &mut [Sums]) {
+        #[target_feature(enable = "avx512f")]
+        fn with_features(_: Avx512, strip: &[u8], x: &[&[f32]], sums: &mut [Sums]) {
+            by_rows!(x.len(), [1 2 3 4 5 6], bf16_tile(strip, x, sums));
         }
-        if let Some(avx2) = self.instead {
-            return avx2.bf16(strip, x, sums);
-        }
-        // SAFETY: `self` exists, so `detect` found the features on this processor.
+        // SAFETY: `self` exists, so `all` found the features on this processor.
         unsafe { with_features(self, strip, x, sums) }
     }
 
-    pub(super) fn codes(self, strip: &[u8], x: &[Row<'_>], sums: &mut [Sums]) {
-        #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vnni")]
-        fn with_features(_: Avx512, strip: &[u8], x: &[Row<'_>], sums: &mut [Sums]) {
-            by_rows!(x.len(), codes_tile(strip, x, sums));
+    /// # Panics
+    ///
+    /// If it has no dots.
+    pub(super) fn dots(self, strip: &[u8], x: &[&[bf16]], sums: &mut [Sums]) {
+        #[target_feature(enable = "avx512f,avx512bf16")]
+        fn with_features(_: Avx512, strip: &[u8], x: &[&[bf16]], sums: &mut [Sums]) {
+            by_rows!(x.len(), [1 2 3 4 5 6], dots_tile(strip, x, sums));
         }
-        // SAFETY: `self` exists, so `detect` found the features on this processor.
+        assert!(self.has_dots, "dots: the processor has none");
+        // SAFETY: `has_dots` is set, so `all` found the features on this processor.
+        unsafe { with_features(self, strip, x, sums) }
+    }
+
+    pub(super) fn codes(self, strip: &[u8], x: Rows<'_>, sums: &mut [Sums]) {
+        #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vnni")]
+        fn with_features(_: Avx512, strip: &[u8], x: Rows<'_>, sums: &mut [Sums]) {
+            by_rows!(x.count, [1 2 3 4 5 6 7 8], codes_tile(strip, x, sums));
+        }
+        // SAFETY: `self` exists, so `all` found the features on this processor.
         unsafe { with_features(self, strip, x, sums) }
     }
 }
 
+/// Whether the processor is one of Intel's.
+fn is_intel() -> bool {
+    let about = __cpuid(0);
+    [about.ebx, about.edx, about.ecx].map(u32::to_le_bytes) == [*b"Genu", *b"ineI", *b"ntel"]
+}
+
+#[target_feature(enable = "avx512f")]
+fn bf16_tile<const R: usize>(strip: &[u8], x: &[&[f32]], sums: &mut [Sums]) {
+    let upper = _mm512_set1_epi32(0xffff_0000_u32 as i32);
+    let strip = strip.as_chunks::<PAIR_BYTES>().0;
+    let x: [&[[f32; 2]]; R] = std::array::from_fn(|row| &x[row].as_chunks().0[..strip.len()]);
+    let mut registers = [[_mm512_setzero_ps(); GROUPS]; R];
+    load(&mut registers, sums, 0);
+    for (pair, weights) in strip.iter().enumerate() {
+        for (group, weights) in weights.as_chunks::<64>().0.iter().enumerate() {
+            let weights = register(weights);
+            let odd = _mm512_castsi512_ps(_mm512_and_si512(weights, upper));
+            let even = _mm512_castsi512_ps(_mm512_slli_epi32::<16>(weights));
+            for (registers, x) in registers.iter_mut().zip(x) {
+                // SAFETY: the row was cut to as many pairs as the strip has.
+                let [first, second] = unsafe { x.get_unchecked(pair) };
+                let sum = _mm512_fmadd_ps(_mm512_set1_ps(*second), odd, registers[group]);
+                registers[group] = _mm512_fmadd_ps(_mm512_set1_ps(*first), even, sum);
+            }
+        }
+    }
+    store(&registers, sums, 0);
+}
+
 #[target_feature(enable = "avx512f,avx512bf16")]
-fn bf16_tile<const R: usize>(strip: &[u8], x: &[&[bf16]], sums: &mut [Sums]) {
+fn dots_tile<const R: usize>(strip: &[u8], x: &[&[bf16]], sums: &mut [Sums]) {
     let strip = strip.as_chunks::<PAIR_BYTES>().0;
     let x: [&[[bf16; 2]]; R] = std::array::from_fn(|row| &x[row].as_chunks().0[..strip.len()]);
     let mut registers = [[_mm512_setzero_ps(); GROUPS]; R];
@@ -125,9 +169,9 @@ fn bits([first, second]: &[bf16; 2]) -> i32 {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vnni")]
-fn codes_tile<const R: usize>(strip: &[u8], x: &[Row<'_>], sums: &mut [Sums]) {
-    // With more rows the sums of the whole strip would not fit into the registers.
-    if R <= 3 {
+fn codes_tile<const R: usize>(strip: &[u8], x: Rows<'_>, sums: &mut [Sums]) {
+    // The whole numbers of all rows have to stay in registers, beside what they are multiplied with.
+    if R <= 5 {
         codes_part::<R, GROUPS>(strip, x, sums, 0);
     } else {
         codes_part::<R, { GROUPS / 2 }>(strip, x, sums, 0);
@@ -140,20 +184,22 @@ fn codes_tile<const R: usize>(strip: &[u8], x: &[Row<'_>], sums: &mut [Sums]) {
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vnni")]
 fn codes_part<const R: usize, const G: usize>(
     strip: &[u8],
-    x: &[Row<'_>],
+    x: Rows<'_>,
     sums: &mut [Sums],
     first: usize,
 ) {
     let table = register(&TABLE);
     let strip = strip.as_chunks::<BLOCK_BYTES>().0;
-    let x: [Row<'_>; R] = std::array::from_fn(|row| x[row].checked(strip.len()));
+    assert_eq!(x.count, R, "codes: rows");
     let mut registers = [[_mm512_setzero_ps(); G]; R];
     load(&mut registers, sums, first);
     for (block, bytes) in strip.iter().enumerate() {
+        let rows = block * x.step..block * x.step + R;
+        let values = &x.values[rows.clone()];
+        let (starts, factors) = (&x.starts[rows.clone()], &x.scales[rows]);
         let mut wholes = [[_mm512_setzero_si512(); G]; R];
-        for (wholes, x) in wholes.iter_mut().zip(&x) {
-            // SAFETY: it was checked that the row has this block.
-            *wholes = [_mm512_set1_epi32(unsafe { *x.starts.get_unchecked(block * x.step) }); G];
+        for (wholes, start) in wholes.iter_mut().zip(starts) {
+            *wholes = [_mm512_set1_epi32(*start); G];
         }
         let (scales, codes) = bytes.split_at(STRIP);
         let codes = &codes.as_chunks::<64>().0[4 * first..][..4 * G];
@@ -165,26 +211,21 @@ fn codes_part<const R: usize, const G: usize>(
                 low[group] = _mm512_permutexvar_epi8(codes, table);
                 high[group] = _mm512_permutexvar_epi8(_mm512_srli_epi16::<4>(codes), table);
             }
-            for (wholes, x) in wholes.iter_mut().zip(&x) {
-                // SAFETY: it was checked that the row has this block.
-                let word = unsafe { x.values.get_unchecked(block * x.step) }[octet];
-                let first = _mm512_set1_epi32(word as i32);
-                let second = _mm512_set1_epi32((word >> 32) as i32);
+            for (wholes, values) in wholes.iter_mut().zip(values) {
+                // Read into all lanes from memory: from a register that would take the unit that multiplies.
+                let first = _mm512_set1_epi32(values[2 * octet]);
+                let second = _mm512_set1_epi32(values[2 * octet + 1]);
                 for (group, whole) in wholes.iter_mut().enumerate() {
                     *whole = _mm512_dpbusd_epi32(*whole, low[group], first);
                     *whole = _mm512_dpbusd_epi32(*whole, high[group], second);
                 }
             }
         }
-        for (group, scales) in scales.as_chunks::<GROUP>().0[first..][..G]
-            .iter()
-            .enumerate()
-        {
+        let scales = &scales.as_chunks::<GROUP>().0[first..][..G];
+        for (group, scales) in scales.iter().enumerate() {
             let scales = half_scales(scales);
-            for ((registers, wholes), x) in registers.iter_mut().zip(&wholes).zip(&x) {
-                // SAFETY: it was checked that the row has this block.
-                let scale = unsafe { *x.scales.get_unchecked(block * x.step) };
-                let scale = _mm512_mul_ps(scales, _mm512_set1_ps(scale));
+            for ((registers, wholes), factor) in registers.iter_mut().zip(&wholes).zip(factors) {
+                let scale = _mm512_mul_ps(scales, _mm512_set1_ps(*factor));
                 let whole = _mm512_cvtepi32_ps(wholes[group]);
                 registers[group] = _mm512_fmadd_ps(whole, scale, registers[group]);
             }

@@ -4,37 +4,37 @@ use half::bf16;
 use kernels::mxfp4;
 
 use super::super::layout::{BLOCK_BYTES, PAIR_BYTES, code_byte};
-use super::super::quantize::{OFFSET, Row};
+use super::super::quantize::{OFFSET, Rows};
 use super::Sums;
 
-pub(super) fn bf16(strip: &[u8], x: &[&[bf16]], sums: &mut [Sums]) {
+pub(super) fn bf16(strip: &[u8], x: &[&[f32]], sums: &mut [Sums]) {
     for (x, sums) in x.iter().zip(sums) {
         for (weights, x) in strip.chunks_exact(PAIR_BYTES).zip(x.chunks_exact(2)) {
             for (weights, sum) in weights.as_chunks::<4>().0.iter().zip(&mut *sums) {
                 let [a, b, c, d] = *weights;
                 let (first, second) = (bf16::from_le_bytes([a, b]), bf16::from_le_bytes([c, d]));
-                *sum = x[1].to_f32().mul_add(second.to_f32(), *sum);
-                *sum = x[0].to_f32().mul_add(first.to_f32(), *sum);
+                *sum = x[1].mul_add(second.to_f32(), *sum);
+                *sum = x[0].mul_add(first.to_f32(), *sum);
             }
         }
     }
 }
 
-pub(super) fn codes(strip: &[u8], x: &[Row<'_>], sums: &mut [Sums]) {
-    for (x, sums) in x.iter().zip(sums) {
+pub(super) fn codes(strip: &[u8], x: Rows<'_>, sums: &mut [Sums]) {
+    for (row, sums) in sums.iter_mut().enumerate() {
         for (block, bytes) in strip.chunks_exact(BLOCK_BYTES).enumerate() {
-            let at = block * x.step;
+            let at = block * x.step + row;
             let values: [i8; mxfp4::BLOCK] = bytemuck::cast(x.values[at]);
-            for (row, sum) in sums.iter_mut().enumerate() {
+            for (output, sum) in sums.iter_mut().enumerate() {
                 let mut whole = x.starts[at];
                 for (octet, values) in values.as_chunks::<8>().0.iter().enumerate() {
                     for step in 0..4 {
-                        let byte = bytes[code_byte(row, octet, step)];
+                        let byte = bytes[code_byte(output, octet, step)];
                         whole += moved(byte & 15) * i32::from(values[step]);
                         whole += moved(byte >> 4) * i32::from(values[4 + step]);
                     }
                 }
-                let scale = mxfp4::half_scale(bytes[row]) * x.scales[at];
+                let scale = mxfp4::half_scale(bytes[output]) * x.scales[at];
                 *sum = (whole as f32).mul_add(scale, *sum);
             }
         }

@@ -4,8 +4,8 @@ use half::bf16;
 use kernels::{Packing as _, Strip, mxfp4};
 
 use super::super::layout::{STRIP, STRIPS};
-use super::super::quantize::{Quantized, Row, Whole, quantize, round};
-use super::{ROWS, Sums, Tiles};
+use super::super::quantize::{Quantized, Rows, Whole, quantize};
+use super::{CODE_ROWS, ROWS, Sums, Tiles};
 
 /// SplitMix64.
 struct Numbers(u64);
@@ -29,7 +29,7 @@ impl Numbers {
 
 fn quantized(x: &[f32]) -> Quantized {
     let blocks = x.as_chunks::<{ mxfp4::BLOCK }>().0;
-    let mut all = Quantized::zeroed(blocks.len());
+    let mut all = Quantized::zeroed(blocks.len(), 1);
     for (block, x) in blocks.iter().enumerate() {
         (all.scales[block], all.starts[block]) = quantize(x, &mut all.values[block]);
     }
@@ -47,8 +47,8 @@ fn assert_same(one: &[Sums], other: &[Sums], what: &str) {
 }
 
 /// Sums to begin with, so that it shows who forgets them.
-fn begun(numbers: &mut Numbers) -> Vec<Sums> {
-    (0..ROWS)
+fn begun(numbers: &mut Numbers, rows: usize) -> Vec<Sums> {
+    (0..rows)
         .map(|_| std::array::from_fn(|_| numbers.float()))
         .collect()
 }
@@ -65,29 +65,41 @@ fn bf16_products_are_the_same_on_every_path() {
         let mut strip = vec![1; STRIPS.bf16_bytes(inputs)];
         STRIPS.bf16(&weights, inputs, &mut strip);
         let even = inputs.next_multiple_of(2);
-        let x: Vec<Vec<bf16>> = (0..ROWS)
+        let halves: Vec<Vec<bf16>> = (0..ROWS)
             .map(|_| {
-                let mut row = vec![bf16::ZERO; even];
-                round(&numbers.floats(inputs), &mut row);
+                let mut row: Vec<bf16> = numbers
+                    .floats(inputs)
+                    .into_iter()
+                    .map(bf16::from_f32)
+                    .collect();
+                row.resize(even, bf16::ZERO);
                 row
             })
             .collect();
-        let x: Vec<&[bf16]> = x.iter().map(Vec::as_slice).collect();
-        let before = begun(&mut numbers);
+        let floats = halves
+            .iter()
+            .map(|row| row.iter().map(|x| x.to_f32()).collect());
+        let floats: Vec<Vec<f32>> = floats.collect();
+        let x: Vec<&[f32]> = floats.iter().map(Vec::as_slice).collect();
+        let halves: Vec<&[bf16]> = halves.iter().map(Vec::as_slice).collect();
+        let before = begun(&mut numbers, ROWS);
         let mut expected = before.clone();
         Tiles::Scalar.bf16(&strip, &x, &mut expected);
         for (row, weights) in weights.chunks_exact(inputs).enumerate() {
             let products = weights
                 .iter()
                 .zip(x[2])
-                .map(|(w, x)| w.to_f64() * x.to_f64());
+                .map(|(w, x)| w.to_f64() * f64::from(*x));
             let exact = products.sum::<f64>() + f64::from(before[2][row]);
             assert!((f64::from(expected[2][row]) - exact).abs() < 1e-4, "{row}");
         }
         for path in Tiles::all() {
             for count in 0..=ROWS {
                 let mut found = before.clone();
-                path.bf16(&strip, &x[..count], &mut found[..count]);
+                match path.has_dots() {
+                    true => path.dots(&strip, &halves[..count], &mut found[..count]),
+                    false => path.bf16(&strip, &x[..count], &mut found[..count]),
+                }
                 assert_same(
                     &found[..count],
                     &expected[..count],
@@ -103,9 +115,9 @@ fn bf16_products_are_the_same_on_every_path() {
 fn products_with_codes_are_the_same_on_every_path() {
     let mut numbers = Numbers(2);
     for (rows, inputs, pairs, step) in [
-        (STRIP, 32, false, 1),
-        (STRIP, 416, true, 1),
-        (37, 96, false, 3),
+        (STRIP, 32, false, CODE_ROWS),
+        (STRIP, 416, true, CODE_ROWS),
+        (37, 96, false, CODE_ROWS + 3),
     ] {
         let blocks = inputs / mxfp4::BLOCK;
         let codes: Vec<u8> = (0..rows * inputs / 2)
@@ -125,15 +137,22 @@ fn products_with_codes_are_the_same_on_every_path() {
             pairs,
         };
         STRIPS.codes(rows_of, &mut strip);
-        let x = numbers.floats(ROWS * step * inputs);
+        let x = numbers.floats((1 + step * blocks) * 32);
         let all = quantized(&x);
-        let x: Vec<Row<'_>> = (0..ROWS).map(|row| Row::of(&all, row, step)).collect();
-        let before = begun(&mut numbers);
+        let some = |count| Rows {
+            values: &all.values[1..],
+            scales: &all.scales[1..],
+            starts: &all.starts[1..],
+            step,
+            count,
+        };
+        let before = begun(&mut numbers, CODE_ROWS);
         let mut expected = before.clone();
-        Tiles::Scalar.codes(&strip, &x, &mut expected);
+        Tiles::Scalar.codes(&strip, some(CODE_ROWS), &mut expected);
         for row in 0..rows {
             let place = if pairs { row / 2 + row % 2 * 32 } else { row };
             let mut exact = f64::from(before[1][place]);
+            let mut size = exact.abs();
             for at in 0..inputs {
                 let block = row * blocks + at / 32;
                 let byte = codes[16 * block + at % 32 / 2];
@@ -141,20 +160,21 @@ fn products_with_codes_are_the_same_on_every_path() {
                     if at % 2 == 0 { byte & 15 } else { byte >> 4 },
                     scales[block],
                 );
-                let from = 1 + at / 32 * step;
+                let from = 1 + 1 + at / 32 * step;
                 let x = f64::from(wholes(&all.values[from])[at % 32]) * f64::from(all.scales[from]);
                 exact += f64::from(value) * x;
+                size += (f64::from(value) * x).abs();
             }
             let found = f64::from(expected[1][place]);
             assert!(
-                (found - exact).abs() < 1e-5 * (1.0 + exact.abs()),
+                (found - exact).abs() < 1e-6 * size,
                 "{row}: {found} {exact}"
             );
         }
         for path in Tiles::all() {
-            for count in 0..=ROWS {
+            for count in 0..=CODE_ROWS {
                 let mut found = before.clone();
-                path.codes(&strip, &x[..count], &mut found[..count]);
+                path.codes(&strip, some(count), &mut found[..count]);
                 assert_same(
                     &found[..count],
                     &expected[..count],
@@ -182,9 +202,9 @@ fn a_block_is_rounded_to_within_half_a_unit_of_its_largest() {
             assert!((x - scale * f32::from(value)).abs() <= 0.5001 * scale);
         }
     }
-    let mut block = [1; 4];
+    let mut block = [1; 8];
     assert_eq!(quantize(&[0.0; 32], &mut block), (0.0, 0));
-    assert_eq!(block, [0; 4]);
+    assert_eq!(block, [0; 8]);
     for odd in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         let mut x = [1.0; 32];
         x[7] = odd;
@@ -205,12 +225,16 @@ fn the_largest_sums_fit() {
     let mut strip = vec![0; STRIPS.codes_bytes(INPUTS)];
     STRIPS.codes(rows, &mut strip);
     for size in [1.0, -1.0] {
-        let all = quantized(&[size; INPUTS]);
+        let all = quantized(&[size; 2 * INPUTS]);
         assert_eq!(wholes(&all.values[1]), [127 * size as i8; 32]);
-        let x = [Row::of(&all, 0, 1); 2];
+        let x = Rows {
+            step: 2,
+            count: 2,
+            ..Rows::of(&all)
+        };
         for path in Tiles::all() {
             let mut sums = [[0.0; STRIP]; 2];
-            path.codes(&strip, &x, &mut sums);
+            path.codes(&strip, x, &mut sums);
             let exact = 6.0 * INPUTS as f32 * size;
             let far = sums
                 .as_flattened()
