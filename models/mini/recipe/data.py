@@ -16,6 +16,9 @@ from wordings import Wordings
 
 # How often each effort is trained: long reasoning costs more and teaches no more.
 SHARES = [4, 4, 2]
+# Shares of the kinds of groups, at the beginning and from a tenth of the training on; a group of one kind is not as
+# long as one of another. Copying comes first: all other kinds need it, and would blur what the weights begin with.
+KINDS = {"plain": (1, 4.5), "turns": (0.2, 1.4), "instructions": (0.3, 3), "tools": (2, 8), "echo": (6, 0.8), "drill": (2, 1)}
 # Families that declare functions, and the share of functions that the user has to name.
 TOOLS = ("calls", "calls_known", "calls_named", "results", "no_call")
 SHARE = [0.2, 0.7]
@@ -161,6 +164,12 @@ def calling(rng, held, base, whole=True, fits=None):
         # The role of a result is the name of the function.
         messages += [Message(to, made.given(), "commentary", "assistant"), *say(made.conclude(base.effort), made.answer)]
     return base.branch(messages)
+
+
+def shares(progress):
+    """Returns the weight of each kind."""
+    late = min(1, 10 * progress)
+    return [first + (last - first) * late for first, last in KINDS.values()]
 
 
 def group(rng, kind, branches=12):

@@ -23,9 +23,6 @@ from model import Model, Shape
 from optimizer import optimizers
 from pack import Batch
 
-# Shares of the kinds of groups, at the beginning and from a tenth of the training on; a group of one kind is not as
-# long as one of another. Copying comes first: all other kinds need it, and would blur what the weights begin with.
-KINDS = {"plain": (1, 4.5), "turns": (0.2, 1.4), "instructions": (0.3, 3), "tools": (2, 8), "echo": (6, 0.8), "drill": (2, 1)}
 BRANCHES = 6
 # What a run may not change when it is resumed.
 FIXED = ("recipe", "rows", "steps", "tokens", "seed", "warmup", "floor", "rate", "muon", "muon_rate", "decay", "balance", "rounding", "hidden", "intermediate")
@@ -33,18 +30,12 @@ FIXED = ("recipe", "rows", "steps", "tokens", "seed", "warmup", "floor", "rate",
 PARTS = 2
 
 
-def shares(progress):
-    """Returns the weight of each kind."""
-    late = min(1, 10 * progress)
-    return [first + (last - first) * late for first, last in KINDS.values()]
-
-
 def draw(harmony, seed, step, part, tokens, progress):
     """Draws one part of the batch of a step."""
-    rng, weights = random.Random(f"{seed}/{step}/{part}"), shares(progress)
+    rng, weights = random.Random(f"{seed}/{step}/{part}"), data.shares(progress)
     groups, total = [], 0
     while total < tokens:
-        chats = data.group(rng, rng.choices(list(KINDS), weights)[0], BRANCHES)
+        chats = data.group(rng, rng.choices(list(data.KINDS), weights)[0], BRANCHES)
         prefix, branches = harmony.prefix(chats[0]), []
         total += len(prefix)
         # Both parts of a step are cut to about the same length, so that neither process waits for the other.

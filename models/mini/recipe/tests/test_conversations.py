@@ -13,13 +13,12 @@ import data
 import domains
 import facts
 import talk
-import train
 from arithmetic import is_held
 from families import FAMILIES, expected, is_right
 from harmony import developer, parse, system
 from wordings import core
 
-KINDS = list(train.KINDS)
+KINDS = list(data.KINDS)
 
 
 def chats_of_training(count=15):
