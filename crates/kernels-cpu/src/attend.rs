@@ -32,7 +32,8 @@ pub(crate) fn attend(pool: &Pool, path: Path, mut args: Attend<'_>) {
     args.check();
     let out = std::mem::take(&mut args.out);
     let groups = groups(&args, out);
-    if groups.len() >= ITEMS_EACH * pool.num_threads() {
+    let is_whole = groups.iter().all(|(group, _)| group.parts().len() == 1);
+    if is_whole || groups.len() >= ITEMS_EACH * pool.num_threads() {
         pool.each(groups, |(group, out)| {
             let mut sums = group.sinks();
             path.run(Parts {

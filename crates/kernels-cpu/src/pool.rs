@@ -15,7 +15,7 @@ use rayon::Yield;
 use self::queue::Queue;
 
 /// How long a thread without work keeps looking for some, before it sleeps and has to be woken: longer
-/// than the calls of a step are apart, shorter than steps of a model of any size take.
+/// than the calls of a step are apart, unless it waits for other ranks.
 const AWAKE: Duration = Duration::from_micros(100);
 
 /// How much of that it gives to no other thread of the machine.
@@ -71,7 +71,7 @@ impl Pool {
     }
 
     /// Runs what makes many calls on one of the threads: each call then begins without another one having
-    /// to be woken, and waited for in sleep.
+    /// to be woken, and waited for in sleep. Meanwhile nobody else makes calls.
     pub(crate) fn host(&self, work: Box<dyn FnOnce() + Send + '_>) {
         match &self.threads {
             Some(pool) => pool.install(work),

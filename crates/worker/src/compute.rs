@@ -1,4 +1,5 @@
-//! One plain thread for each rank: it owns the rank's model and its side of the exchange.
+//! One plain thread for each rank, one of its back end's own: it owns the rank's model and its side of the
+//! exchange.
 //!
 //! The thread knows no socket. It takes [`Order`]s in the order given and answers each; what it
 //! does meanwhile shows in its [`Gauge`]. A panic ends it, and with it the process: a KV memory in

@@ -29,7 +29,8 @@ impl States {
     /// Returns sums of nothing.
     pub(super) fn new(heads: usize, head_dim: usize) -> Self {
         Self {
-            most: vec![f32::NEG_INFINITY; heads],
+            // Below every score; infinity less infinity would be no number.
+            most: vec![f32::MIN; heads],
             total: vec![0.0; heads],
             sums: vec![[0.0; WIDE]; heads * registers(head_dim)],
         }
@@ -64,6 +65,10 @@ impl States {
         for (((sums, others), (total, other_total)), (most, other_most)) in
             sums.zip(totals).zip(mosts)
         {
+            // A row sees no key of this part, and so does not know of it: not even in the sign of a zero.
+            if *other_total == 0.0 {
+                continue;
+            }
             let largest = most.max(*other_most);
             let mut factors = [0.0; LANES];
             (factors[0], factors[1]) = (*most - largest, *other_most - largest);
