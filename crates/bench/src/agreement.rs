@@ -1,5 +1,7 @@
 //! How far what a model says changes with the numerics: the same tokens, computed exactly and otherwise.
 
+use std::num::NonZeroUsize;
+
 use checkpoint::{Checkpoint, Watch};
 use kernels_cpu::Numerics;
 use model::MAX_LOGIT_ROWS;
@@ -25,7 +27,8 @@ pub struct Agreement {
 }
 
 impl Agreement {
-    /// Compares other numerics with the exact ones on a text, of which every position is looked at.
+    /// Compares other numerics with the exact ones on a text, of which every position is looked at, each in
+    /// one rank.
     ///
     /// # Errors
     ///
@@ -47,6 +50,7 @@ impl Agreement {
         };
         // Both are computed in small steps in turn, so that few logits exist at a time.
         let shape = Shape {
+            ranks: NonZeroUsize::MIN,
             step_rows: MAX_LOGIT_ROWS,
             sequences: 1,
             positions: tokens.len(),
@@ -61,25 +65,21 @@ impl Agreement {
         let mut exact = Group::new(checkpoint, &exact, watch)?;
         let vocab = checkpoint.geometry().vocab_size;
         let mut agreement = Self::default();
-        exact.run(|exact| {
+        let mut places = vec![Place::first()];
+        let mut logits = Vec::new();
+        while let Some(parts) = shape.prompts(&mut places, load, |at| tokens[at].0) {
+            logits.clear();
+            let own = parts.clone();
+            exact.run(|steps| steps.show(own, &mut |_, _, row| logits.extend_from_slice(row)))?;
+            let mut rows = logits.chunks_exact(vocab);
             group.run(|steps| {
-                let mut places = vec![Place::first()];
-                let token = |at: usize| tokens[at].0;
-                let mut logits = Vec::new();
-                while let Some(parts) = shape.prompts(&mut places, load, token) {
-                    logits.clear();
-                    exact.show(parts.clone(), &mut |_, _, row| {
-                        logits.extend_from_slice(row)
-                    })?;
-                    let mut rows = logits.chunks_exact(vocab);
-                    steps.show(parts, &mut |_, _, found| {
-                        let row = rows.next().expect("both show the same rows");
-                        agreement.add(row, found);
-                    })?;
-                }
-                Ok(agreement)
-            })
-        })
+                steps.show(parts, &mut |_, _, found| {
+                    let row = rows.next().expect("both show the same rows");
+                    agreement.add(row, found);
+                })
+            })?;
+        }
+        Ok(agreement)
     }
 
     /// Adds a position, with its exact logits and those found.
@@ -119,7 +119,6 @@ fn top(logits: &[f32]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroUsize;
     use std::ops::ControlFlow;
 
     use checkpoint::synth::Spec;
