@@ -7,7 +7,7 @@ FAMILIES = ["arithmetic", "facts", "talk", "refusal", "instructions", "turns", "
 LEAST = {"arithmetic": 0.90, "facts": 0.95, "calls_known": 0.90, "calls": 0.75, "calls_named": 0.75, "instructions": 0.85}
 LEAST_FORMED = 0.995
 # Families of which the model's card says that it can do them.
-CLAIMED = ["arithmetic", "instructions", "turns", "results"]
+CLAIMED = ["arithmetic", "facts", "refusal", "instructions", "turns", "results"]
 # More than any right answer takes.
 MOST_TOKENS = 256
 
