@@ -177,6 +177,8 @@ pub(crate) async fn worker(name: &str, model: &Model) -> turmoil::Result {
         admin: None,
         max_kv_bytes: NonZeroU64::new(1 << 30).unwrap(),
         drain: Duration::from_secs(10),
+        // Hosts of a simulation are no machines.
+        tcp_exchange: true,
         expert_metrics: false,
         telemetry: None,
     };

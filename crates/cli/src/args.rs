@@ -298,6 +298,9 @@ pub(crate) struct WorkerArgs {
     pub(crate) threads: Option<NonZeroUsize>,
     #[command(flatten)]
     pub(crate) compute: ComputeArgs,
+    /// Send rows over TCP also to workers of this machine, not by Unix sockets.
+    #[arg(long)]
+    pub(crate) tcp_exchange: bool,
     /// Count the rows of every single expert: a series of metrics for each of them.
     #[arg(long)]
     pub(crate) expert_metrics: bool,

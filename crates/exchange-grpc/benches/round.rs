@@ -25,25 +25,28 @@ const ROUNDS: u64 = 3000;
 fn main() {
     for rows in [1, 16] {
         report("threads of one process", rows, local_group(2));
-        let hubs = [process(), process()];
-        let fence = Fence::default();
-        let [first, second] = [(0, 1), (1, 0)].map(|(own, other): (usize, usize)| {
-            let ranks = vec![Rank(other as u32)];
-            let peers = vec![Peer {
-                address: hubs[other].2.clone(),
-                ranks,
-            }];
-            let mut exchanges = hubs[own].1.enter(fence, &[Rank(own as u32)], peers);
-            exchanges
-                .as_mut()
-                .expect("two ranks fit together")
-                .remove(0)
-        });
-        report("two hubs on loopback", rows, vec![first, second]);
+        for (name, has_door) in [("two hubs, TCP", false), ("two hubs, Unix sockets", true)] {
+            let hubs = [process(has_door), process(has_door)];
+            let [first, second] = [(0, 1), (1, 0)].map(|(own, other): (usize, usize)| {
+                let ranks = vec![Rank(other as u32)];
+                let peers = vec![Peer {
+                    address: hubs[other].2.clone(),
+                    ranks,
+                }];
+                let mut exchanges = hubs[own]
+                    .1
+                    .enter(Fence::default(), &[Rank(own as u32)], peers);
+                exchanges
+                    .as_mut()
+                    .expect("two ranks fit together")
+                    .remove(0)
+            });
+            report(name, rows, vec![first, second]);
+        }
     }
 }
 
-fn process() -> (Runtime, Hub, String) {
+fn process(has_door: bool) -> (Runtime, Hub, String) {
     let runtime = Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -57,6 +60,9 @@ fn process() -> (Runtime, Hub, String) {
         let _inside = runtime.enter();
         Hub::new(Dialer::default(), "0")
     };
+    if has_door {
+        hub.open_door(&address).expect("nobody else has this door");
+    }
     runtime.spawn(
         server()
             .add_service(hub.service())

@@ -1,9 +1,10 @@
 //! One epoch as this process takes part in it: its ranks' inboxes and the links to the others.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use exchange::{Frame, Inbox, Phase, SendError, Transport};
+use exchange::Inbox;
+use exchange_unix::Arrivals;
 use spec::{Fence, Rank};
 use tokio_util::sync::CancellationToken;
 
@@ -34,9 +35,17 @@ pub(crate) struct Epoch {
 #[derive(Debug)]
 pub(crate) enum Route {
     /// It is one of this process's.
-    Own(Arc<Inbox>),
+    Own(Entrance),
     /// The index of the link to its process.
     Peer(usize),
+}
+
+/// Where frames come to a rank of this process.
+#[derive(Clone, Debug)]
+pub(crate) struct Entrance {
+    pub(crate) inbox: Arc<Inbox>,
+    /// Lanes from processes of this machine, where such are taken.
+    pub(crate) arrivals: Option<Arc<Arrivals>>,
 }
 
 /// What joins this process with one peer.
@@ -66,10 +75,10 @@ impl Link {
 }
 
 impl Epoch {
-    /// Returns the inbox of a rank of this process.
-    pub(crate) fn inbox(&self, rank: Rank) -> Option<&Arc<Inbox>> {
+    /// Returns where frames come to a rank of this process.
+    pub(crate) fn entrance(&self, rank: Rank) -> Option<&Entrance> {
         match self.routes.get(rank.index())? {
-            Route::Own(inbox) => Some(inbox),
+            Route::Own(entrance) => Some(entrance),
             Route::Peer(_) => None,
         }
     }
@@ -105,67 +114,8 @@ impl Epoch {
 
     fn inboxes(&self) -> impl Iterator<Item = &Inbox> {
         self.routes.iter().filter_map(|route| match route {
-            Route::Own(inbox) => Some(&**inbox),
+            Route::Own(entrance) => Some(&*entrance.inbox),
             Route::Peer(_) => None,
         })
-    }
-}
-
-/// The transport of a rank: in memory to ranks of its own process, over gRPC to all others.
-#[derive(Debug)]
-pub struct Wire {
-    epoch: Arc<Epoch>,
-    sent: Arc<Sent>,
-}
-
-/// Bytes of rows that a rank has sent in an epoch, to ranks of its own process and to others.
-#[derive(Debug, Default)]
-pub struct Sent {
-    /// By [`Phase`], then local and remote.
-    bytes: [[AtomicU64; 2]; 2],
-}
-
-impl Sent {
-    /// Returns the bytes sent in exchanges of a phase, to ranks of this process and to others.
-    #[must_use]
-    pub fn bytes(&self, phase: Phase) -> (u64, u64) {
-        let [local, remote] = &self.bytes[phase as usize];
-        (
-            local.load(Ordering::Relaxed),
-            remote.load(Ordering::Relaxed),
-        )
-    }
-
-    fn add(&self, phase: Phase, is_remote: bool, bytes: usize) {
-        let sum = &self.bytes[phase as usize][usize::from(is_remote)];
-        sum.fetch_add(bytes as u64, Ordering::Relaxed);
-    }
-}
-
-impl Wire {
-    pub(crate) fn new(epoch: Arc<Epoch>) -> Self {
-        Self {
-            epoch,
-            sent: Arc::default(),
-        }
-    }
-
-    /// Returns what the rank sends, as it counts up.
-    #[must_use]
-    pub fn sent(&self) -> &Arc<Sent> {
-        &self.sent
-    }
-}
-
-impl Transport for Wire {
-    fn send(&mut self, to: Rank, frame: Frame) -> Result<(), SendError> {
-        let (phase, bytes) = (frame.phase, frame.payload.len());
-        let is_remote = match self.epoch.routes.get(to.index()) {
-            Some(Route::Own(inbox)) => inbox.deliver(frame).map(|()| false)?,
-            Some(Route::Peer(link)) => self.epoch.links[*link].outlet.send(frame).map(|()| true)?,
-            None => return Err(SendError::Gone("no such rank".to_owned())),
-        };
-        self.sent.add(phase, is_remote, bytes);
-        Ok(())
     }
 }

@@ -1,10 +1,13 @@
 //! The exchange of one worker process: which epoch it is in, and whom it reaches how.
 
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use exchange::{HostExchange, Inbox};
+use exchange_unix::{Arrivals, Bell, Lanes};
 use proto::internal::exchange_service_server::ExchangeServiceServer;
-use sockets::Dialer;
+use sockets::{Dialer, Door};
 use spec::{Fence, Rank};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -12,12 +15,14 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::transport::Endpoint;
 
-use crate::epoch::{Epoch, Link, Peer, Route, Wire};
+use crate::door;
+use crate::epoch::{Entrance, Epoch, Link, Peer, Route};
 use crate::limits::{ENTER_LIMIT, FRAMES_IN_FLIGHT, MAX_MESSAGE_BYTES};
 use crate::lobby::Lobby;
 use crate::outlet::{self, Outlet, Way};
 use crate::service::Service;
 use crate::settings;
+use crate::wire::Wire;
 
 /// The exchange of one worker process, shared by its ranks and its server. Clones are the same hub.
 #[derive(Clone, Debug)]
@@ -75,6 +80,7 @@ impl Hub {
             group: Arc::clone(&group),
             current: watch::Sender::new(None),
             lobby: Lobby::new(),
+            has_door: AtomicBool::new(false),
         });
         Self {
             runtime: Handle::current(),
@@ -82,6 +88,21 @@ impl Hub {
             group,
             epochs,
         }
+    }
+
+    /// Exchanges with other workers of this machine by Unix sockets from the next epoch on, where they do so
+    /// too. `address` is the one that they know this worker by.
+    ///
+    /// # Errors
+    ///
+    /// If another process has this door, or no socket can be made; all goes over gRPC then.
+    pub fn open_door(&self, address: &str) -> io::Result<()> {
+        let _inside = self.runtime.enter();
+        let door = Door::open(&door::name(address))?;
+        let epochs = Arc::downgrade(&self.epochs);
+        self.runtime.spawn(door::serve(door, epochs));
+        self.epochs.has_door.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Enters an epoch and returns the exchanges of `my_ranks`, in that order.
@@ -99,7 +120,8 @@ impl Hub {
         peers: Vec<Peer>,
     ) -> Result<Vec<HostExchange<Wire>>, EnterError> {
         let endpoints = peers.iter().map(endpoint).collect::<Result<Vec<_>, _>>()?;
-        let (epoch, queues) = Self::epoch(fence, my_ranks, peers)?;
+        let has_door = self.epochs.has_door.load(Ordering::Relaxed);
+        let (epoch, queues) = Self::epoch(fence, my_ranks, peers, has_door)?;
         let epoch = Arc::new(epoch);
         self.epochs.enter(&epoch)?;
         for ((index, endpoint), frames) in endpoints.into_iter().enumerate().zip(queues) {
@@ -112,9 +134,13 @@ impl Hub {
                 .spawn(outlet::run(Arc::clone(&epoch), index, peer, frames));
         }
         let num_ranks = epoch.routes.len();
-        let inboxes = my_ranks.iter().filter_map(|rank| epoch.inbox(*rank));
-        let exchanges = inboxes.map(|inbox| {
-            HostExchange::new(Arc::clone(inbox), num_ranks, Wire::new(Arc::clone(&epoch)))
+        let entrances = my_ranks.iter().filter_map(|rank| epoch.entrance(*rank));
+        let exchanges = entrances.map(|Entrance { inbox, arrivals }| {
+            let lanes = arrivals
+                .clone()
+                .map(|arrivals| Lanes::new(num_ranks, arrivals));
+            let wire = Wire::new(Arc::clone(&epoch), Arc::clone(&self.group), lanes);
+            HostExchange::new(Arc::clone(inbox), num_ranks, wire)
         });
         Ok(exchanges.collect())
     }
@@ -152,6 +178,7 @@ impl Hub {
         fence: Fence,
         my_ranks: &[Rank],
         peers: Vec<Peer>,
+        has_door: bool,
     ) -> Result<(Epoch, Vec<Frames>), EnterError> {
         let num_ranks = check_ranks(my_ranks, &peers)?;
         let (mut links, mut queues) = (Vec::new(), Vec::new());
@@ -163,10 +190,11 @@ impl Hub {
         }
         let route = |rank: Rank| match links.iter().position(|l| l.peer.ranks.contains(&rank)) {
             Some(link) => Route::Peer(link),
-            None => {
-                let inbox = Inbox::enter(fence, rank, num_ranks);
-                Route::Own(Arc::new(inbox))
-            }
+            None => Route::Own(entrance(
+                Inbox::enter(fence, rank, num_ranks),
+                num_ranks,
+                has_door,
+            )),
         };
         let routes = (0..num_ranks as u32).map(Rank).map(route).collect();
         Ok((
@@ -182,6 +210,24 @@ impl Hub {
 }
 
 type Frames = tokio::sync::mpsc::Receiver<exchange::Frame>;
+
+/// Makes the entrance of a rank with this inbox. Where the process may open no more files, no lane comes.
+fn entrance(inbox: Inbox, num_ranks: usize, has_door: bool) -> Entrance {
+    let bell = has_door.then(Bell::new).and_then(|bell| {
+        bell.inspect_err(|error| tracing::warn!(%error, "no file for a bell; rows come over TCP"))
+            .ok()
+    });
+    let Some(bell) = bell.map(Arc::new) else {
+        return Entrance {
+            inbox: Arc::new(inbox),
+            arrivals: None,
+        };
+    };
+    Entrance {
+        inbox: Arc::new(inbox.with_alarm(Arc::clone(&bell) as _)),
+        arrivals: Some(Arc::new(Arrivals::new(num_ranks, bell))),
+    }
+}
 
 fn endpoint(peer: &Peer) -> Result<Endpoint, EnterError> {
     settings::endpoint(&peer.address).map_err(|error| EnterError::Address {
@@ -219,6 +265,8 @@ pub(crate) struct Epochs {
     current: watch::Sender<Option<Arc<Epoch>>>,
     /// Peers' streams that belong to no epoch yet.
     pub(crate) lobby: Lobby,
+    /// Whether lanes from processes of this machine are taken.
+    has_door: AtomicBool,
 }
 
 impl Epochs {
@@ -278,6 +326,7 @@ impl Epochs {
 
 impl Drop for Epochs {
     fn drop(&mut self) {
+        self.lobby.close();
         if let Some(epoch) = self.current() {
             epoch.leave();
         }

@@ -7,14 +7,18 @@
 //!
 //! ```text
 //! compute thread ─ HostExchange ─ Wire ─┬─ Inbox of a rank in this process
+//!                                       ├─ Lanes ─ socket ─ Lanes of a rank on this machine
 //!                                       └─ Outlet ─ task ─ Push stream ─ Service ─ Inbox over there
 //! ```
 //!
-//! The compute thread never touches the network: it queues frames and waits on its inbox. A stream
+//! The compute thread never touches the network: it queues frames and waits on its inbox. But where a
+//! process of this machine has a door ([`Hub::open_door`]), frames go there by Unix sockets, which the
+//! compute threads use themselves: see [`exchange_unix`]. A stream or a lane
 //! that breaks in either direction means that the peer is lost for the rest of the epoch; there is
 //! no reconnecting inside one, because the lead answers a loss with the next epoch.
 
 mod convert;
+mod door;
 mod epoch;
 mod hub;
 mod limits;
@@ -22,11 +26,13 @@ mod lobby;
 mod outlet;
 mod service;
 mod settings;
+mod wire;
 
-pub use epoch::{Peer, Sent, Wire};
+pub use epoch::Peer;
 pub use hub::{EnterError, Hub};
 pub use limits::{
     CONNECT_LIMIT, ENTER_LIMIT, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, MAX_MESSAGE_BYTES,
 };
 pub use service::Service;
 pub use settings::server;
+pub use wire::{Frame, Round, Sent, Way, Wire};

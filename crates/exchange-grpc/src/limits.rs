@@ -27,6 +27,17 @@ pub(crate) const FIRST_FRAME_LIMIT: Duration = Duration::from_secs(10);
 /// process of the largest group.
 pub(crate) const MAX_STREAMS_WITHOUT_EPOCH: usize = 1024;
 
+/// How long a rank waits in its first exchange of an epoch for its lanes to be taken up. The other process
+/// has entered the epoch by then, so that this only has to outlast a moment of overload; after it, rows go over
+/// gRPC until the next epoch.
+pub(crate) const LET_IN_LIMIT: Duration = Duration::from_millis(500);
+
+/// Bytes that a lane may begin with: a group's name, and numbers.
+pub(crate) const MAX_GREETING_BYTES: usize = 1024;
+
+/// Pause after a lane could not be accepted: mostly too many files are open, and some will be closed.
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
 /// How long the streams of an epoch that has been left may take to end in order.
 pub(crate) const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 

@@ -60,6 +60,11 @@ impl Lobby {
         }
     }
 
+    /// Waits until the lobby closes.
+    pub(crate) async fn closed(&self) {
+        self.closed.cancelled().await;
+    }
+
     /// Ends the wait of every stream, now and later.
     pub(crate) fn close(&self) {
         self.closed.cancel();

@@ -85,15 +85,18 @@ fn deliver(epoch: &Epoch, link: &Link, frame: Frame) -> Result<(), Status> {
         let why = format!("from: rank {from} is not at this stream's worker");
         return Err(Status::invalid_argument(why));
     }
-    let Some(inbox) = epoch.inbox(to) else {
+    let Some(entrance) = epoch.entrance(to) else {
         return Err(Status::invalid_argument(format!(
             "to: rank {to} is not at this worker"
         )));
     };
-    inbox.deliver(frame).map_err(|refusal| match refusal {
-        Refusal::OtherEpoch { .. } | Refusal::Aborted => {
-            Status::failed_precondition(refusal.to_string())
-        }
-        _ => Status::invalid_argument(refusal.to_string()),
-    })
+    entrance
+        .inbox
+        .deliver(frame)
+        .map_err(|refusal| match refusal {
+            Refusal::OtherEpoch { .. } | Refusal::Aborted => {
+                Status::failed_precondition(refusal.to_string())
+            }
+            _ => Status::invalid_argument(refusal.to_string()),
+        })
 }

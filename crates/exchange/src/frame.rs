@@ -19,13 +19,16 @@
 //! | 1 | `hidden` |
 //! | `pairs * hidden` | one output for each pair, in the order of the dispatch frame, f32 |
 //!
-//! What comes from another process is checked whole before any of it is used, and memory is taken
-//! only in proportion to what came. The values of rows are not looked at: NaN travels like any
-//! other.
+//! What comes from another process is checked before any of it is used, and no more memory is taken than a
+//! frame may have. The values of rows are not looked at: NaN
+//! travels like any other.
 
-use kernels::{Received, Work};
+use std::io::IoSliceMut;
+
+use kernels::{ExchangeError, Received, Work};
 use spec::{ExpertId, Rank};
 
+use crate::payload::{Parts, Payload};
 use crate::plan::Share;
 
 /// The longest frame. Bounds the memory that a peer can make this rank use.
@@ -94,23 +97,32 @@ pub(crate) enum Malformed {
     TooLarge { bytes: usize },
 }
 
+/// Why a frame could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unread {
+    /// It came, and is none.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    /// It did not come whole.
+    #[error(transparent)]
+    Broken(#[from] ExchangeError),
+}
+
 /// Encodes the rows of a share; `rows` is `[any, hidden]`.
-pub(crate) fn encode_dispatch(
+pub(crate) fn encode_dispatch<'a>(
     share: &Share,
-    rows: &[f32],
+    rows: &'a [f32],
     hidden: usize,
-) -> Result<Vec<u8>, Malformed> {
+) -> Result<Parts<'a>, Malformed> {
     let header = [share.rows.len(), share.experts.len(), hidden];
-    let words = DISPATCH_HEADER + header[0] + header[1] + header[0] * hidden;
-    let mut frame = Writer::new(words)?;
-    frame.put(header.map(|count| word(count).to_le_bytes()));
-    frame.put(share.counts.iter().map(|count| count.to_le_bytes()));
-    frame.put(share.experts.iter().map(|expert| expert.to_le_bytes()));
-    for &row in &share.rows {
-        let row = &rows[row as usize * hidden..][..hidden];
-        frame.put(row.iter().map(|value| value.to_le_bytes()));
+    check_size(DISPATCH_HEADER + header[0] + header[1] + header[0] * hidden)?;
+    let lists = share.counts.iter().chain(&share.experts).copied();
+    let mut frame = Parts::new(header.into_iter().map(word).chain(lists).collect());
+    // Rows that follow each other lie together.
+    for run in share.rows.chunk_by(|row, next| row + 1 == *next) {
+        frame.push(&rows[run[0] as usize * hidden..][..run.len() * hidden]);
     }
-    Ok(frame.bytes)
+    Ok(frame)
 }
 
 /// Appends a rank's own share to `received`, as if it had come in a frame.
@@ -124,69 +136,82 @@ pub(crate) fn append_own(share: &Share, rows: &[f32], hidden: usize, received: &
     append_work(base, &share.counts, share.experts.iter().copied(), received);
 }
 
-/// Checks a dispatch frame and appends what it says to `received`; on an error nothing is appended.
+/// Checks a dispatch frame and appends what it says to `received`; of a malformed one nothing is appended.
 pub(crate) fn decode_dispatch(
-    bytes: &[u8],
+    mut frame: impl Payload,
     expected: Expected<'_>,
     received: &mut Received,
-) -> Result<(), Malformed> {
-    let ([rows, pairs, hidden], body) = split_header(bytes)?;
+) -> Result<(), Unread> {
+    let bytes = frame.num_bytes();
+    let [rows, pairs, hidden] = read_header(&mut frame)?;
     // At most (2^32 - 1) * 2^32 + (2^32 - 1), which is u64::MAX.
     let body_words = u64::from(rows) * (1 + u64::from(hidden)) + u64::from(pairs);
     check_length(bytes, DISPATCH_HEADER, body_words)?;
     if hidden as usize != expected.hidden {
-        return Err(Malformed::WrongWidth {
-            expected: expected.hidden,
-            found: hidden,
-        });
+        let expected = expected.hidden;
+        let found = hidden;
+        return Err(Malformed::WrongWidth { expected, found }.into());
     }
-    let (counts, body) = body.split_at(rows as usize * WORD);
-    let (experts, values) = body.split_at(pairs as usize * WORD);
-    let counts: Vec<u32> = numbers(counts).collect();
-    let experts: Vec<u32> = numbers(experts).collect();
+    let (mut counts, mut experts) = (vec![0; rows as usize], vec![0; pairs as usize]);
+    frame.fill(&mut [memory(&mut counts), memory(&mut experts)])?;
     check_experts(&counts, &experts, expected)?;
-    let base = received.rows.len() / expected.hidden;
-    received.rows.extend(floats(values));
-    append_work(base, &counts, experts.iter().copied(), received);
+    let before = received.rows.len();
+    received
+        .rows
+        .resize(before + rows as usize * expected.hidden, 0.0);
+    frame.fill(&mut [memory(&mut received.rows[before..])])?;
+    append_work(
+        before / expected.hidden,
+        &counts,
+        experts.iter().copied(),
+        received,
+    );
     Ok(())
 }
 
 /// Encodes outputs, `[pairs, hidden]`.
-pub(crate) fn encode_combine(outputs: &[f32], hidden: usize) -> Result<Vec<u8>, Malformed> {
-    let mut frame = Writer::new(COMBINE_HEADER + outputs.len())?;
-    frame.put([outputs.len() / hidden, hidden].map(|count| word(count).to_le_bytes()));
-    frame.put(outputs.iter().map(|value| value.to_le_bytes()));
-    Ok(frame.bytes)
+pub(crate) fn encode_combine(outputs: &[f32], hidden: usize) -> Result<Parts<'_>, Malformed> {
+    check_size(COMBINE_HEADER + outputs.len())?;
+    let mut frame = Parts::new(vec![word(outputs.len() / hidden), word(hidden)]);
+    frame.push(outputs);
+    Ok(frame)
 }
 
-/// Checks a combine frame and puts each output to its place in `outputs`, `[rows, k, hidden]`.
+/// Checks a combine frame and puts each output to its place in `outputs`, `[rows, k, hidden]`; `places`
+/// ascend.
 pub(crate) fn decode_combine(
-    bytes: &[u8],
+    mut frame: impl Payload,
     hidden: usize,
     places: &[u32],
     outputs: &mut [f32],
-) -> Result<(), Malformed> {
-    let ([pairs, width], body) = split_header(bytes)?;
+) -> Result<(), Unread> {
+    let bytes = frame.num_bytes();
+    let [pairs, width] = read_header(&mut frame)?;
     check_length(bytes, COMBINE_HEADER, u64::from(pairs) * u64::from(width))?;
     if pairs as usize != places.len() {
-        return Err(Malformed::WrongOutputs {
-            expected: places.len(),
-            found: pairs,
-        });
+        let (expected, found) = (places.len(), pairs);
+        return Err(Malformed::WrongOutputs { expected, found }.into());
     }
     if width as usize != hidden {
-        return Err(Malformed::WrongWidth {
-            expected: hidden,
-            found: width,
-        });
+        let (expected, found) = (hidden, width);
+        return Err(Malformed::WrongWidth { expected, found }.into());
     }
-    for (&place, output) in places.iter().zip(body.chunks_exact(hidden * WORD)) {
-        let home = &mut outputs[place as usize * hidden..][..hidden];
-        home.iter_mut()
-            .zip(floats(output))
-            .for_each(|(home, value)| *home = value);
-    }
+    frame.fill(&mut homes(places, hidden, outputs))?;
     Ok(())
+}
+
+/// Returns the memory of these places, in pieces that lie together.
+fn homes<'a>(places: &[u32], hidden: usize, outputs: &'a mut [f32]) -> Vec<IoSliceMut<'a>> {
+    let (mut rest, mut at) = (outputs, 0);
+    let runs = places.chunk_by(|place, next| place + 1 == *next);
+    let home = |run: &[u32]| {
+        let place = run[0] as usize;
+        let (_, from) = std::mem::take(&mut rest).split_at_mut((place - at) * hidden);
+        let (home, after) = from.split_at_mut(run.len() * hidden);
+        (rest, at) = (after, place + run.len());
+        memory(home)
+    };
+    runs.map(home).collect()
 }
 
 /// Puts a rank's own outputs, `[places, hidden]`, to their places.
@@ -255,54 +280,31 @@ fn check_experts(counts: &[u32], experts: &[u32], expected: Expected<'_>) -> Res
     Ok(())
 }
 
-fn split_header<const N: usize>(bytes: &[u8]) -> Result<([u32; N], &[u8]), Malformed> {
-    let header = bytes.split_at_checked(N * WORD);
-    let (header, body) = header.ok_or(Malformed::NoHeader { bytes: bytes.len() })?;
-    let mut words = numbers(header);
-    let header = std::array::from_fn(|_| words.next().expect("the header has N words"));
-    Ok((header, body))
+fn read_header<const N: usize>(frame: &mut impl Payload) -> Result<[u32; N], Unread> {
+    let bytes = frame.num_bytes();
+    if bytes < N * WORD {
+        return Err(Malformed::NoHeader { bytes }.into());
+    }
+    let mut header = [0; N];
+    frame.fill(&mut [memory(&mut header)])?;
+    Ok(header)
 }
 
-fn check_length(bytes: &[u8], header: usize, body_words: u64) -> Result<(), Malformed> {
+fn check_length(bytes: usize, header: usize, body_words: u64) -> Result<(), Malformed> {
     let expected = (body_words.saturating_add(header as u64)).saturating_mul(WORD as u64);
-    if expected == bytes.len() as u64 {
+    if expected == bytes as u64 {
         Ok(())
     } else {
-        Err(Malformed::WrongLength {
-            expected,
-            bytes: bytes.len(),
-        })
+        Err(Malformed::WrongLength { expected, bytes })
     }
 }
 
-/// A frame being written: a buffer of the right length that is filled from the front.
-struct Writer {
-    bytes: Vec<u8>,
-    at: usize,
-}
-
-impl Writer {
-    fn new(words: usize) -> Result<Self, Malformed> {
-        let bytes = words * WORD;
-        if bytes > MAX_FRAME_BYTES {
-            return Err(Malformed::TooLarge { bytes });
-        }
-        Ok(Self {
-            bytes: vec![0; bytes],
-            at: 0,
-        })
+fn check_size(words: usize) -> Result<(), Malformed> {
+    let bytes = words * WORD;
+    if bytes > MAX_FRAME_BYTES {
+        return Err(Malformed::TooLarge { bytes });
     }
-
-    /// Writes numbers; into a slice of known length, so that the compiler copies rows whole.
-    fn put(&mut self, words: impl IntoIterator<Item = [u8; WORD], IntoIter: ExactSizeIterator>) {
-        let words = words.into_iter();
-        let (chunks, _) = self.bytes[self.at..][..words.len() * WORD].as_chunks_mut();
-        self.at += words.len() * WORD;
-        chunks
-            .iter_mut()
-            .zip(words)
-            .for_each(|(chunk, word)| *chunk = word);
-    }
+    Ok(())
 }
 
 /// Counts of rows and pairs: a frame's length, which is checked first, bounds them far below 2^32.
@@ -310,20 +312,9 @@ fn word(count: usize) -> u32 {
     u32::try_from(count).expect("counts in a frame are bounded by its length")
 }
 
-fn numbers(bytes: &[u8]) -> impl ExactSizeIterator<Item = u32> + '_ {
-    bytes
-        .as_chunks()
-        .0
-        .iter()
-        .map(|&word| u32::from_le_bytes(word))
-}
-
-fn floats(bytes: &[u8]) -> impl ExactSizeIterator<Item = f32> + '_ {
-    bytes
-        .as_chunks()
-        .0
-        .iter()
-        .map(|&word| f32::from_le_bytes(word))
+/// Returns the bytes of numbers, to be filled.
+fn memory<T: bytemuck::Pod>(numbers: &mut [T]) -> IoSliceMut<'_> {
+    IoSliceMut::new(bytemuck::cast_slice_mut(numbers))
 }
 
 #[cfg(test)]

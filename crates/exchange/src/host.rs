@@ -5,10 +5,11 @@ use std::sync::Arc;
 use kernels::{Dispatch, Exchange, ExchangeError, Moment, Phase, Received, Returned};
 use spec::{Fence, Rank};
 
-use crate::frame::{self, Expected, Malformed};
+use crate::frame::{self, Expected, Malformed, Unread};
 use crate::inbox::{Inbox, PATIENCE};
+use crate::payload::Parts;
 use crate::plan::Plan;
-use crate::transport::{Frame, Local, SendError, Transport};
+use crate::transport::{Local, Outgoing, Round as _, SendError, Transport, Unsent};
 
 /// One rank's side of the exchanges of one epoch.
 ///
@@ -64,6 +65,11 @@ impl<T: Transport> HostExchange<T> {
         &self.transport
     }
 
+    /// Returns the way to the other ranks, between two exchanges.
+    pub fn transport_mut(&mut self) -> &mut T {
+        &mut self.transport
+    }
+
     /// Returns this rank.
     #[must_use]
     pub fn rank(&self) -> Rank {
@@ -82,54 +88,10 @@ impl<T: Transport> HostExchange<T> {
         self.inbox.check(moment, phase)?;
         if let Some(last) = self.last.filter(|last| *last >= (moment, phase)) {
             let why = format!("it has begun {} of {} before", last.1, last.0);
-            return Err(ExchangeError::BadFrame {
-                peer: self.rank,
-                why,
-                phase,
-                moment,
-            });
+            return Err(bad_frame((moment, phase), self.rank, why));
         }
         self.last = Some((moment, phase));
         Ok(())
-    }
-
-    fn send(
-        &mut self,
-        moment: Moment,
-        phase: Phase,
-        to: Rank,
-        payload: Result<Vec<u8>, Malformed>,
-    ) -> Result<(), ExchangeError> {
-        let payload = payload.map_err(|why| bad_frame(moment, phase, self.rank, &why))?;
-        let frame = Frame {
-            moment,
-            phase,
-            from: self.rank,
-            to,
-            payload: payload.into(),
-        };
-        self.transport.send(to, frame).map_err(|error| match error {
-            SendError::Gone(why) => ExchangeError::PeerLost {
-                peer: to,
-                why,
-                phase,
-                moment,
-            },
-            SendError::Left => ExchangeError::Aborted {
-                peer: to,
-                phase,
-                moment,
-            },
-            SendError::Refused(why) => {
-                let why = format!("rank {to} refused it: {why}");
-                ExchangeError::BadFrame {
-                    peer: self.rank,
-                    why,
-                    phase,
-                    moment,
-                }
-            }
-        })
     }
 
     fn others(&self) -> impl Iterator<Item = Rank> + use<T> {
@@ -163,10 +125,11 @@ impl<T: Transport> Exchange for HostExchange<T> {
         let phase = Phase::Dispatch;
         self.begin(moment, phase)?;
         let plan = Plan::new(experts, k, owners, self.num_ranks);
-        for to in self.others() {
-            let payload = frame::encode_dispatch(&plan.shares[to.index()], rows, hidden);
-            self.send(moment, phase, to, payload)?;
-        }
+        let frames = frames((moment, phase), self.rank, self.others(), |to| {
+            frame::encode_dispatch(&plan.shares[to.index()], rows, hidden)
+        })?;
+        let begun = self.transport.begin(&self.inbox, (moment, phase), frames);
+        let mut round = begun.map_err(|unsent| self::unsent((moment, phase), self.rank, unsent))?;
         let expected = Expected {
             rank: self.rank,
             hidden,
@@ -178,11 +141,12 @@ impl<T: Transport> Exchange for HostExchange<T> {
             if from == self.rank {
                 frame::append_own(&plan.shares[from.index()], rows, hidden, &mut received);
             } else {
-                let payload = self.inbox.take(moment, phase, from)?;
-                frame::decode_dispatch(&payload, expected, &mut received)
-                    .map_err(|why| bad_frame(moment, phase, from, &why))?;
+                let payload = round.receive(from)?;
+                frame::decode_dispatch(payload, expected, &mut received)
+                    .map_err(|why| unread((moment, phase), from, why))?;
             }
         }
+        round.finish()?;
         self.open = Some(Open {
             moment,
             hidden,
@@ -217,27 +181,70 @@ impl<T: Transport> Exchange for HostExchange<T> {
             Some(*end - count * hidden..*end)
         });
         let of_rank: Vec<_> = ends.collect();
-        for to in self.others() {
-            let payload = frame::encode_combine(&outputs[of_rank[to.index()].clone()], hidden);
-            self.send(moment, phase, to, payload)?;
-        }
+        let frames = frames((moment, phase), self.rank, self.others(), |to| {
+            frame::encode_combine(&outputs[of_rank[to.index()].clone()], hidden)
+        })?;
+        let begun = self.transport.begin(&self.inbox, (moment, phase), frames);
+        let mut round = begun.map_err(|unsent| self::unsent((moment, phase), self.rank, unsent))?;
         let mut home = vec![0.0; places * hidden];
         for (from, share) in (0..).map(Rank).zip(&plan.shares) {
             if from == self.rank {
                 let own = &outputs[of_rank[from.index()].clone()];
                 frame::place_own(own, hidden, &share.places, &mut home);
             } else {
-                let payload = self.inbox.take(moment, phase, from)?;
-                frame::decode_combine(&payload, hidden, &share.places, &mut home)
-                    .map_err(|why| bad_frame(moment, phase, from, &why))?;
+                let payload = round.receive(from)?;
+                frame::decode_combine(payload, hidden, &share.places, &mut home)
+                    .map_err(|why| unread((moment, phase), from, why))?;
             }
         }
+        round.finish()?;
         Ok(Returned { outputs: home })
     }
 }
 
-fn bad_frame(moment: Moment, phase: Phase, peer: Rank, why: &Malformed) -> ExchangeError {
-    let why = why.to_string();
+/// Encodes a rank's frames, one for each of the others.
+fn frames<'a>(
+    exchange: (Moment, Phase),
+    own: Rank,
+    others: impl Iterator<Item = Rank>,
+    encode: impl Fn(Rank) -> Result<Parts<'a>, Malformed>,
+) -> Result<Vec<Outgoing<'a>>, ExchangeError> {
+    let frame = |to| {
+        let parts = encode(to).map_err(|why| bad_frame(exchange, own, why.to_string()))?;
+        Ok(Outgoing { to, parts })
+    };
+    others.map(frame).collect()
+}
+
+fn unsent((moment, phase): (Moment, Phase), own: Rank, unsent: Unsent) -> ExchangeError {
+    let peer = unsent.to;
+    match unsent.error {
+        SendError::Gone(why) => ExchangeError::PeerLost {
+            peer,
+            why,
+            phase,
+            moment,
+        },
+        SendError::Left => ExchangeError::Aborted {
+            peer,
+            phase,
+            moment,
+        },
+        SendError::Refused(why) => {
+            let why = format!("rank {peer} refused it: {why}");
+            bad_frame((moment, phase), own, why)
+        }
+    }
+}
+
+fn unread(exchange: (Moment, Phase), peer: Rank, why: Unread) -> ExchangeError {
+    match why {
+        Unread::Malformed(why) => bad_frame(exchange, peer, why.to_string()),
+        Unread::Broken(error) => error,
+    }
+}
+
+fn bad_frame((moment, phase): (Moment, Phase), peer: Rank, why: String) -> ExchangeError {
     ExchangeError::BadFrame {
         peer,
         why,

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -10,6 +10,7 @@ use kernels::{ExchangeError, Moment, Phase};
 use spec::{Fence, Rank};
 
 use crate::frame::MAX_FRAME_BYTES;
+use crate::pause::Pause;
 use crate::transport::Frame;
 
 /// How many frames of one sender may lie here.
@@ -41,6 +42,8 @@ pub struct Inbox {
     patience: Option<Duration>,
     state: Mutex<State>,
     changed: Condvar,
+    /// Rung with each change, for a rank that waits elsewhere.
+    alarm: Option<Arc<dyn Alarm>>,
     /// The rank that is waited for, or [`NOBODY`].
     waiting: AtomicU32,
     /// Nanoseconds of all waits that have ended.
@@ -155,8 +158,18 @@ impl Inbox {
                 senders,
             }),
             changed: Condvar::new(),
+            alarm: None,
             waiting: AtomicU32::new(NOBODY),
             waited: AtomicU64::new(0),
+        }
+    }
+
+    /// Returns the inbox with what is rung with each change, for a rank that waits elsewhere.
+    #[must_use]
+    pub fn with_alarm(self, alarm: Arc<dyn Alarm>) -> Self {
+        Self {
+            alarm: Some(alarm),
+            ..self
         }
     }
 
@@ -248,7 +261,7 @@ impl Inbox {
         sender.frames.push_back((key, payload));
         sender.newest = Some(key);
         drop(state);
-        self.changed.notify_all();
+        self.wake();
         Ok(())
     }
 
@@ -260,7 +273,7 @@ impl Inbox {
             sender.frames.clear();
         }
         drop(state);
-        self.changed.notify_all();
+        self.wake();
     }
 
     /// Notes that nothing more comes from `from`, and why; the first reason stays.
@@ -273,34 +286,39 @@ impl Inbox {
             sender.lost.get_or_insert_with(|| why.to_owned());
         }
         drop(state);
-        self.changed.notify_all();
+        self.wake();
     }
 
     /// Waits for the frame of an exchange and returns its payload.
-    pub(crate) fn take(
-        &self,
-        moment: Moment,
-        phase: Phase,
-        from: Rank,
-    ) -> Result<Bytes, ExchangeError> {
-        let key = (moment, phase);
-        let mut state = self.lock();
-        let mut since = None;
-        let taken = loop {
-            if let Some(taken) = state.take(key, from) {
-                break taken;
+    ///
+    /// # Errors
+    ///
+    /// [`ExchangeError`] if it does not come, or another one does.
+    pub fn take(&self, exchange: Key, from: Rank) -> Result<Bytes, ExchangeError> {
+        // The clock is read only where there is something to wait for.
+        if let Some(taken) = self.poll(exchange, from) {
+            return taken;
+        }
+        let waiting = self.waits_for(from);
+        while waiting.pause.look_again() {
+            if let Some(taken) = self.poll(exchange, from) {
+                return taken;
             }
-            self.waiting.store(from.0, Ordering::Relaxed);
-            // The clock is read only where there is something to wait for.
-            let since = *since.get_or_insert_with(Instant::now);
+        }
+        let mut state = self.lock();
+        loop {
+            if let Some(taken) = state.take(exchange, from) {
+                return taken;
+            }
             let Some(patience) = self.patience else {
                 let woken = self.changed.wait(state);
                 state = woken.unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
-            let waited = since.elapsed();
+            let waited = waiting.since.elapsed();
             let Some(left) = patience.checked_sub(waited) else {
-                break Err(ExchangeError::TimedOut {
+                let (moment, phase) = exchange;
+                return Err(ExchangeError::TimedOut {
                     peer: from,
                     waited,
                     phase,
@@ -309,13 +327,37 @@ impl Inbox {
             };
             let woken = self.changed.wait_timeout(state, left);
             (state, _) = woken.unwrap_or_else(PoisonError::into_inner);
-        };
-        self.waiting.store(NOBODY, Ordering::Relaxed);
-        if let Some(since) = since {
-            let waited = u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX);
-            self.waited.fetch_add(waited, Ordering::Relaxed);
         }
-        taken
+    }
+
+    /// Returns the outcome of waiting for the frame of an exchange, if there is one by now. Once it returned
+    /// a frame, that one is taken.
+    pub fn poll(&self, exchange: Key, from: Rank) -> Option<Result<Bytes, ExchangeError>> {
+        self.lock().take(exchange, from)
+    }
+
+    /// Returns why the exchange cannot be completed, if it cannot: the epoch is over, or a rank is lost whose
+    /// frame of it has not come. `from` is who is waited for.
+    pub fn failure(&self, exchange: Key, from: Rank) -> Option<ExchangeError> {
+        self.lock().failure(exchange, from)
+    }
+
+    /// Notes that the frame of an exchange came on another way.
+    pub fn passes(&self, exchange: Key, from: Rank) {
+        if let Some(sender) = self.lock().senders.get_mut(from.index()) {
+            sender.newest = sender.newest.max(Some(exchange));
+        }
+    }
+
+    /// Notes that the rank waits for `from`, for as long as what is returned lives.
+    #[must_use]
+    pub fn waits_for(&self, from: Rank) -> Waiting<'_> {
+        self.waiting.store(from.0, Ordering::Relaxed);
+        Waiting {
+            inbox: self,
+            since: Instant::now(),
+            pause: Pause::begin(),
+        }
     }
 
     /// Returns an error if the epoch has been given up, so that a rank without peers notices too.
@@ -340,34 +382,70 @@ impl Inbox {
         Ok(())
     }
 
+    fn wake(&self) {
+        self.changed.notify_all();
+        if let Some(alarm) = &self.alarm {
+            alarm.ring();
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics while it holds the lock, and no state in between is ever visible.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+/// What wakes a rank that waits for other things than its inbox alone.
+pub trait Alarm: std::fmt::Debug + Send + Sync {
+    /// Wakes the rank, or keeps it from sleeping when it is about to.
+    fn ring(&self);
+}
+
+/// A wait of the inbox's rank.
+#[derive(Debug)]
+pub struct Waiting<'a> {
+    inbox: &'a Inbox,
+    since: Instant,
+    /// How it waits at first.
+    pub pause: Pause,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.inbox.waiting.store(NOBODY, Ordering::Relaxed);
+        let waited = u64::try_from(self.since.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.inbox.waited.fetch_add(waited, Ordering::Relaxed);
+    }
+}
+
 impl State {
     /// Returns the outcome of waiting for `from` in the exchange `key`, if there is one yet.
     fn take(&mut self, key: Key, from: Rank) -> Option<Result<Bytes, ExchangeError>> {
+        let frames = &mut self.senders[from.index()].frames;
+        let Some((found, payload)) = frames.pop_front() else {
+            return self.failure(key, from).map(Err);
+        };
+        if found == key {
+            return Some(Ok(payload));
+        }
+        let (moment, phase) = key;
+        let why = format!("it is at {} of {} instead", found.1, found.0);
+        Some(Err(ExchangeError::BadFrame {
+            peer: from,
+            why,
+            phase,
+            moment,
+        }))
+    }
+
+    fn failure(&self, key: Key, from: Rank) -> Option<ExchangeError> {
         let (moment, phase) = key;
         if self.aborted {
-            return Some(Err(ExchangeError::Aborted {
+            return Some(ExchangeError::Aborted {
                 peer: from,
                 phase,
                 moment,
-            }));
-        }
-        if let Some((found, payload)) = self.senders[from.index()].frames.pop_front() {
-            if found == key {
-                return Some(Ok(payload));
-            }
-            let why = format!("it is at {} of {} instead", found.1, found.0);
-            return Some(Err(ExchangeError::BadFrame {
-                peer: from,
-                why,
-                phase,
-                moment,
-            }));
+            });
         }
         // A rank that went after sending its frame of this exchange does not hinder it.
         let missing = |sender: &&(Rank, &Sender)| sender.1.newest < Some(key);
@@ -377,12 +455,12 @@ impl State {
             .filter(|(_, s)| s.lost.is_some());
         let (peer, sender) = lost.find(|sender| missing(&sender))?;
         let why = sender.lost.clone().unwrap_or_default();
-        Some(Err(ExchangeError::PeerLost {
+        Some(ExchangeError::PeerLost {
             peer,
             why,
             phase,
             moment,
-        }))
+        })
     }
 }
 

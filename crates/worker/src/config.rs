@@ -48,6 +48,8 @@ pub struct Config {
     pub max_kv_bytes: NonZeroU64,
     /// How long it waits for its lead to release it, once it was told to end.
     pub drain: Duration,
+    /// Whether rows for workers of this machine travel as those for others do.
+    pub tcp_exchange: bool,
     /// Whether operators see the rows of every single expert.
     pub expert_metrics: bool,
     /// What shows operators the worker; absent, nobody looks.
@@ -111,6 +113,7 @@ mod tests {
             admin: None,
             max_kv_bytes: NonZeroU64::new(1 << 30).unwrap(),
             drain: Duration::from_secs(10),
+            tcp_exchange: true,
             expert_metrics: false,
             telemetry: None,
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use exchange::{HostExchange, Inbox};
-use exchange_grpc::{Sent, Wire};
+use exchange_grpc::{Sent, Way, Wire};
 use kernels::{Dispatch, Exchange, ExchangeError, Phase, Received, Returned, Work};
 use spec::{Line, Part, StepNumber};
 use telemetry::WorkerTelemetry;
@@ -105,7 +105,7 @@ pub(crate) struct Metered {
     seat: Seat,
     /// How much of the exchange's own sums was counted.
     waited: Duration,
-    bytes: [(u64, u64); 2],
+    bytes: [[u64; Way::ALL.len()]; 2],
 }
 
 impl Metered {
@@ -124,7 +124,7 @@ impl Metered {
             gauge,
             seat: Seat(seat),
             waited: Duration::ZERO,
-            bytes: [(0, 0); 2],
+            bytes: Default::default(),
         }
     }
 
@@ -156,13 +156,17 @@ impl Metered {
         let waited = self.inbox.waited();
         metrics.straggler_wait.add(seat, waited - self.waited);
         self.waited = waited;
-        let (local, remote) = self.sent.bytes(phase);
-        let before = std::mem::replace(&mut self.bytes[phase as usize], (local, remote));
-        for (transport, more) in [
-            (Transport::Local, local - before.0),
-            (Transport::Grpc, remote - before.1),
-        ] {
-            metrics.exchange_bytes.add((seat, (op, transport)), more);
+        for (way, counted) in Way::ALL.into_iter().zip(&mut self.bytes[phase as usize]) {
+            let transport = match way {
+                Way::Local => Transport::Local,
+                Way::Unix => Transport::Unix,
+                Way::Grpc => Transport::Grpc,
+            };
+            let bytes = self.sent.bytes(phase, way);
+            metrics
+                .exchange_bytes
+                .add((seat, (op, transport)), bytes - *counted);
+            *counted = bytes;
         }
     }
 }

@@ -71,7 +71,7 @@ pub async fn start(
     let (fatal, fatalities) = mpsc::unbounded_channel();
     let backends = backends(&config);
     let numerics = backends[0].numerics().to_owned();
-    let hub = Hub::new(config.dialer.clone(), &config.group);
+    let hub = hub(&config, &address);
     let layout = layout(&config, &*backends[0]);
     let bounds = Bounds {
         name: config.name.clone(),
@@ -261,6 +261,17 @@ fn layout(config: &Config, backend: &dyn Backend) -> Layout {
         packing: backend.packing(),
         cache: (config.packed_cache.clone()).map(|dir| PackedCache::new(dir).telling(load::log)),
     }
+}
+
+/// Makes the worker's exchange. Without a door, its rows for workers of this machine go over TCP.
+fn hub(config: &Config, address: &str) -> Hub {
+    let hub = Hub::new(config.dialer.clone(), &config.group);
+    if !config.tcp_exchange
+        && let Err(error) = hub.open_door(address)
+    {
+        tracing::warn!(%error, "rows for workers of this machine go over TCP");
+    }
+    hub
 }
 
 /// Returns a number for this start of the process.

@@ -17,6 +17,9 @@ use crate::{host_and_port, in_words};
 /// Registers with the coordinator and computes until told to end.
 pub(crate) async fn run(args: WorkerArgs) -> Outcome {
     let shutdown = signals::shutdown(args.with_parent)?;
+    if let Err(error) = sockets::raise_files() {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
     let listener = args.listen.bind("--listen").await?;
     let local = listener.local_addr();
     let telemetry = telemetry(&args)?;
@@ -81,6 +84,7 @@ fn config(args: WorkerArgs, port: u16, admin: Option<String>) -> Result<Config, 
         admin,
         max_kv_bytes: memory::usable()?,
         drain: args.drain.time(),
+        tcp_exchange: args.tcp_exchange,
         expert_metrics: args.expert_metrics,
         telemetry: None,
     })

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use exchange::{Exchange as _, ExchangeError, Moment};
-use exchange_grpc::{EnterError, Peer};
+use exchange_grpc::{EnterError, Peer, Way};
 use kernels::{Dispatch, Phase};
 use proto::internal::PushRequest;
 use proto::internal::exchange_service_client::ExchangeServiceClient;
@@ -272,12 +272,23 @@ fn bytes_are_counted_by_phase_and_by_whether_they_leave_the_process() {
         }
     });
     let sent = exchanges[0][0].transport().sent();
-    let ((local, remote), (home, back)) = (sent.bytes(Phase::Dispatch), sent.bytes(Phase::Combine));
+    let (local, remote) = (
+        sent.bytes(Phase::Dispatch, Way::Local),
+        sent.bytes(Phase::Dispatch, Way::Grpc),
+    );
+    let (home, back) = (
+        sent.bytes(Phase::Combine, Way::Local),
+        sent.bytes(Phase::Combine, Way::Grpc),
+    );
     // Both of its rows are for the peer; the other rank here is sent an empty frame, and nothing back.
     assert!(remote >= local + 16, "{local} {remote}");
     assert!(home == back && home < 16, "{home} {back}");
     let sent = exchanges[1][0].transport().sent();
-    assert_eq!(sent.bytes(Phase::Dispatch).0, 0, "it has no neighbour");
-    let (_, outputs) = sent.bytes(Phase::Combine);
+    assert_eq!(
+        sent.bytes(Phase::Dispatch, Way::Local),
+        0,
+        "it has no neighbour"
+    );
+    let outputs = sent.bytes(Phase::Combine, Way::Grpc);
     assert!(outputs >= 2 * 16, "{outputs}");
 }

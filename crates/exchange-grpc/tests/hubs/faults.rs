@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use exchange::{Exchange, ExchangeError};
-use exchange_grpc::{CONNECT_LIMIT, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, Peer};
+use exchange::{Exchange, ExchangeError, HostExchange};
+use exchange_grpc::{CONNECT_LIMIT, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, Peer, Wire};
 use spec::Rank;
 
 use crate::process::{FENCE, Process, dispatch, enter, pair, round, until};
@@ -14,7 +14,7 @@ use crate::process::{FENCE, Process, dispatch, enter, pair, round, until};
 /// What a test allows on top of a limit, on a busy machine.
 const MARGIN: Duration = Duration::from_secs(2);
 
-fn lost_peer(error: &ExchangeError) -> Option<(Rank, &str)> {
+pub(crate) fn lost_peer(error: &ExchangeError) -> Option<(Rank, &str)> {
     match error {
         ExchangeError::PeerLost { peer, why, .. } => Some((*peer, why)),
         _ => None,
@@ -133,7 +133,12 @@ fn a_lost_peer_stays_lost_for_sending_too() {
 #[test]
 fn large_frames_pass() {
     let (_processes, exchanges) = pair();
-    // 32 MiB each way, twice the flow-control window.
+    pass_large_frames(exchanges.into());
+}
+
+/// Lets two ranks exchange 32 MiB each way: twice the flow-control window of gRPC, and far more than a
+/// Unix socket takes at a time.
+pub(crate) fn pass_large_frames(exchanges: Vec<HostExchange<Wire>>) {
     let (hidden, rows) = (2048, 4096);
     thread::scope(|scope| {
         for mut exchange in exchanges {

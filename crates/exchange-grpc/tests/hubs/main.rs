@@ -4,5 +4,6 @@
 mod conformance;
 mod epochs;
 mod faults;
+mod lanes;
 mod process;
 mod wrong_input;

@@ -71,6 +71,13 @@ impl Process {
         }
     }
 
+    /// Starts a process that takes lanes from others of this machine.
+    pub(crate) fn start_with_door() -> Self {
+        let process = Self::start();
+        process.hub.open_door(&process.address).unwrap();
+        process
+    }
+
     pub(crate) fn num_connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
@@ -120,7 +127,12 @@ impl Drop for Process {
     }
 }
 
-/// Starts processes with these ranks and lets all enter an epoch.
+/// Returns as many processes as said, each with a door.
+pub(crate) fn with_doors<const N: usize>() -> [Process; N] {
+    std::array::from_fn(|_| Process::start_with_door())
+}
+
+/// Lets processes with these ranks enter an epoch.
 pub(crate) fn enter(
     processes: &[Process],
     ranks: &[&[u32]],

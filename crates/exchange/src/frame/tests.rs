@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::payload::Whole;
 use crate::plan::Plan;
 
 const OWNERS: [Rank; 5] = [Rank(0), Rank(1), Rank(1), Rank(0), Rank(1)];
@@ -17,10 +18,23 @@ fn words(words: &[u32]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_le_bytes()).collect()
 }
 
+/// Returns a frame as it is received.
+fn came(frame: &[u8]) -> Whole {
+    bytes::Bytes::copy_from_slice(frame).into()
+}
+
+/// Returns what is wrong with a frame.
+fn malformed(outcome: Result<(), Unread>) -> Malformed {
+    match outcome.unwrap_err() {
+        Unread::Malformed(why) => why,
+        Unread::Broken(error) => panic!("it came whole, but: {error}"),
+    }
+}
+
 /// Decodes a frame that must not be accepted, and checks that nothing of it was.
 fn refused(frame: &[u8]) -> Malformed {
     let mut received = Received::default();
-    let error = decode_dispatch(frame, EXPECTED, &mut received).unwrap_err();
+    let error = malformed(decode_dispatch(came(frame), EXPECTED, &mut received));
     assert!(received.rows.is_empty() && received.work.is_empty() && received.counts.is_empty());
     error
 }
@@ -30,13 +44,13 @@ fn the_layout_is_the_documented_one() {
     let experts = [0, 1, 2, 3, 0, 4];
     let share = &Plan::new(&experts, 3, &OWNERS, 2).shares[1];
     let rows = [1.5, f32::NAN, -0.0, 3.0];
-    let frame = encode_dispatch(share, &rows, 2).unwrap();
+    let frame = encode_dispatch(share, &rows, 2).unwrap().to_bytes();
     let bits = rows.map(f32::to_bits);
     let expected = [&[2, 3, 2, 2, 1, 1, 2, 4][..], &bits[..]].concat();
     assert_eq!(frame, words(&expected));
 
     let mut received = Received::default();
-    decode_dispatch(&frame, EXPECTED, &mut received).unwrap();
+    decode_dispatch(came(&frame), EXPECTED, &mut received).unwrap();
     let work = [(1, 0), (2, 0), (4, 1)];
     assert_eq!(
         received.work,
@@ -56,13 +70,13 @@ fn the_layout_is_the_documented_one() {
     );
 
     let outputs = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
-    let frame = encode_combine(&outputs, 2).unwrap();
+    let frame = encode_combine(&outputs, 2).unwrap().to_bytes();
     assert_eq!(
         frame,
         words(&[&[3, 2][..], &outputs.map(f32::to_bits)].concat())
     );
     let mut home = [0.0; 12];
-    decode_combine(&frame, 2, &share.places, &mut home).unwrap();
+    decode_combine(came(&frame), 2, &share.places, &mut home).unwrap();
     assert_eq!(
         home,
         [0.0, 0.0, 1.0, 2.0, 3.0, 4.0, 0.0, 0.0, 0.0, 0.0, 5.0, 6.0]
@@ -72,7 +86,7 @@ fn the_layout_is_the_documented_one() {
 #[test]
 fn refuses_every_truncation_and_extension() {
     let share = &Plan::new(&[1, 0, 2], 3, &OWNERS, 2).shares[1];
-    let frame = encode_dispatch(share, &[1.0, 2.0], 2).unwrap();
+    let frame = encode_dispatch(share, &[1.0, 2.0], 2).unwrap().to_bytes();
     for len in 0..frame.len() {
         let error = refused(&frame[..len]);
         let header_is_there = len >= DISPATCH_HEADER * WORD;
@@ -96,7 +110,8 @@ fn refuses_a_header_whose_length_overflows() {
         }
     );
     let mut home = [];
-    let error = decode_combine(&words(&[u32::MAX, u32::MAX]), 2, &[], &mut home).unwrap_err();
+    let overflows = came(&words(&[u32::MAX, u32::MAX]));
+    let error = malformed(decode_combine(overflows, 2, &[], &mut home));
     assert_eq!(
         error,
         Malformed::WrongLength {
@@ -177,7 +192,7 @@ fn refuses_what_does_not_fit_the_plan() {
 fn refuses_outputs_for_other_pairs() {
     let mut home = [0.0; 4];
     let more = words(&[2, 2, 0, 0, 0, 0]);
-    let error = decode_combine(&more, 2, &[1], &mut home).unwrap_err();
+    let error = malformed(decode_combine(came(&more), 2, &[1], &mut home));
     assert_eq!(
         error,
         Malformed::WrongOutputs {
@@ -186,7 +201,7 @@ fn refuses_outputs_for_other_pairs() {
         }
     );
     let narrow = words(&[2, 1, 0, 0]);
-    let error = decode_combine(&narrow, 2, &[0, 1], &mut home).unwrap_err();
+    let error = malformed(decode_combine(came(&narrow), 2, &[0, 1], &mut home));
     assert_eq!(
         error,
         Malformed::WrongWidth {
@@ -228,7 +243,7 @@ proptest! {
         let mut frame = words(&[header, body].concat());
         frame.truncate(frame.len() - cut);
         let mut received = Received::default();
-        if decode_dispatch(&frame, EXPECTED, &mut received).is_ok() {
+        if decode_dispatch(came(&frame), EXPECTED, &mut received).is_ok() {
             let rows = received.rows.len() / 2;
             for work in &received.work {
                 prop_assert!((work.row as usize) < rows);
@@ -237,6 +252,6 @@ proptest! {
         }
         let mut home = [0.0; 8];
         // Whether it is accepted does not matter here, only that it returns.
-        drop(decode_combine(&frame, 2, &[3, 0], &mut home));
+        drop(decode_combine(came(&frame), 2, &[0, 3], &mut home));
     }
 }

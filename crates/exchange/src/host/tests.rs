@@ -105,14 +105,14 @@ fn a_wrong_frame_of_a_peer_is_named() {
     let mut group = local_group(2);
     let moment = dispatch(&[]).moment;
     let payload = vec![1, 2, 3].into();
-    let garbage = Frame {
+    let garbage = crate::Frame {
         moment,
         phase: Phase::Dispatch,
         from: Rank(1),
         to: Rank(0),
         payload,
     };
-    group[1].transport.send(Rank(0), garbage).unwrap();
+    group[0].inbox().deliver(garbage).unwrap();
     let error = group[0].dispatch(dispatch(&[])).unwrap_err();
     let text = "rank 1 sent a wrong frame in dispatch of epoch 0.0 step 1 layer 0: \
                 3 bytes are no frame: its header alone is longer";

@@ -46,9 +46,8 @@ fn inbox() -> Inbox {
 }
 
 fn take(inbox: &Inbox, n: u64, from: u32) -> Result<Vec<u8>, ExchangeError> {
-    let (moment, phase) = key(n);
     inbox
-        .take(moment, phase, Rank(from))
+        .take(key(n), Rank(from))
         .map(|payload| payload.to_vec())
 }
 

@@ -79,9 +79,10 @@ closed! {
 }
 
 closed! {
-    /// How a frame reaches another rank: in this process's memory, or over gRPC.
+    /// How a frame reaches another rank: in this process's memory, by a socket of this machine, or over gRPC.
     Transport as "transport" {
         Local = "local",
+        Unix = "unix",
         Grpc = "grpc",
     }
 }

@@ -44,6 +44,7 @@ pub(crate) fn config(name: &str, ranks: u32, coordinator: SocketAddr) -> Config 
         admin: None,
         max_kv_bytes: NonZeroU64::new(MAX_KV_BYTES).unwrap(),
         drain: Duration::from_secs(10),
+        tcp_exchange: false,
         expert_metrics: false,
         telemetry: None,
     }
