@@ -148,7 +148,7 @@ fn a_generation_shows_in_the_metrics_of_every_process_while_it_runs() {
         let after = Scrape::of(admin);
         let steps = |scrape: &Scrape| scrape.sum("conclave_steps_total", &[]);
         assert!(steps(&after) >= steps(&before) + 64.0, "{}", after.0);
-        let sent = ["transport=\"grpc\""];
+        let sent = ["transport=\"unix\""];
         assert!(after.sum("conclave_ep_all_to_all_bytes_total", &sent) > 0.0);
         for phase in ["attention", "dispatch", "experts", "combine", "sample"] {
             let labels = [&*format!("phase=\"{phase}\"")];

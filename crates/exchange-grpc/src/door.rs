@@ -2,7 +2,8 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Weak};
+use std::sync::Weak;
+use std::thread;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -19,21 +20,23 @@ use tonic::Status;
 
 use crate::convert::{from_wire, to_wire};
 use crate::hub::Epochs;
-use crate::limits::{ACCEPT_PAUSE, LET_IN_LIMIT, MAX_GREETING_BYTES};
+use crate::limits::{ACCEPT_PAUSE, KNOCK_PAUSE, LET_IN_LIMIT, MAX_GREETING_BYTES};
+use crate::lobby::Lobby;
 
 /// What the other side says when it has taken a lane up.
 const LET_IN: [u8; 1] = [1];
 
-/// Knocks for a lane from one rank to another at `address`, without waiting. It is none before
-/// [`is_let_in`].
+/// Knocks for a lane from one rank to another at `address`, and waits only where too many do already. It is
+/// none before [`is_let_in`].
 ///
 /// # Errors
 ///
-/// If no worker of this machine and user has a door for that address.
+/// If no worker of this machine and user has a door for that address, or this process may open no more files.
 pub(crate) fn knock(
     address: &str,
     group: &str,
     (fence, from, to): (Fence, Rank, Rank),
+    patience: Patience,
 ) -> io::Result<OwnedFd> {
     // The epoch and the ranks, as the first frame of a stream says them.
     let moment = Moment {
@@ -51,10 +54,15 @@ pub(crate) fn knock(
     let group = group.to_owned();
     let greeting = PushRequest { group, ..greeting }.encode_to_vec();
     let length = u16::try_from(greeting.len()).map_err(io::Error::other)?;
-    sockets::knock(
-        &name(address),
-        &[&length.to_le_bytes()[..], &greeting].concat(),
-    )
+    let greeting = [&length.to_le_bytes()[..], &greeting].concat();
+    loop {
+        match sockets::knock(&name(address), &greeting) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && !patience.is_over() => {
+                thread::sleep(KNOCK_PAUSE);
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 /// Returns the name of the door of the worker at an address, with the version of what goes through it.
@@ -75,6 +83,10 @@ impl Patience {
         }
     }
 
+    fn is_over(self) -> bool {
+        self.since.elapsed() >= LET_IN_LIMIT
+    }
+
     fn left(self) -> Timespec {
         let left = LET_IN_LIMIT.saturating_sub(self.since.elapsed());
         Timespec::try_from(left).unwrap_or_default()
@@ -91,39 +103,41 @@ pub(crate) fn is_let_in(lane: &OwnedFd, patience: Patience) -> bool {
 
 /// Admits lanes until nobody uses the epochs any more, or their lobby closes.
 pub(crate) async fn serve(door: Door, epochs: Weak<Epochs>) {
+    let Some(vestibule) = epochs.upgrade().map(|epochs| epochs.vestibule.clone()) else {
+        return;
+    };
     loop {
-        let Some(lobby) = epochs.upgrade().map(|epochs| epochs.lobby.clone()) else {
-            return;
-        };
         let accepted = tokio::select! {
             accepted = door.accept() => accepted,
-            () = lobby.closed() => return,
+            () = vestibule.closed() => return,
         };
-        match (accepted, epochs.upgrade()) {
-            (Ok(lane), Some(epochs)) => {
+        match accepted {
+            Ok(lane) => {
+                let (vestibule, epochs) = (vestibule.clone(), Weak::clone(&epochs));
                 tokio::spawn(async move {
-                    if let Err(status) = admit(lane, &epochs).await {
+                    if let Err(status) = admit(lane, &vestibule, epochs).await {
                         tracing::warn!(why = status.message(), "a lane was refused");
                     }
                 });
             }
-            (Err(error), _) => {
+            Err(error) => {
                 tracing::warn!(%error, "no lane is accepted");
                 sleep(ACCEPT_PAUSE).await;
             }
-            (Ok(_), None) => return,
         }
     }
 }
 
 /// Brings a lane to the rank that it leads to.
-async fn admit(mut lane: Visitor, epochs: &Arc<Epochs>) -> Result<(), Status> {
-    let enter = |greeting| async {
+async fn admit(mut lane: Visitor, vestibule: &Lobby, epochs: Weak<Epochs>) -> Result<(), Status> {
+    let enter = |greeting| async move {
+        let gone = || Status::unavailable("this worker is about to end");
+        let epochs = epochs.upgrade().ok_or_else(gone)?;
         let greeting = from_wire(greeting, &epochs.group)?;
         let epoch = epochs.entered(greeting.moment.fence).await?;
         Ok((greeting, epoch))
     };
-    let Some((greeting, epoch)) = epochs.lobby.first(greeting(&mut lane), enter).await? else {
+    let Some((greeting, epoch)) = vestibule.first(greeting(&mut lane), enter).await? else {
         return Ok(());
     };
     let Frame { from, to, .. } = greeting;
@@ -134,8 +148,9 @@ async fn admit(mut lane: Visitor, epochs: &Arc<Epochs>) -> Result<(), Status> {
     let arrivals = epoch
         .entrance(to)
         .and_then(|entrance| entrance.arrivals.as_ref());
-    let arrivals = arrivals
-        .ok_or_else(|| Status::invalid_argument(format!("to: rank {to} is not at this worker")))?;
+    let arrivals = arrivals.ok_or_else(|| {
+        Status::invalid_argument(format!("to: rank {to} of this worker takes no lanes"))
+    })?;
     let lane = lane.into_socket().map_err(|error| broken(&error))?;
     let answer = lane.try_clone().map_err(|error| broken(&error))?;
     if !arrivals.add(from, lane) {

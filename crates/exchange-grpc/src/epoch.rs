@@ -91,6 +91,12 @@ impl Epoch {
         }
     }
 
+    /// Returns how many files the lanes to a peer and from it take, one for each two ranks and direction.
+    pub(crate) fn num_files_to(&self, peer: &Peer) -> u64 {
+        let own = self.inboxes().count();
+        2 * (own * peer.ranks.len()) as u64
+    }
+
     /// Notes that a peer is gone for the rest of the epoch, and wakes who waits for it.
     pub(crate) fn lose(&self, link: &Link, why: &str) {
         if self.left.is_cancelled() {

@@ -19,7 +19,7 @@ use crate::door;
 use crate::epoch::{Entrance, Epoch, Link, Peer, Route};
 use crate::limits::{ENTER_LIMIT, FRAMES_IN_FLIGHT, MAX_MESSAGE_BYTES};
 use crate::lobby::Lobby;
-use crate::outlet::{self, Outlet, Way};
+use crate::outlet::{self, Destination, Outlet};
 use crate::service::Service;
 use crate::settings;
 use crate::wire::Wire;
@@ -76,10 +76,12 @@ impl Hub {
     #[must_use]
     pub fn new(dialer: Dialer, group: &str) -> Self {
         let group: Arc<str> = group.into();
+        let lobby = Lobby::new();
         let epochs = Arc::new(Epochs {
             group: Arc::clone(&group),
             current: watch::Sender::new(None),
-            lobby: Lobby::new(),
+            vestibule: lobby.beside(),
+            lobby,
             has_door: AtomicBool::new(false),
         });
         Self {
@@ -95,7 +97,8 @@ impl Hub {
     ///
     /// # Errors
     ///
-    /// If another process has this door, or no socket can be made; all goes over gRPC then.
+    /// If another process has this door, the address is longer than some eighty bytes, or no socket can be made;
+    /// all goes over gRPC then.
     pub fn open_door(&self, address: &str) -> io::Result<()> {
         let _inside = self.runtime.enter();
         let door = Door::open(&door::name(address))?;
@@ -125,7 +128,7 @@ impl Hub {
         let epoch = Arc::new(epoch);
         self.epochs.enter(&epoch)?;
         for ((index, endpoint), frames) in endpoints.into_iter().enumerate().zip(queues) {
-            let peer = Way {
+            let peer = Destination {
                 dialer: self.dialer.clone(),
                 endpoint,
                 group: Arc::clone(&self.group),
@@ -265,6 +268,8 @@ pub(crate) struct Epochs {
     current: watch::Sender<Option<Arc<Epoch>>>,
     /// Peers' streams that belong to no epoch yet.
     pub(crate) lobby: Lobby,
+    /// The same for peers' lanes.
+    pub(crate) vestibule: Lobby,
     /// Whether lanes from processes of this machine are taken.
     has_door: AtomicBool,
 }

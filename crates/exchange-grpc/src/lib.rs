@@ -35,4 +35,4 @@ pub use limits::{
 };
 pub use service::Service;
 pub use settings::server;
-pub use wire::{Frame, Round, Sent, Way, Wire};
+pub use wire::{Incoming, Round, Sent, Way, Wire};

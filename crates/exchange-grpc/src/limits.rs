@@ -24,13 +24,20 @@ pub const ENTER_LIMIT: Duration = Duration::from_secs(3);
 pub(crate) const FIRST_FRAME_LIMIT: Duration = Duration::from_secs(10);
 
 /// Streams at a time that wait for their first frame, or for its epoch to be entered: one from each
-/// process of the largest group.
+/// process of the largest group; and as many lanes.
 pub(crate) const MAX_STREAMS_WITHOUT_EPOCH: usize = 1024;
 
 /// How long a rank waits in its first exchange of an epoch for its lanes to be taken up. The other process
 /// has entered the epoch by then, so that this only has to outlast a moment of overload; after it, rows go over
 /// gRPC until the next epoch.
 pub(crate) const LET_IN_LIMIT: Duration = Duration::from_millis(500);
+
+/// Pause before a rank knocks again where too many wait at a door.
+pub(crate) const KNOCK_PAUSE: Duration = Duration::from_millis(1);
+
+/// The lanes to one peer and from it take no more than this part of the files that the process may open; where
+/// they would, rows go over gRPC.
+pub(crate) const SHARE_OF_FILES: u64 = 4;
 
 /// Bytes that a lane may begin with: a group's name, and numbers.
 pub(crate) const MAX_GREETING_BYTES: usize = 1024;

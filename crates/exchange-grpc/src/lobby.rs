@@ -25,6 +25,14 @@ impl Lobby {
         }
     }
 
+    /// Returns a lobby with places of its own that closes with this one.
+    pub(crate) fn beside(&self) -> Self {
+        Self {
+            closed: self.closed.clone(),
+            ..Self::new()
+        }
+    }
+
     /// Waits for a stream's first message, and for what `enter` makes of it; `None` if the stream ends,
     /// or the process does.
     ///

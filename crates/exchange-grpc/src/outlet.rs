@@ -80,7 +80,7 @@ impl Outlet {
 }
 
 /// How a peer is reached, and what it is told first.
-pub(crate) struct Way {
+pub(crate) struct Destination {
     pub(crate) dialer: Dialer,
     pub(crate) endpoint: Endpoint,
     /// The group of both.
@@ -88,7 +88,12 @@ pub(crate) struct Way {
 }
 
 /// Carries the frames of link `index` to its peer, as long as both are in the epoch.
-pub(crate) async fn run(epoch: Arc<Epoch>, index: usize, peer: Way, frames: mpsc::Receiver<Frame>) {
+pub(crate) async fn run(
+    epoch: Arc<Epoch>,
+    index: usize,
+    peer: Destination,
+    frames: mpsc::Receiver<Frame>,
+) {
     let link = &epoch.links[index];
     let closed = async {
         epoch.left.cancelled().await;
@@ -108,7 +113,7 @@ pub(crate) async fn run(epoch: Arc<Epoch>, index: usize, peer: Way, frames: mpsc
 ///
 /// The stream begins with the first frame, which says what epoch it belongs to; until then, perhaps
 /// for hours, there is only the connection.
-async fn push(peer: &Way, mut frames: mpsc::Receiver<Frame>) -> Result<(), String> {
+async fn push(peer: &Destination, mut frames: mpsc::Receiver<Frame>) -> Result<(), String> {
     let channel = connect(peer).await?;
     let Some(first) = frames.recv().await else {
         return Ok(());
@@ -124,7 +129,7 @@ async fn push(peer: &Way, mut frames: mpsc::Receiver<Frame>) -> Result<(), Strin
     answer.map(|_| ()).map_err(|status| reason(&status))
 }
 
-async fn connect(peer: &Way) -> Result<Channel, String> {
+async fn connect(peer: &Destination) -> Result<Channel, String> {
     let deadline = Instant::now() + CONNECT_LIMIT;
     let mut last = "no answer".to_owned();
     loop {

@@ -1,6 +1,6 @@
 //! The transport of a rank of a worker process.
 
-use std::io::IoSliceMut;
+use std::io::{self, ErrorKind, IoSliceMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,10 +9,12 @@ use exchange::{
     Unsent, Whole,
 };
 use exchange_unix::{Arrived, Lanes};
+use rustix::io::Errno;
 use spec::Rank;
 
 use crate::door;
 use crate::epoch::{Epoch, Route};
+use crate::limits::SHARE_OF_FILES;
 
 /// The transport of a rank: in memory to ranks of its own process, by lanes to those of other processes of
 /// this machine that have a door, over gRPC to all others.
@@ -87,29 +89,38 @@ impl Wire {
         if std::mem::replace(&mut self.has_knocked, true) {
             return;
         }
-        let knocks: Vec<_> = self
-            .epoch
-            .links
-            .iter()
-            .map(|link| {
-                let open = |to: &Rank| {
-                    let lane = (self.epoch.fence, own, *to);
-                    Ok((*to, door::knock(&link.peer.address, &self.group, lane)?))
-                };
-                // Who is not on this machine has no door to any of its ranks.
-                let opened: std::io::Result<Vec<_>> = link.peer.ranks.iter().map(open).collect();
-                opened
-                    .inspect_err(|why| tracing::debug!(peer = %link.peer.address, %why, "no door"))
-            })
-            .collect();
         let patience = door::Patience::begin();
-        for (to, lane) in knocks.into_iter().flatten().flatten() {
+        let mut knocks = Vec::new();
+        for peer in self.epoch.links.iter().map(|link| &link.peer) {
+            if self.epoch.num_files_to(peer) > sockets::most_files() / SHARE_OF_FILES {
+                tracing::debug!(peer = %peer.address, "too many lanes; rows go over TCP");
+                continue;
+            }
+            for to in &peer.ranks {
+                let lane = (self.epoch.fence, own, *to);
+                match door::knock(&peer.address, &self.group, lane, patience) {
+                    Ok(lane) => knocks.push((*to, lane)),
+                    // Who is not on this machine, or of another user, has no door to any of its ranks.
+                    Err(error) if is_no_door(&error) => break,
+                    Err(error) => tracing::warn!(rank = %to, %error, "no lane; rows go over TCP"),
+                }
+            }
+        }
+        for (to, lane) in knocks {
             match door::is_let_in(&lane, patience) {
                 true => lanes.lead(to, lane),
                 false => tracing::warn!(rank = %to, "a lane was not taken up; rows go over TCP"),
             }
         }
     }
+}
+
+/// Whether an error says that there is no door for us at an address at all.
+fn is_no_door(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionRefused | ErrorKind::PermissionDenied
+    ) || error.raw_os_error() == Some(Errno::NAMETOOLONG.raw_os_error())
 }
 
 impl Transport for Wire {
@@ -176,7 +187,7 @@ pub enum Round<'a> {
 
 /// A frame that has come to a rank.
 #[derive(Debug)]
-pub enum Frame<'r, 'a> {
+pub enum Incoming<'r, 'a> {
     /// Into the inbox.
     Whole(Whole),
     /// Into the inbox or by a lane.
@@ -185,14 +196,14 @@ pub enum Frame<'r, 'a> {
 
 impl<'a> exchange::Round for Round<'a> {
     type Payload<'r>
-        = Frame<'r, 'a>
+        = Incoming<'r, 'a>
     where
         Self: 'r;
 
-    fn receive(&mut self, from: Rank) -> Result<Frame<'_, 'a>, ExchangeError> {
+    fn receive(&mut self, from: Rank) -> Result<Incoming<'_, 'a>, ExchangeError> {
         match self {
-            Self::Inbox(round) => round.receive(from).map(Frame::Whole),
-            Self::Lanes(round) => round.receive(from).map(Frame::Arrived),
+            Self::Inbox(round) => round.receive(from).map(Incoming::Whole),
+            Self::Lanes(round) => round.receive(from).map(Incoming::Arrived),
         }
     }
 
@@ -204,7 +215,7 @@ impl<'a> exchange::Round for Round<'a> {
     }
 }
 
-impl Payload for Frame<'_, '_> {
+impl Payload for Incoming<'_, '_> {
     fn num_bytes(&self) -> usize {
         match self {
             Self::Whole(frame) => frame.num_bytes(),

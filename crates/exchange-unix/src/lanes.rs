@@ -69,26 +69,27 @@ impl Lanes {
         exchange: (Moment, Phase),
         frames: Vec<Outgoing<'a>>,
     ) -> Result<Round<'a>, Unsent> {
-        let mut letters = Vec::with_capacity(frames.len());
+        let mut round = Round::new(self, inbox, exchange);
         for Outgoing { to, parts } in frames {
             let header = Header::new(exchange, parts.num_bytes());
-            let mut letter = Letter::new(header, parts);
-            match self.write(to, &mut letter) {
-                Ok(true) => {}
-                Ok(false) => letters.push((to, letter)),
-                Err(error) => return Err(Unsent { to, error }),
-            }
+            let letter = Letter::new(header, parts);
+            round
+                .send(to, letter)
+                .map_err(|error| Unsent { to, error })?;
         }
-        Ok(Round::new(self, inbox, exchange, letters))
+        Ok(round)
     }
 
     /// Writes as much of a letter as its lane has room for, and returns whether it is done with.
     pub(crate) fn write(&mut self, to: Rank, letter: &mut Letter<'_>) -> Result<bool, SendError> {
-        if let Exit::Lane(lane) = &self.exits[to.index()] {
-            match letter.write(lane) {
+        match &self.exits[to.index()] {
+            Exit::Lane(lane) => match letter.write(lane) {
                 Ok(is_done) => return Ok(is_done),
                 Err(_) => self.end_exit(to),
-            }
+            },
+            // An exchange has failed here, so that this rank is out of the epoch.
+            Exit::Spoiled(_) => return Err(SendError::Left),
+            Exit::None | Exit::Ended => {}
         }
         self.welcome();
         match (self.incoming[to.index()].is_some(), self.left[to.index()]) {
@@ -139,16 +140,22 @@ impl Lanes {
     /// Notes that the other end of the lane to a rank is closed.
     pub(crate) fn close_exit(&mut self, to: Rank, inbox: &Inbox) {
         self.end_exit(to);
+        self.welcome();
         // Otherwise the lane from there tells what was sent before the end, and when that is read.
         if self.incoming[to.index()].is_none() && !self.left[to.index()] {
             inbox.peer_lost(to, CLOSED);
         }
     }
 
-    /// Ends the lane to a rank, and hears whether that one has said goodbye in it.
+    /// Ends the lane to a rank.
     fn end_exit(&mut self, to: Rank) {
-        let exit = std::mem::replace(&mut self.exits[to.index()], Exit::Ended);
-        if let Some(lane) = exit.lane() {
+        self.hear(to);
+        self.exits[to.index()] = Exit::Ended;
+    }
+
+    /// Hears whether a rank has said goodbye in the lane to it.
+    fn hear(&mut self, to: Rank) {
+        if let Some(lane) = self.exits[to.index()].lane() {
             self.left[to.index()] |= read(lane, &mut [0]) == Ok(1);
         }
     }
@@ -168,7 +175,9 @@ impl Lanes {
     fn end(&mut self, from: Rank, inbox: &Inbox, why: &str) {
         let lane = self.incoming[from.index()].take();
         let is_used = lane.is_some_and(|lane| lane.is_used);
-        if is_used || matches!(self.exits[from.index()], Exit::Ended) {
+        self.hear(from);
+        let is_known = is_used || matches!(self.exits[from.index()], Exit::Ended);
+        if is_known && !self.left[from.index()] {
             inbox.peer_lost(from, why);
         }
     }
@@ -177,8 +186,10 @@ impl Lanes {
     pub fn say_goodbye(&mut self) {
         self.welcome();
         // Who has gone, or has no room for a word, finds out otherwise.
-        for lane in self.exits.iter().filter_map(Exit::lane) {
-            write(lane, &Header::goodbye().to_bytes()).ok();
+        for exit in &self.exits {
+            if let Exit::Lane(lane) = exit {
+                write(lane, &Header::goodbye().to_bytes()).ok();
+            }
         }
         for lane in self.incoming.iter().flatten() {
             write(lane, &[0]).ok();

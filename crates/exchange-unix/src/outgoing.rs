@@ -58,7 +58,7 @@ impl<'a> Letter<'a> {
                         _ => 0,
                     };
                 }
-                Err(Errno::AGAIN) => return Ok(false),
+                Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM) => return Ok(false),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -85,22 +85,32 @@ impl<'a> Letter<'a> {
 }
 
 /// What leads from this rank to another.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) enum Exit {
     /// Frames go another way.
-    #[default]
     None,
     /// A lane.
     Lane(OwnedFd),
+    /// A lane with a frame that was begun and given up: what came next would be read as its rest. It stays open,
+    /// since this rank is not lost.
+    Spoiled(OwnedFd),
     /// A lane that has ended.
     Ended,
 }
 
 impl Exit {
+    /// Makes a lane one that nothing is written to any more.
+    pub(crate) fn spoil(&mut self) {
+        *self = match std::mem::replace(self, Self::Ended) {
+            Self::Lane(lane) => Self::Spoiled(lane),
+            other => other,
+        };
+    }
+
     /// Returns the lane, if it has not ended.
     pub(crate) fn lane(&self) -> Option<BorrowedFd<'_>> {
         match self {
-            Self::Lane(lane) => Some(lane.as_fd()),
+            Self::Lane(lane) | Self::Spoiled(lane) => Some(lane.as_fd()),
             Self::None | Self::Ended => None,
         }
     }

@@ -3,7 +3,9 @@
 use std::io::IoSliceMut;
 
 use bytes::Bytes;
-use exchange::{ExchangeError, Inbox, MAX_FRAME_BYTES, Moment, Pause, Payload, Phase, Whole};
+use exchange::{
+    ExchangeError, Inbox, MAX_FRAME_BYTES, Moment, Pause, Payload, Phase, SendError, Whole,
+};
 use rustix::event::{PollFd, PollFlags, poll};
 use spec::Rank;
 
@@ -40,18 +42,21 @@ pub struct Coming<'r, 'a> {
 }
 
 impl<'a> Round<'a> {
-    pub(crate) fn new(
-        lanes: &'a mut Lanes,
-        inbox: &'a Inbox,
-        exchange: (Moment, Phase),
-        letters: Vec<(Rank, Letter<'a>)>,
-    ) -> Self {
+    pub(crate) fn new(lanes: &'a mut Lanes, inbox: &'a Inbox, exchange: (Moment, Phase)) -> Self {
         Self {
             lanes,
             inbox,
             exchange,
-            letters,
+            letters: Vec::new(),
         }
+    }
+
+    /// Writes a frame, and keeps what its lane has no room for.
+    pub(crate) fn send(&mut self, to: Rank, mut letter: Letter<'a>) -> Result<(), SendError> {
+        if !self.lanes.write(to, &mut letter)? {
+            self.letters.push((to, letter));
+        }
+        Ok(())
     }
 
     /// Reads the next header of the lane from a rank; `None` while it has not come.
@@ -92,22 +97,28 @@ impl<'a> Round<'a> {
 
     /// Writes what there is room for.
     fn push(&mut self) {
-        let lanes = &mut self.lanes;
-        // A lane that has ended tells so where its rank's frames are waited for.
+        let (lanes, inbox) = (&mut self.lanes, self.inbox);
         self.letters
-            .retain_mut(|(to, letter)| lanes.write(*to, letter) == Ok(false));
+            .retain_mut(|(to, letter)| match lanes.write(*to, letter) {
+                Ok(is_done) => !is_done,
+                Err(SendError::Gone(why)) => {
+                    inbox.peer_lost(*to, &why);
+                    false
+                }
+                Err(_) => false,
+            });
     }
 
-    /// Lets a moment pass, or sleeps until something has happened. `peer` is whose frame is waited for.
-    fn pause(&mut self, peer: Rank, pause: Pause) {
+    /// Lets a moment pass, or sleeps until something has happened; `from` is whose frame is waited for.
+    fn pause(&mut self, from: Rank, pause: Pause) {
         self.push();
         if !pause.look_again() {
-            self.sleep(peer);
+            self.sleep(Some(from));
         }
     }
 
-    /// Sleeps until the peer's frame has come, there is room for a letter, a rank is gone, or the bell rings.
-    fn sleep(&mut self, peer: Rank) {
+    /// Sleeps until the frame has come, there is room for a letter, a rank is gone, or the bell rings.
+    fn sleep(&mut self, from: Option<Rank>) {
         self.lanes.welcome();
         self.lanes.bury(self.inbox);
         let lanes = &*self.lanes;
@@ -118,7 +129,7 @@ impl<'a> Round<'a> {
             let Some(lane) = lane.as_ref().filter(|lane| !lane.is_closed) else {
                 continue;
             };
-            let awaited = if rank == peer {
+            let awaited = if Some(rank) == from {
                 PollFlags::IN
             } else {
                 PollFlags::empty()
@@ -189,25 +200,28 @@ impl<'a> exchange::Round for Round<'a> {
 
     fn finish(mut self) -> Result<(), ExchangeError> {
         let inbox = self.inbox;
-        let mut waiting = None;
         self.push();
-        while let Some((to, _)) = self.letters.first() {
-            let to = *to;
-            if let Some(error) = inbox.failure(self.exchange, to) {
-                return Err(error);
+        while let Some(to) = self.letters.first().map(|(to, _)| *to) {
+            let waiting = inbox.waits_for(to);
+            while self.letters.first().is_some_and(|(first, _)| *first == to) {
+                if let Some(error) = inbox.failure(self.exchange, to) {
+                    return Err(error);
+                }
+                if !waiting.pause.look_again() {
+                    self.sleep(None);
+                }
+                self.push();
             }
-            let waiting = waiting.get_or_insert_with(|| inbox.waits_for(to));
-            self.pause(to, waiting.pause);
         }
         Ok(())
     }
 }
 
 impl Drop for Round<'_> {
-    /// A frame that was begun and is given up takes its lane with it: what came next would be read as its rest.
+    /// A frame that was begun and is given up spoils its lane.
     fn drop(&mut self) {
         for (to, _) in self.letters.drain(..) {
-            self.lanes.exits[to.index()] = Exit::Ended;
+            self.lanes.exits[to.index()].spoil();
         }
     }
 }

@@ -66,6 +66,7 @@ impl<T: Transport> HostExchange<T> {
     }
 
     /// Returns the way to the other ranks, between two exchanges.
+    #[cfg(any(test, feature = "conformance"))]
     pub fn transport_mut(&mut self) -> &mut T {
         &mut self.transport
     }

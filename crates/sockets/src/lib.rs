@@ -17,4 +17,4 @@ pub use connection::Connection;
 pub use dialer::Dialer;
 pub use door::{Door, Visitor, knock};
 pub use listener::Listener;
-pub use tcp::{public_connections, raise_files};
+pub use tcp::{most_files, public_connections, raise_files};

@@ -23,7 +23,7 @@ pub(crate) const UNACKNOWLEDGED: Duration = Duration::from_secs(60);
 /// in every protocol that is served.
 pub(crate) const GREETING: Duration = Duration::from_secs(20);
 
-/// Processes that may wait at a door to be let in: more are sent away, and take another way.
+/// Visits that may wait at a door to be let in: more are sent away, and come again or take another way.
 pub(crate) const WAITING_AT_DOOR: i32 = 1024;
 
 /// Most connections of one listener of the public, where the process may open as many files. An idle

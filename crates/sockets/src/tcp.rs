@@ -20,6 +20,12 @@ pub fn public_connections() -> usize {
     share.clamp(1, MAX_CONNECTIONS) as usize
 }
 
+/// Returns how many files the process may open.
+#[must_use]
+pub fn most_files() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
 /// Lets the process open as many files as the system allows it, for each connection is one: what it has at
 /// first is meant for programs that cannot do with more.
 ///

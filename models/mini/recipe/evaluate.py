@@ -78,7 +78,7 @@ def main():
         start = time.time()
         found = score(model, harmony, family, args.count, args.temperature, args.seed, args.show)
         print(json.dumps(found | {"seconds": round(time.time() - start, 1)}), flush=True)
-    experts = loads(model, harmony)
+    experts = loads(model, harmony, args.seed)
     print(json.dumps({"experts": experts}))
     if any(layer["idle"] or layer["busiest"] >= MOST_OF_MEAN for layer in experts):
         sys.exit(f"error: an expert is idle, or has {MOST_OF_MEAN} times the rows of the mean")

@@ -6,8 +6,9 @@ FAMILIES = ["arithmetic", "facts", "talk", "refusal", "instructions", "turns", "
 # Least shares of right answers, where the model is meant to reach one.
 LEAST = {"arithmetic": 0.90, "facts": 0.95, "calls_known": 0.90, "calls": 0.75, "calls_named": 0.75, "instructions": 0.85}
 LEAST_FORMED = 0.995
-# Families of which the model's card says that it can do them.
+# Families of which the model's card says that it can do them, and what that means where no bar is set.
 CLAIMED = ["arithmetic", "facts", "refusal", "instructions", "turns", "results"]
+LEAST_CLAIMED = 0.90
 # More than any right answer takes.
 MOST_TOKENS = 256
 

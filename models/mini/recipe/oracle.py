@@ -62,6 +62,7 @@ def main():
     parser.add_argument("--count", type=int, default=20, help="conversations of a family")
     parser.add_argument("--families", nargs="+", default=FAMILIES, choices=FAMILIES)
     parser.add_argument("--ranks", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     harmony = Harmony(args.model / "tokenizer.json")
     stops = [harmony.special[name] for name in ("return", "call", "endoftext")]
@@ -74,7 +75,7 @@ def main():
     with Cluster(args.conclave, args.model, args.ranks) as address, grpc.insecure_channel(address) as channel:
         service, renderer = rpc.GenerationServiceStub(channel), rpc.TokenizerServiceStub(channel)
         for family in args.families:
-            for chat in data.held_out(0, family, args.count):
+            for chat in data.held_out(args.seed, family, args.count):
                 prompt = harmony.prompt(chat)
                 rendered = renderer.RenderChat(pb.RenderChatRequest(request=request(pb, chat, 0.0, 0))).token_ids
                 if list(rendered) != prompt:

@@ -21,7 +21,7 @@ import grpc
 from grpc_tools import protoc
 
 import data
-from families import CLAIMED, FAMILIES, LEAST, LEAST_FORMED, MOST_TOKENS, is_right
+from families import CLAIMED, FAMILIES, LEAST, LEAST_CLAIMED, LEAST_FORMED, MOST_TOKENS, is_right
 from message import Message
 
 # Conversations at a time: what a small cluster decodes together.
@@ -156,7 +156,7 @@ def table(found, chats):
         count = len(chats[family])
         right = sum(formed and is_right(chat, messages) for chat, (messages, formed, _) in zip(chats[family], cold)) / count
         formed = sum(formed for _, formed, _ in warm) / count
-        least = LEAST.get(family)
+        least = LEAST.get(family, LEAST_CLAIMED if family in CLAIMED else None)
         if family in CLAIMED and (least and right < least or formed < LEAST_FORMED):
             short.append(family)
         said = f"{100 * least:.0f}" if least else ""

@@ -315,6 +315,21 @@ fn is_closed(socket: &OwnedFd) -> bool {
 }
 
 #[test]
+fn rows_for_a_door_that_never_opens_go_over_tcp() {
+    let processes = [Process::start_with_door(), Process::start()];
+    let name = door(&processes[1]);
+    let _deaf = processes[1].block_on(async { sockets::Door::open(&name).unwrap() });
+    let exchanges = enter(&processes, &[&[0], &[1]], FENCE);
+    let exchanges: Vec<_> = exchanges.into_iter().flatten().collect();
+    let mut exchanges = exchanges.try_into().unwrap();
+    for step in 1..4 {
+        round(&mut exchanges, FENCE, step);
+    }
+    let [local, unix, grpc] = sent(&exchanges[0]);
+    assert!(local == 0 && unix == 0 && grpc > 0, "{unix} {grpc}");
+}
+
+#[test]
 fn a_door_closes_with_its_hub() {
     let process = Process::start_with_door();
     let name = door(&process);

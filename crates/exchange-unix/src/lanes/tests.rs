@@ -40,6 +40,9 @@ struct Scene {
     /// By rank; those of rank 0 lead nowhere.
     from_it: Vec<File>,
     to_it: Vec<File>,
+    /// Lanes that have not come, of rank 0 itself first.
+    to_come: Vec<OwnedFd>,
+    arrivals: Arc<Arrivals>,
 }
 
 /// An end of a lane as it is used, and the other one, which waits.
@@ -52,12 +55,17 @@ fn pair() -> (OwnedFd, File) {
 }
 
 fn scene() -> Scene {
+    scene_with(&[1, 2])
+}
+
+/// A scene to which lanes have come from these ranks alone.
+fn scene_with(come: &[u32]) -> Scene {
     let bell = Arc::new(Bell::new().unwrap());
     let inbox = Inbox::enter(Fence::default(), Rank(0), RANKS);
     let inbox = Arc::new(inbox.with_alarm(Arc::clone(&bell) as _));
     let arrivals = Arc::new(Arrivals::new(RANKS, bell));
     let mut lanes = Lanes::new(RANKS, Arc::clone(&arrivals));
-    let (mut from_it, mut to_it) = (Vec::new(), Vec::new());
+    let (mut from_it, mut to_it, mut to_come) = (Vec::new(), Vec::new(), Vec::new());
     for rank in (0..RANKS as u32).map(Rank) {
         let [(out, far_out), (into, far_in)] = [pair(), pair()];
         if rank != Rank(0) {
@@ -65,13 +73,19 @@ fn scene() -> Scene {
         }
         from_it.push(far_out);
         to_it.push(far_in);
-        assert!(arrivals.add(rank, into));
+        if come.contains(&rank.0) {
+            assert!(arrivals.add(rank, into));
+        } else {
+            to_come.push(into);
+        }
     }
     Scene {
         exchange: HostExchange::new(Arc::clone(&inbox), RANKS, Only(lanes)),
         inbox,
         from_it,
         to_it,
+        to_come,
+        arrivals,
     }
 }
 
@@ -128,6 +142,7 @@ fn a_frame_may_come_byte_by_byte() {
         inbox,
         mut to_it,
         from_it: _from_it,
+        ..
     } = scene();
     thread::scope(|scope| {
         let computing = scope.spawn(|| layer(&mut exchange));
@@ -244,6 +259,7 @@ fn a_peer_that_ends_after_its_frame_does_not_hinder_the_exchange() {
         inbox,
         mut to_it,
         mut from_it,
+        ..
     } = scene();
     thread::scope(|scope| {
         let computing = scope.spawn(|| (dispatch(&mut exchange), exchange));
@@ -272,6 +288,7 @@ fn a_lost_peer_wakes_who_waits_for_another() {
         inbox,
         mut to_it,
         mut from_it,
+        ..
     } = scene();
     thread::scope(|scope| {
         let computing = scope.spawn(|| dispatch(&mut exchange));
@@ -292,6 +309,7 @@ fn the_end_of_the_epoch_wakes_who_sleeps() {
         inbox,
         to_it: _to_it,
         from_it: _from_it,
+        ..
     } = scene();
     thread::scope(|scope| {
         let computing = scope.spawn(|| dispatch(&mut exchange));
@@ -309,6 +327,7 @@ fn who_says_goodbye_is_not_lost() {
         inbox,
         mut to_it,
         mut from_it,
+        ..
     } = scene();
     thread::scope(|scope| {
         let computing = scope.spawn(|| (dispatch(&mut exchange), exchange));
@@ -331,6 +350,7 @@ fn who_leaves_before_its_first_frame_is_not_lost() {
         inbox,
         to_it,
         mut from_it,
+        ..
     } = scene();
     // Nobody has opened the other lane.
     drop(to_it);
@@ -372,6 +392,7 @@ fn nothing_is_sent_to_who_said_goodbye() {
         inbox,
         mut to_it,
         mut from_it,
+        ..
     } = scene();
     // Its last frame is still for us; what it gets of ours does not matter any more.
     to_it[1].write_all(&frame(Phase::Dispatch)).unwrap();
@@ -399,6 +420,7 @@ fn a_lane_that_is_given_up_before_its_first_byte_is_no_loss() {
         inbox,
         mut to_it,
         from_it: _from_it,
+        ..
     } = scene();
     thread::scope(|scope| {
         let computing = scope.spawn(|| dispatch(&mut exchange));
@@ -430,6 +452,7 @@ fn the_end_of_the_epoch_is_noticed_within_a_frame_and_without_room_for_one() {
             inbox,
             mut to_it,
             mut from_it,
+            ..
         } = scene();
         let rows = vec![0.5; 1 << 20];
         let whole = frame(Phase::Dispatch);
@@ -504,6 +527,7 @@ fn who_has_no_room_is_waited_for_and_lost_if_it_ends() {
         inbox,
         mut to_it,
         mut from_it,
+        ..
     } = scene();
     let rows = vec![0.5; 1 << 20];
     let moment = MOMENT;
@@ -567,4 +591,136 @@ fn a_lane_comes_once_and_from_the_group() {
     assert_eq!(arrivals.count(), 1);
     arrivals.close();
     assert!(!arrivals.add(Rank(0), lane()));
+}
+
+/// Dispatches 4 MiB to each of these ranks, in turn.
+fn dispatch_much(exchange: &mut HostExchange<Only>, to: &[u32]) -> Result<Received, ExchangeError> {
+    let rows = vec![0.5; to.len() << 20];
+    let experts: Vec<u32> = to.iter().flat_map(|to| vec![*to; 1 << 19]).collect();
+    exchange.dispatch(Dispatch {
+        moment: MOMENT,
+        hidden: 2,
+        k: 1,
+        rows: &rows,
+        experts: &experts,
+        owners: &[Rank(0), Rank(1), Rank(2)],
+    })
+}
+
+/// Whether the other end of a socket is closed.
+fn is_closed(socket: &File) -> bool {
+    let mut files = [PollFd::new(socket, PollFlags::empty())];
+    let now = rustix::event::Timespec::default();
+    poll(&mut files, Some(&now)).unwrap();
+    files[0].revents().contains(PollFlags::HUP)
+}
+
+#[test]
+fn a_rank_that_fails_within_its_frame_is_not_lost_itself() {
+    let mut scene = scene();
+    scene.to_it[2].write_all(&frame(Phase::Dispatch)).unwrap();
+    thread::scope(|scope| {
+        let computing = scope.spawn(|| dispatch_much(&mut scene.exchange, &[2]));
+        until_it_sleeps(&scene.inbox, Rank(1));
+        drop((scene.to_it.remove(1), scene.from_it.remove(1)));
+        let error = computing.join().unwrap().unwrap_err();
+        assert!(
+            matches!(error, ExchangeError::PeerLost { peer: Rank(1), .. }),
+            "{error}"
+        );
+    });
+    assert!(
+        !is_closed(&scene.from_it[1]),
+        "rank 2 waits for its own lead"
+    );
+}
+
+#[test]
+fn a_goodbye_that_had_no_room_is_heard_in_the_other_lane() {
+    let mut scene = scene();
+    scene.to_it[1].write_all(&frame(Phase::Dispatch)).unwrap();
+    scene.to_it[2].write_all(&frame(Phase::Dispatch)).unwrap();
+    let received = dispatch(&mut scene.exchange).unwrap();
+    scene.from_it[1].write_all(&[0]).unwrap();
+    drop((scene.to_it.remove(1), scene.from_it.remove(1)));
+    thread::scope(|scope| {
+        let outputs = &received.rows;
+        let computing = scope.spawn(|| scene.exchange.combine(&received, outputs));
+        until_it_sleeps(&scene.inbox, Rank(1));
+        assert!(!computing.is_finished(), "its own lead has not told it yet");
+        scene.inbox.abort();
+        let error = computing.join().unwrap().unwrap_err();
+        assert!(matches!(error, ExchangeError::Aborted { .. }), "{error}");
+    });
+}
+
+#[test]
+fn nothing_follows_a_frame_that_another_ranks_end_has_cut() {
+    let mut scene = scene_with(&[1]);
+    drop(scene.from_it.pop());
+    let error = dispatch_much(&mut scene.exchange, &[1, 2]).unwrap_err();
+    assert!(
+        matches!(error, ExchangeError::PeerLost { peer: Rank(2), .. }),
+        "{error}"
+    );
+    scene.exchange.transport_mut().0.say_goodbye();
+    drop(scene.exchange);
+    let mut came = Vec::new();
+    scene.from_it[1].read_to_end(&mut came).unwrap();
+    assert!(came.len() > Header::BYTES && !came.ends_with(&Header::goodbye().to_bytes()));
+}
+
+#[test]
+fn a_peer_without_a_lane_back_that_dies_is_noticed_at_once() {
+    let mut scene = scene_with(&[2]);
+    scene.to_it[2].write_all(&frame(Phase::Dispatch)).unwrap();
+    for _ in 0..2 {
+        thread::scope(|scope| {
+            let computing = scope.spawn(|| dispatch_much(&mut scene.exchange, &[1]));
+            while scene.inbox.waiting_for() != Some(Rank(1)) {
+                assert!(!computing.is_finished());
+                thread::yield_now();
+            }
+            // It looks still, and may have more to write.
+            drop(scene.from_it.remove(1));
+            let error = computing.join().unwrap().unwrap_err();
+            assert!(
+                matches!(error, ExchangeError::PeerLost { peer: Rank(1), .. }),
+                "{error}"
+            );
+        });
+        scene = scene_with(&[2]);
+    }
+}
+
+#[test]
+fn who_is_waited_for_is_who_has_no_room() {
+    let mut scene = scene();
+    for lane in &mut scene.to_it[1..] {
+        lane.write_all(&frame(Phase::Dispatch)).unwrap();
+    }
+    thread::scope(|scope| {
+        let computing = scope.spawn(|| dispatch_much(&mut scene.exchange, &[1, 2]));
+        for rank in [1, 2] {
+            until_it_sleeps(&scene.inbox, Rank(rank));
+            let mut came = vec![0; Header::BYTES + 4 * (3 + (1 << 20)) + (4 << 20)];
+            scene.from_it[rank as usize].read_exact(&mut came).unwrap();
+        }
+        computing.join().unwrap().unwrap();
+    });
+    assert_eq!(scene.inbox.waiting_for(), None);
+}
+
+#[test]
+fn a_frame_that_comes_with_its_lane_and_its_end_is_read() {
+    let mut scene = scene_with(&[2]);
+    scene.to_it[2].write_all(&frame(Phase::Dispatch)).unwrap();
+    thread::scope(|scope| {
+        let computing = scope.spawn(|| dispatch(&mut scene.exchange));
+        until_it_sleeps(&scene.inbox, Rank(1));
+        scene.to_it[1].write_all(&frame(Phase::Dispatch)).unwrap();
+        assert!(scene.arrivals.add(Rank(1), scene.to_come.remove(1)));
+        drop((scene.to_it.remove(1), scene.from_it.remove(1)));
+        computing.join().unwrap().unwrap();
+    });
 }

@@ -44,7 +44,8 @@ pub(crate) fn config(name: &str, ranks: u32, coordinator: SocketAddr) -> Config 
         admin: None,
         max_kv_bytes: NonZeroU64::new(MAX_KV_BYTES).unwrap(),
         drain: Duration::from_secs(10),
-        tcp_exchange: false,
+        // A worker that dies in a test leaves its threads, and so its sockets, to the process.
+        tcp_exchange: true,
         expert_metrics: false,
         telemetry: None,
     }
