@@ -5,6 +5,7 @@
     reason = "this is a program for people"
 )]
 
+mod arm64;
 mod command;
 mod demo;
 mod eval_mini;
@@ -30,7 +31,7 @@ Usage: cargo xtask COMMAND
                        clusters of 1, 2 and 3 ranks, a thousand conversations of each family; for
                        fewer: --count 50
   test                 runs everything: formatting, lints, docs, supply chain, wire, all tests
-  test --only PART     runs one part: lint, unit, golden or cluster
+  test --only PART     runs one part: lint, unit, golden, arm64 or cluster
 ";
 
 fn main() -> ExitCode {
@@ -61,7 +62,7 @@ fn run(arguments: &[&str]) -> Result<ExitCode, String> {
         ["test", "--only", name] => match parts::Part::parse(name) {
             Some(part) => Ok(parts::run(&[part])),
             None => Err(format!(
-                "no part is called '{name}': lint, unit, golden or cluster"
+                "no part is called '{name}': lint, unit, golden, arm64 or cluster"
             )),
         },
         other => Err(format!("unknown command '{}'\n\n{HELP}", other.join(" "))),

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::command::{cargo, show};
 use crate::tools::{self, provide};
-use crate::{lint, mounts};
+use crate::{arm64, lint, mounts};
 
 /// A part of the tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,7 @@ pub(crate) enum Part {
     Lint,
     Unit,
     Golden,
+    Arm64,
     Cluster,
 }
 
@@ -26,7 +27,13 @@ struct Counts {
 }
 
 impl Part {
-    pub(crate) const ALL: [Self; 4] = [Self::Lint, Self::Unit, Self::Golden, Self::Cluster];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Lint,
+        Self::Unit,
+        Self::Golden,
+        Self::Arm64,
+        Self::Cluster,
+    ];
 
     pub(crate) fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|part| part.name() == name)
@@ -37,6 +44,7 @@ impl Part {
             Self::Lint => "lint",
             Self::Unit => "unit",
             Self::Golden => "golden",
+            Self::Arm64 => "arm64",
             Self::Cluster => "cluster",
         }
     }
@@ -44,7 +52,7 @@ impl Part {
     /// The integration tests of the part, by their names, in whatever packages.
     fn suites(self) -> &'static [&'static str] {
         match self {
-            Self::Lint => &[],
+            Self::Lint | Self::Arm64 => &[],
             Self::Unit => &[
                 "checkpoint",
                 "clients",
@@ -75,7 +83,7 @@ impl Part {
         let suites = self.suites().iter().flat_map(|suite| ["--test", suite]);
         let mut call = vec!["--workspace"];
         match self {
-            Self::Lint => return Vec::new(),
+            Self::Lint | Self::Arm64 => return Vec::new(),
             Self::Unit => call.extend(["--lib", "--bins"]),
             Self::Golden | Self::Cluster => {}
         }
@@ -128,6 +136,9 @@ fn run_part(part: Part, counts: &mut Counts) -> Result<(), String> {
         counts.passed += 1;
         return Ok(());
     }
+    if part == Part::Arm64 {
+        return on_arm64(counts);
+    }
     let mut failures = Vec::new();
     if part == Part::Cluster {
         // The cluster's tests start the binary itself; cargo builds it for the tests beside it.
@@ -165,6 +176,23 @@ fn run_part(part: Part, counts: &mut Counts) -> Result<(), String> {
         Ok(())
     } else {
         Err(failures.join("\n"))
+    }
+}
+
+/// Runs the kernels' tests on 64-bit ARM; where they cannot be built or run, says so.
+fn on_arm64(counts: &mut Counts) -> Result<(), String> {
+    if cfg!(target_arch = "aarch64") {
+        println!("this machine is one: part 'unit' has them");
+        return Ok(());
+    }
+    match arm64::tests() {
+        Ok(tests) => count(tests, counts),
+        // Also on CI: there the compiler comes from a suite of Debian that moves, and may not be had.
+        Err(why) => {
+            println!("{why}\nSKIPPED: the tests of the kernels on 64-bit ARM");
+            counts.skipped += 1;
+            Ok(())
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A kernel is written once, against [`Simd`], and runs through [`Path::run`], which enters the
 //! instruction path found at start. Every operation is exact or rounded once as IEEE 754 says, and
-//! sums across lanes have one order, so that [`Scalar`], `Avx2` and `Avx512` cannot differ.
+//! sums across lanes have one order, so that [`Scalar`], `Avx2`, `Avx512` and `Neon` cannot differ.
 //!
 //! Everything between [`Path::run`] and an operation has to be inlined into the function that
 //! carries the target features: hence `#[inline(always)]` on kernels and their helpers.
@@ -11,6 +11,10 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod halves;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 pub(crate) mod peak;
 mod scalar;
 #[cfg(test)]
@@ -23,6 +27,8 @@ use kernels::mxfp4;
 use self::avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 use self::avx512::Avx512;
+#[cfg(target_arch = "aarch64")]
+use self::neon::Neon;
 pub(crate) use self::scalar::Scalar;
 
 /// Values of one register.
@@ -175,6 +181,8 @@ pub(crate) enum Path {
     Avx2(Avx2),
     #[cfg(target_arch = "x86_64")]
     Avx512(Avx512),
+    #[cfg(target_arch = "aarch64")]
+    Neon(Neon),
 }
 
 impl Path {
@@ -191,6 +199,8 @@ impl Path {
             all.extend(Avx2::detect().map(Self::Avx2));
             all.extend(Avx512::detect().map(Self::Avx512));
         }
+        #[cfg(target_arch = "aarch64")]
+        all.extend(Neon::detect().map(Self::Neon));
         all
     }
 
@@ -202,6 +212,8 @@ impl Path {
             Self::Avx2(avx2) => avx2.run(kernel),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512(avx512) => avx512.run(kernel),
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon(neon) => neon.run(kernel),
         }
     }
 }

@@ -4,6 +4,8 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod scalar;
 #[cfg(test)]
 mod tests;
@@ -30,6 +32,8 @@ pub(crate) enum Tiles {
     Avx2(avx2::Avx2),
     #[cfg(target_arch = "x86_64")]
     Avx512(avx512::Avx512),
+    #[cfg(target_arch = "aarch64")]
+    Neon(neon::Neon),
 }
 
 impl Tiles {
@@ -46,6 +50,8 @@ impl Tiles {
             all.extend(avx2::Avx2::detect().map(Self::Avx2));
             all.extend(avx512::Avx512::all().into_iter().map(Self::Avx512));
         }
+        #[cfg(target_arch = "aarch64")]
+        all.extend(neon::Neon::all().into_iter().map(Self::Neon));
         all
     }
 
@@ -81,6 +87,8 @@ impl Tiles {
             Self::Avx2(avx2) => avx2.bf16(strip, x, sums),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512(avx512) => avx512.bf16(strip, x, sums),
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon(neon) => neon.bf16(strip, x, sums),
         }
     }
 
@@ -89,6 +97,10 @@ impl Tiles {
     /// # Panics
     ///
     /// As [`Tiles::bf16`], and if there is no such instruction.
+    #[cfg_attr(
+        not(target_arch = "x86_64"),
+        expect(unused_variables, reason = "no other path has such an instruction")
+    )]
     pub(super) fn dots(self, strip: &[u8], x: &[&[bf16]], sums: &mut [Sums]) {
         assert!(x.len() == sums.len() && x.len() <= ROWS, "dots: rows");
         match self {
@@ -111,6 +123,8 @@ impl Tiles {
             Self::Avx2(avx2) => avx2.codes(strip, x, sums),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512(avx512) => avx512.codes(strip, x, sums),
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon(neon) => neon.codes(strip, x, sums),
         }
     }
 }

@@ -16,6 +16,7 @@ use std::arch::x86_64::{
 use half::bf16;
 use kernels::mxfp4;
 
+use super::halves::{HALF_SCALES, HALVES};
 use super::{Kernel, LANES, Lanes, Quad, Simd, wide_of_two};
 
 /// Proof that this processor has AVX2 and FMA: only [`Avx2::detect`] makes one.
@@ -148,30 +149,6 @@ fn widen(from: &[bf16; LANES]) -> __m256 {
     let halves = unsafe { _mm_loadu_si128(from.as_ptr().cast()) };
     _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(halves)))
 }
-
-/// Upper and lower bytes of [`mxfp4::TWICE`] as `bf16`.
-const HALVES: [[u8; 16]; 2] = {
-    let mut halves = [[0; 16]; 2];
-    let mut code = 0;
-    while code < 16 {
-        let bits = (mxfp4::TWICE[code] as f32).to_bits();
-        halves[0][code] = (bits >> 24) as u8;
-        halves[1][code] = (bits >> 16) as u8;
-        code += 1;
-    }
-    halves
-};
-
-/// Halves of all scales, so that finding one takes no branch.
-static HALF_SCALES: [f32; 256] = {
-    let mut factors = [0.0; 256];
-    let mut scale = 0;
-    while scale < 256 {
-        factors[scale] = mxfp4::half_scale(scale as u8);
-        scale += 1;
-    }
-    factors
-};
 
 /// Looks each code up as the two bytes of a `bf16`, twice its value, and multiplies by half the
 /// scale.

@@ -1,8 +1,11 @@
 //! The most operations that one thread can do with numbers in registers: what rates of kernels are
 //! compared with.
-#![expect(unsafe_code, reason = "instructions that not every x86-64 has")]
+#![expect(unsafe_code, reason = "instructions that not every processor has")]
 
 use std::time::{Duration, Instant};
+
+#[cfg(target_arch = "aarch64")]
+use std::arch::is_aarch64_feature_detected;
 
 /// How long a rate is measured.
 const TIME: Duration = Duration::from_millis(30);
@@ -69,10 +72,42 @@ impl Unit {
         }
     }
 
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(target_arch = "aarch64")]
+    fn registers(self) -> Option<(usize, unsafe fn())> {
+        match self {
+            Self::F32 if is_aarch64_feature_detected!("neon") => Some((8, arm::f32)),
+            Self::Bytes if is_aarch64_feature_detected!("dotprod") => Some((32, arm::bytes)),
+            _ => None,
+        }
+    }
+
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     fn registers(self) -> Option<(usize, unsafe fn())> {
         None
     }
+}
+
+/// A function that does nothing but an instruction, over and over, on sums that begin with `$start`, of
+/// which nobody knows that they are alike.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! over_and_over {
+    ($name:ident, $features:literal, $start:expr, $factor:expr, |$sum:ident, $by:ident| $next:expr) => {
+        /// # Safety
+        ///
+        /// The processor must have the features.
+        #[target_feature(enable = $features)]
+        pub(super) fn $name() {
+            let mut sums = black_box([$start; SUMS]);
+            let $by = black_box($factor);
+            for _ in 0..ROUNDS {
+                for sum in &mut sums {
+                    let $sum = *sum;
+                    *sum = $next;
+                }
+            }
+            black_box(sums);
+        }
+    };
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -85,28 +120,6 @@ mod x86 {
     use std::mem::transmute;
 
     use super::{ROUNDS, SUMS};
-
-    /// A function that does nothing but an instruction, over and over, on sums that begin with `$start`, of
-    /// which nobody knows that they are alike.
-    macro_rules! over_and_over {
-        ($name:ident, $features:literal, $start:expr, $factor:expr, |$sum:ident, $by:ident| $next:expr) => {
-            /// # Safety
-            ///
-            /// The processor must have the features.
-            #[target_feature(enable = $features)]
-            pub(super) fn $name() {
-                let mut sums = black_box([$start; SUMS]);
-                let $by = black_box($factor);
-                for _ in 0..ROUNDS {
-                    for sum in &mut sums {
-                        let $sum = *sum;
-                        *sum = $next;
-                    }
-                }
-                black_box(sums);
-            }
-        };
-    }
 
     over_and_over!(
         f32_of_256_bits,
@@ -136,6 +149,41 @@ mod x86 {
         _mm512_set1_epi32(0),
         _mm512_set1_epi32(0x0101_0101),
         |sum, by| _mm512_dpbusd_epi32(sum, by, by)
+    );
+}
+
+#[cfg(target_arch = "aarch64")]
+mod arm {
+    use std::arch::aarch64::{vdupq_n_f32, vdupq_n_s8, vdupq_n_s32, vfmaq_f32};
+    use std::arch::asm;
+    use std::hint::black_box;
+
+    use super::{ROUNDS, SUMS};
+
+    over_and_over!(
+        f32,
+        "neon",
+        vdupq_n_f32(1.0),
+        vdupq_n_f32(0.5),
+        |sum, by| vfmaq_f32(sum, by, by)
+    );
+    over_and_over!(
+        bytes,
+        "neon,dotprod",
+        vdupq_n_s32(0),
+        vdupq_n_s8(1),
+        |sum, by| {
+            let mut next = sum;
+            // SAFETY: the instruction touches nothing but `next`.
+            unsafe {
+                asm!(
+                    "sdot {next:v}.4s, {by:v}.16b, {by:v}.16b",
+                    next = inout(vreg) next, by = in(vreg) by,
+                    options(pure, nomem, nostack, preserves_flags),
+                );
+            }
+            next
+        }
     );
 }
 
