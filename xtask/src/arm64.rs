@@ -1,24 +1,29 @@
 //! The kernels' tests on 64-bit ARM, on a machine that emulates it.
 
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::command::{cargo, is_ci, output, root, run, target};
+use crate::toolchain::is_new_enough;
 
 const TARGET: &str = "aarch64-unknown-linux-gnu";
 
 /// What links, and what emulates: the names of Debian's programs.
 const PROGRAMS: [&str; 2] = ["aarch64-linux-gnu-gcc", "qemu-aarch64"];
 
-/// Debian's packages of them, with the C library to link with.
+/// Where Debian has the C library to link with.
+const LIBRARIES: &str = "/usr/aarch64-linux-gnu";
+
+/// Debian's packages of all these.
 const PACKAGES: [&str; 3] = [
     "gcc-aarch64-linux-gnu",
     "libc6-dev-arm64-cross",
     "qemu-user",
 ];
 
-/// Where Debian has that library.
-const LIBRARIES: &str = "/usr/aarch64-linux-gnu";
+/// What brings a compiler on Debian where there is no rustup, or nothing for it to fetch from.
+const SCRIPT: &str = "tests/arm64-toolchain.sh";
 
 /// Returns the call that builds and runs the tests.
 ///
@@ -32,11 +37,12 @@ pub(crate) fn tests() -> Result<Command, String> {
     tests.args(["--package", "kernels-cpu", "--lib", "--test", "conformance"]);
     tests.args(["--target", TARGET]);
     if let Some(compiler) = compiler {
-        // Newer than the one that this is written for, it may warn of more.
-        tests
-            .env("RUSTC", compiler)
-            .env("RUSTFLAGS", "--cap-lints warn");
+        tests.env("RUSTC", compiler);
     }
+    // Those of the machine may be for its own processor and linker; a compiler that is newer than the one
+    // that this is written for may warn of more.
+    tests.env_remove("CARGO_ENCODED_RUSTFLAGS");
+    tests.env("RUSTFLAGS", "--cap-lints warn");
     // Apart, so that what another compiler has built is not thrown away.
     tests.env("CARGO_TARGET_DIR", target()?.join("arm64"));
     let [linker, emulator] = PROGRAMS;
@@ -48,26 +54,32 @@ pub(crate) fn tests() -> Result<Command, String> {
     Ok(tests)
 }
 
-/// Makes sure of linker and emulator.
+/// Returns what a program prints, if it can be started.
+fn ask(program: impl AsRef<OsStr>, arguments: &[&str]) -> Option<String> {
+    let mut command = Command::new(program);
+    command.args(arguments);
+    output(command)
+}
+
+/// Makes sure of linker, library and emulator.
 fn programs() -> Result<(), String> {
-    let is_there = |program: &&str| {
-        let mut version = Command::new(program);
-        version.arg("--version");
-        output(version).is_some()
+    let are_there = || {
+        let mut programs = PROGRAMS.iter();
+        programs.all(|program| ask(program, &["--version"]).is_some())
+            && Path::new(LIBRARIES).join("lib/crt1.o").is_file()
     };
-    let are_there = || PROGRAMS.iter().all(is_there);
     if !are_there() && is_ci() {
-        let mut install = Command::new("apt-get");
-        install.args(["install", "--yes", "-qq", "--no-install-recommends"]);
-        run({
-            install.args(PACKAGES);
-            install
-        })?;
+        let install = ["install", "--yes", "--no-install-recommends"];
+        for arguments in [&["update"][..], &[&install[..], &PACKAGES].concat()] {
+            let mut apt = Command::new("apt-get");
+            apt.arg("-qq").args(arguments);
+            run(apt)?;
+        }
     }
     match are_there() {
         true => Ok(()),
         false => Err(format!(
-            "there are no programs {} (Debian: apt-get install {})",
+            "the programs {} or the C library of 64-bit ARM are not there (Debian: apt-get install {})",
             PROGRAMS.join(" and "),
             PACKAGES.join(" ")
         )),
@@ -77,23 +89,17 @@ fn programs() -> Result<(), String> {
 /// Finds a compiler that has the standard library of [`TARGET`]: the machine's own if `None`.
 fn compiler() -> Result<Option<PathBuf>, String> {
     let own = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let mut libraries = Command::new(own);
-    libraries.args(["--print", "target-libdir", "--target", TARGET]);
-    if output(libraries).is_some_and(|folder| PathBuf::from(folder.trim()).is_dir()) {
+    if has_library(&own) {
         return Ok(None);
     }
-    let (script, folder) = (
-        "tests/arm64-toolchain.sh",
-        target()?.join("arm64-toolchain"),
-    );
+    let folder = target()?.join("arm64-toolchain");
     let compiler = folder.join("rustc");
     let works = || {
-        let mut version = Command::new(&compiler);
-        version.arg("--version");
-        output(version).is_some()
+        let version = ask(&compiler, &["--version"]);
+        version.is_some_and(|said| is_new_enough(&said)) && has_library(compiler.as_os_str())
     };
     if !works() && is_ci() {
-        let mut bring = Command::new(root().join(script));
+        let mut bring = Command::new(root().join(SCRIPT));
         bring.arg(&folder);
         run(bring)?;
     }
@@ -101,8 +107,14 @@ fn compiler() -> Result<Option<PathBuf>, String> {
         true => Ok(Some(compiler)),
         false => Err(format!(
             "this Rust has no standard library of 64-bit ARM: run 'rustup target add {TARGET}' or, on \
-             Debian, '{script} {}'",
+             Debian, '{SCRIPT} {}'",
             folder.display()
         )),
     }
+}
+
+/// Whether a compiler has the standard library of [`TARGET`].
+fn has_library(compiler: &OsStr) -> bool {
+    let folder = ask(compiler, &["--print", "target-libdir", "--target", TARGET]);
+    folder.is_some_and(|folder| Path::new(folder.trim()).is_dir())
 }

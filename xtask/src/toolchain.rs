@@ -22,13 +22,18 @@ pub(crate) fn check_version() -> Result<(), String> {
 }
 
 fn check(said: &str) -> Result<(), String> {
-    match Version::in_words(said) {
-        Some(version) if version >= OLDEST => Ok(()),
-        _ => Err(format!(
+    match is_new_enough(said) {
+        true => Ok(()),
+        false => Err(format!(
             "Conclave needs Rust {OLDEST} or newer, and this is {}: run 'rustup update stable'",
             said.trim()
         )),
     }
+}
+
+/// Whether what a compiler says of its version is enough.
+pub(crate) fn is_new_enough(said: &str) -> bool {
+    Version::in_words(said).is_some_and(|version| version >= OLDEST)
 }
 
 /// Makes sure that cargo has its formatter and its lints.

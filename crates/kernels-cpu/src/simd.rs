@@ -17,6 +17,8 @@ mod halves;
 mod neon;
 pub(crate) mod peak;
 mod scalar;
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod sdot;
 #[cfg(test)]
 mod tests;
 
@@ -31,10 +33,10 @@ use self::avx512::Avx512;
 use self::neon::Neon;
 pub(crate) use self::scalar::Scalar;
 
-/// Values of one register.
+/// Values of a [`Simd::F32`].
 pub(crate) const LANES: usize = 8;
 
-/// A register in memory.
+/// A [`Simd::F32`] in memory.
 pub(crate) type Lanes = [f32; LANES];
 
 /// Values of [`Simd::Wide`].
@@ -43,7 +45,7 @@ pub(crate) const WIDE: usize = 2 * LANES;
 /// A [`Simd::Wide`] in memory.
 pub(crate) type WideLanes = [f32; WIDE];
 
-/// Four registers: 32 values, which is also an MXFP4 block.
+/// Four of [`Simd::F32`]: 32 values, which is also an MXFP4 block.
 pub(crate) type Quad<T> = [T; 4];
 
 /// Which of 32 values each lane holds, where they lie in order.
@@ -73,12 +75,12 @@ pub(crate) const SPLIT: Quad<[usize; LANES]> = {
 
 /// The operations of one instruction path. A value of the type proves that the processor has it.
 pub(crate) trait Simd: Copy {
-    /// Eight `f32`.
+    /// Eight `f32`: one register, or two.
     type F32: Copy;
-    /// Sixteen `f32`: one register, or two.
+    /// Sixteen `f32`: one register, or several.
     type Wide: Copy;
 
-    /// How many [`Simd::Wide`] a kernel keeps at once where it can choose: two, or one of two registers.
+    /// How many [`Simd::Wide`] a kernel keeps at once where it can choose: two, or one of several registers.
     const WIDES: usize;
 
     fn splat(self, value: f32) -> Self::F32;
@@ -126,7 +128,7 @@ pub(crate) trait Simd: Copy {
     fn sums(self, values: Quad<Self::F32>) -> [f32; 4];
 }
 
-/// The operations on sixteen values of a path whose registers hold eight.
+/// The operations on sixteen values of a path whose registers hold fewer.
 macro_rules! wide_of_two {
     () => {
         type Wide = [Self::F32; 2];

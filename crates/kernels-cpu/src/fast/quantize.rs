@@ -45,6 +45,7 @@ impl<'a> Rows<'a> {
     }
 
     /// Cuts them into tiles of at most so many rows.
+    #[cfg(target_arch = "x86_64")]
     pub(super) fn chunks(self, most: usize) -> impl Iterator<Item = Self> {
         let firsts = (0..self.count).step_by(most);
         firsts.map(move |first| Self {

@@ -3,7 +3,7 @@
 use kernels::mxfp4;
 
 /// Upper and lower bytes of [`mxfp4::TWICE`] as `bf16`.
-pub(super) const HALVES: [[u8; 16]; 2] = {
+pub(super) static HALVES: [[u8; 16]; 2] = {
     let mut halves = [[0; 16]; 2];
     let mut code = 0;
     while code < 16 {

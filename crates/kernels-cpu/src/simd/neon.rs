@@ -81,10 +81,11 @@ impl Simd for Neon {
 
     #[inline(always)]
     fn prefetch<T>(self, from: &[T], index: usize) {
+        // `_prefetch` is not stable in Rust 1.95.
         let line = from.as_ptr().wrapping_add(index);
         // SAFETY: the instruction is part of every ARMv8 and a hint for any address at all.
         unsafe {
-            asm!("prfm pldl1keep, [{line}]", line = in(reg) line, options(readonly, nostack, preserves_flags));
+            asm!("prfm pldl1keep, [{line}]", line = in(reg) line, options(nomem, nostack, preserves_flags));
         }
     }
 
@@ -120,15 +121,14 @@ impl Simd for Neon {
         both!(|a, b| vdivq_f32(a, b))
     }
 
-    /// Not `fmin`, which has a rule of its own for NaN and for zeros.
     #[inline(always)]
     fn min(self, a: Pair, b: Pair) -> Pair {
-        both!(|a, b| vbslq_f32(vcltq_f32(a, b), a, b))
+        both!(|a, b| smaller(a, b))
     }
 
     #[inline(always)]
     fn max(self, a: Pair, b: Pair) -> Pair {
-        both!(|a, b| vbslq_f32(vcgtq_f32(a, b), a, b))
+        both!(|a, b| larger(a, b))
     }
 
     #[inline(always)]
@@ -141,13 +141,9 @@ impl Simd for Neon {
         both!(|value| vrndnq_f32(value))
     }
 
-    /// Builds the exponent field.
     #[inline(always)]
     fn pow2(self, value: Pair) -> Pair {
-        both!(|value| {
-            let exponent = vaddq_s32(vcvtnq_s32_f32(value), vdupq_n_s32(127));
-            vreinterpretq_f32_s32(vshlq_n_s32::<23>(exponent))
-        })
+        both!(|value| pow2(value))
     }
 
     #[inline(always)]
@@ -155,6 +151,27 @@ impl Simd for Neon {
         // SAFETY: as in `both`.
         unsafe { sums(values) }
     }
+}
+
+/// Not `fmin`, which has a rule of its own for NaN and for zeros.
+#[inline]
+#[target_feature(enable = "neon")]
+fn smaller(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+    vbslq_f32(vcltq_f32(a, b), a, b)
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+fn larger(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+    vbslq_f32(vcgtq_f32(a, b), a, b)
+}
+
+/// Builds the exponent field.
+#[inline]
+#[target_feature(enable = "neon")]
+fn pow2(value: float32x4_t) -> float32x4_t {
+    let exponent = vaddq_s32(vcvtnq_s32_f32(value), vdupq_n_s32(127));
+    vreinterpretq_f32_s32(vshlq_n_s32::<23>(exponent))
 }
 
 /// The upper half of an `f32` is a `bf16`.

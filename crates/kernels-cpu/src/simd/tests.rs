@@ -103,6 +103,12 @@ fn paths_give_the_same_bits() {
     }
 }
 
+#[cfg(target_arch = "aarch64")]
+#[test]
+fn arm_has_a_path_of_its_own() {
+    assert!(matches!(Path::detect(), Path::Neon(_)));
+}
+
 #[test]
 fn orders_hold_every_value_once() {
     for order in [ORDERED, SPLIT] {

@@ -186,6 +186,15 @@ fn products_with_codes_are_the_same_on_every_path() {
     }
 }
 
+#[cfg(target_arch = "aarch64")]
+#[test]
+fn arm_has_a_path_of_its_own() {
+    let has_sdot = std::arch::is_aarch64_feature_detected!("dotprod");
+    let paths = Tiles::all();
+    assert!(matches!(paths.last(), Some(Tiles::Neon(_))));
+    assert_eq!(paths.len(), 2 + usize::from(has_sdot));
+}
+
 #[test]
 fn a_block_is_rounded_to_within_half_a_unit_of_its_largest() {
     let mut numbers = Numbers(3);
