@@ -108,6 +108,41 @@ fn what_every_worker_would_refuse_is_told_at_the_start() {
 }
 
 #[test]
+fn cores_that_cannot_be_had_are_named() {
+    let decode = |cores| ["bench", "decode", "--model", "synth:tiny", "--cores", cores];
+    let cases = [
+        (&decode("0-x")[..], 2, "'0-x' is no core"),
+        (&decode("3-1"), 2, "'3-1' is no core"),
+        (&decode("0,0"), 2, "core 0 is named twice"),
+        (&decode("1023"), 1, "may not use core 1023, only "),
+        (
+            &["up", "--cores", "0", "--threads-per-worker", "1"],
+            2,
+            "--threads-per-worker",
+        ),
+    ];
+    for (arguments, status, named) in cases {
+        let (code, said) = run(arguments);
+        assert_eq!(code, Some(status), "{said}");
+        assert!(said.contains(named), "{said}");
+    }
+    let [grpc, http] = [free_address(), free_address()];
+    let up = [
+        "up",
+        "--model",
+        "synth:tiny",
+        "--grpc",
+        &grpc,
+        "--http",
+        &http,
+    ];
+    let (code, said) = run(&[&up[..], &["--cores", "0", "--workers", "2"]].concat());
+    assert_eq!(code, Some(2), "{said}");
+    let named = "--cores 0: not as many for each of 2 workers";
+    assert!(said.contains(named), "{said}");
+}
+
+#[test]
 fn a_model_that_is_not_there_is_named() {
     let [grpc, http] = [free_address(), free_address()];
     let arguments = [

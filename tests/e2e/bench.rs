@@ -115,10 +115,14 @@ fn figures_of_every_round_are_written() {
 #[test]
 fn what_cannot_be_measured_is_refused_in_words() {
     let dir = tempfile::tempdir().unwrap();
-    let refusals: [(&str, &[&str]); 7] = [
+    let refusals: [(&str, &[&str]); 8] = [
         (
             "decode --ranks 3 --threads 2",
             &["--ranks 3", "--threads 2"],
+        ),
+        (
+            "decode --cores 0-1023",
+            &["--cores 0-1023", "may not use core"],
         ),
         ("decode --numerics quick", &["exact", "fast"]),
         ("prefill --tokens 0", &["--tokens", "0"]),

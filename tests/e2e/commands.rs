@@ -1,5 +1,7 @@
 //! The commands a person types.
 
+use std::fs;
+use std::path::Path;
 use std::process::{Command, Output};
 
 use e2e::{Cluster, Setup, binary, get};
@@ -93,4 +95,30 @@ fn help_teaches() {
     ] {
         assert!(help.contains(command), "{help}");
     }
+}
+
+/// Says which cores a thread may run on, as the kernel lists them.
+fn allowed(status: &Path) -> String {
+    let status = fs::read_to_string(status).unwrap();
+    let line = |line: &str| Some(line.strip_prefix("Cpus_allowed_list:")?.trim().to_owned());
+    status.lines().find_map(line).unwrap()
+}
+
+#[test]
+fn a_worker_keeps_to_the_cores_that_it_is_told() {
+    // One of those that this test may use itself.
+    let own = allowed(Path::new("/proc/self/status"));
+    let core = own.rsplit([',', '-']).next().unwrap();
+    let cluster = Cluster::start(&Setup {
+        arguments: vec!["--cores".into(), core.into()],
+        ..Setup::mini(1)
+    });
+    let threads = fs::read_dir(format!("/proc/{}/task", cluster.workers()[0])).unwrap();
+    let threads: Vec<_> = threads
+        .map(|thread| allowed(&thread.unwrap().path().join("status")))
+        .collect();
+    assert!(
+        threads.len() > 2 && threads.iter().all(|cores| cores == core),
+        "{threads:?}"
+    );
 }

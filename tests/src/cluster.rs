@@ -28,7 +28,7 @@ pub struct Setup {
     pub ranks_per_worker: usize,
     /// `--kv-memory`.
     pub kv_memory: &'static str,
-    /// Further arguments.
+    /// Further arguments. Without `--cores` among them, each worker has one thread.
     pub arguments: Vec<String>,
     /// `CONCLAVE_LOG`, where it is set.
     pub log: Option<&'static str>,
@@ -96,12 +96,10 @@ impl Cluster {
         let mut command = Command::new(binary());
         command.args(["up", "--grpc", &grpc, "--http", &http, "--admin", &admin]);
         command.args(["--kv-memory", setup.kv_memory]);
-        command.args([
-            "--workers",
-            &setup.workers.to_string(),
-            "--threads-per-worker",
-            "1",
-        ]);
+        command.args(["--workers", &setup.workers.to_string()]);
+        if !setup.arguments.iter().any(|flag| flag == "--cores") {
+            command.args(["--threads-per-worker", "1"]);
+        }
         command.args(["--ranks-per-worker", &setup.ranks_per_worker.to_string()]);
         command.args(setup.model.iter().flat_map(|model| ["--model", model]));
         command

@@ -1,6 +1,6 @@
 //! What runs on the simulated hosts: the membership store, coordinators and workers as they are.
 
-use std::num::{NonZeroU32, NonZeroU64};
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tokenizer::Tokenizer;
 use tokenizer::synthetic::tokenizer_json;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
-use worker::Numerics;
+use worker::{Numerics, Threads};
 
 use crate::network::{dialer, listen};
 
@@ -167,7 +167,7 @@ pub(crate) async fn worker(name: &str, model: &Model) -> turmoil::Result {
         model: model.name.clone(),
         tokenizer_fingerprint: model.tokenizer.fingerprint().to_owned(),
         ranks: NonZeroU32::MIN,
-        threads_per_rank: NonZeroU32::MIN,
+        threads: Threads::Any(NonZeroUsize::MIN),
         numerics: Numerics::Exact,
         packed_cache: None,
         store: client_of_store(),

@@ -122,6 +122,7 @@ mod tests {
     use std::ops::ControlFlow;
 
     use checkpoint::synth::Spec;
+    use kernels_cpu::Threads;
 
     use super::*;
 
@@ -145,7 +146,7 @@ mod tests {
         let measure = |numerics| {
             let shape = Shape {
                 ranks: NonZeroUsize::MIN,
-                threads: NonZeroUsize::new(2).unwrap(),
+                threads: Threads::Any(NonZeroUsize::new(2).unwrap()),
                 numerics,
                 cache: None,
                 step_rows: 1,

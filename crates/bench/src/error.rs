@@ -20,6 +20,15 @@ pub enum Error {
     /// There is no memory to read for comparison.
     #[error("no memory to measure with")]
     Memory(#[from] std::io::Error),
+    /// Cores cannot be shared out evenly.
+    #[error("the cores are not as many for each of {ranks} ranks")]
+    Uneven {
+        /// Ranks that share them.
+        ranks: usize,
+    },
+    /// The system refuses to bind a thread to its core.
+    #[error("a thread cannot be bound to its core")]
+    Bind(#[source] std::io::Error),
     /// The caller asked to stop.
     #[error("cancelled")]
     Cancelled,

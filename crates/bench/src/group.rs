@@ -8,7 +8,7 @@ use std::sync::Arc;
 use checkpoint::{Checkpoint, LoadOptions, PackedCache, RankWeights, Watch};
 use exchange::local_group;
 use kernels::Backend;
-use kernels_cpu::{Cpu, Numerics};
+use kernels_cpu::{Cpu, Numerics, Threads};
 use model::RankModel;
 use spec::{KvPlan, Placement, Rank, StepNumber};
 
@@ -23,8 +23,8 @@ pub(crate) const BLOCK: usize = 16;
 pub struct Shape {
     /// Ranks, each with threads of its own.
     pub ranks: NonZeroUsize,
-    /// Threads of each rank.
-    pub threads: NonZeroUsize,
+    /// Threads, those of all ranks together.
+    pub threads: Threads,
     /// How they compute.
     pub numerics: Numerics,
     /// Where packed weights are kept.
@@ -50,7 +50,8 @@ impl Group {
     ///
     /// # Errors
     ///
-    /// If the weights cannot be loaded, or the model has not that many positions.
+    /// If the weights cannot be loaded, the model has not that many positions, or the threads cannot be shared
+    /// out evenly or bound.
     pub fn new(
         checkpoint: &Checkpoint,
         shape: &Shape,
@@ -72,16 +73,19 @@ impl Group {
             window_blocks: blocks,
             num_slots: slots,
         };
+        let threads = shape.threads.parts(ranks).ok_or(Error::Uneven { ranks })?;
+        let loading = threads.iter().map(Threads::count).sum();
         let mut loaded: Vec<Arc<RankWeights>> = Vec::new();
         let mut seats = Vec::new();
-        for (rank, exchange) in local_group(ranks).into_iter().enumerate() {
+        for (rank, (exchange, threads)) in local_group(ranks).into_iter().zip(threads).enumerate() {
             let rank = Rank(rank as u32);
-            let backend: Arc<dyn Backend> = Arc::new(Cpu::with(shape.numerics, shape.threads));
+            let backend = Cpu::with(shape.numerics, &threads).map_err(Error::Bind)?;
+            let backend: Arc<dyn Backend> = Arc::new(backend);
             let have: Vec<&RankWeights> = loaded.iter().map(Arc::as_ref).collect();
             let options = LoadOptions {
                 placement: &placement,
                 rank,
-                threads: ranks * shape.threads.get(),
+                threads: loading,
                 have: &have,
                 packing: backend.packing(),
                 cache: shape.cache.as_ref(),

@@ -18,4 +18,4 @@ pub mod serving;
 pub use agreement::Agreement;
 pub use error::Error;
 pub use group::{Group, Shape};
-pub use kernels_cpu::Numerics;
+pub use kernels_cpu::{Cores, Numerics, Threads};

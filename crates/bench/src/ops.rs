@@ -3,14 +3,13 @@
 
 mod small;
 
-use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
 use checkpoint::{Checkpoint, LayerWeights, LoadOptions, PackedCache, RankWeights, Watch};
 use half::bf16;
 use kernels::{Attend, Backend, Bf16, ExpertWork, Experts, KvLayout, Linear, Span};
-use kernels_cpu::{Cpu, Numerics, Unit};
+use kernels_cpu::{Cpu, Numerics, Threads, Unit};
 use serde::Serialize;
 use spec::{BlockId, ExpertId, Geometry, Placement, Rank};
 
@@ -75,7 +74,7 @@ impl Op {
 #[derive(Clone, Debug)]
 pub struct Which {
     /// Threads that compute.
-    pub threads: NonZeroUsize,
+    pub threads: Threads,
     /// How they compute.
     pub numerics: Numerics,
     /// Where packed weights are kept.
@@ -99,11 +98,11 @@ pub fn measure(
     tell: &mut dyn FnMut(&Op) -> ControlFlow<()>,
 ) -> Result<Vec<Op>, Error> {
     let geometry = checkpoint.geometry();
-    let backend = Cpu::with(which.numerics, which.threads);
+    let backend = Cpu::with(which.numerics, &which.threads).map_err(Error::Bind)?;
     let options = LoadOptions {
         placement: &Placement::even(geometry.num_layers(), geometry.num_experts, 1),
         rank: Rank(0),
-        threads: which.threads.get(),
+        threads: which.threads.count(),
         have: &[],
         packing: backend.packing(),
         cache: which.cache.as_ref(),

@@ -223,7 +223,7 @@ mod tests {
 
     use checkpoint::Checkpoint;
     use checkpoint::synth::Spec;
-    use kernels_cpu::Numerics;
+    use kernels_cpu::{Numerics, Threads};
 
     use super::*;
 
@@ -238,7 +238,7 @@ mod tests {
         for (ranks, sequences) in [(1, 1), (1, 5), (2, 5), (3, 2)] {
             let shape = Shape {
                 ranks: NonZeroUsize::new(ranks).unwrap(),
-                threads: NonZeroUsize::MIN,
+                threads: Threads::Any(NonZeroUsize::MIN),
                 numerics: Numerics::Fast,
                 cache: None,
                 // Prompts take several steps, and share them.

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, value_parser};
+use worker::Cores;
 
 pub(crate) use self::bench::{
     BatchArgs, BenchArgs, BenchCommand, BenchModelArgs, DecodeArgs, KernelsArgs, NumericsArgs,
@@ -181,6 +182,10 @@ pub(crate) struct UpArgs {
     /// Threads of each worker, shared by its ranks. Default: this machine's, divided evenly.
     #[arg(long, value_name = "N")]
     pub(crate) threads_per_worker: Option<NonZeroUsize>,
+    /// Cores that the workers share out evenly, in this order, each with a thread of its own that stays
+    /// there. Default: threads run where the system puts them.
+    #[arg(long, value_name = "0-3,8", conflicts_with = "threads_per_worker")]
+    pub(crate) cores: Option<Cores>,
     #[command(flatten)]
     pub(crate) compute: ComputeArgs,
     #[command(flatten)]
@@ -296,6 +301,10 @@ pub(crate) struct WorkerArgs {
     /// Threads of this worker, shared by its ranks. Default: all of this machine's.
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
+    /// Cores that this process keeps to, shared out evenly among its ranks, each with a thread of its own
+    /// that stays there. Default: threads run where the system puts them.
+    #[arg(long, value_name = "0-3,8", conflicts_with = "threads")]
+    pub(crate) cores: Option<Cores>,
     #[command(flatten)]
     pub(crate) compute: ComputeArgs,
     /// Send rows over TCP also to workers of this machine, not by Unix sockets.

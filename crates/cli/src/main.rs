@@ -10,6 +10,7 @@ mod cache;
 mod client;
 mod commands;
 mod config;
+mod cores;
 mod listen;
 mod memory;
 mod mini;
@@ -129,7 +130,10 @@ fn run(args: Args) -> Outcome {
         Command::Synth(args) => commands::synth::run(&args),
         Command::Up(up) => block_on(commands::up::run(up, args.log_format)),
         Command::Coordinator(args) => block_on(commands::coordinator::run(args)),
-        Command::Worker(args) => block_on(commands::worker::run(args)),
+        Command::Worker(args) => {
+            cores::keep_to(args.cores.as_ref())?;
+            block_on(commands::worker::run(args))
+        }
         Command::Generate(args) => block_on(commands::generate::run(args)),
         Command::Chat(args) => block_on(commands::chat::run(args)),
         Command::Admin(args) => block_on(commands::admin::run(args)),

@@ -6,6 +6,7 @@
 //! the activations and wants its weights packed.
 
 mod attend;
+mod cores;
 mod experts;
 mod fast;
 mod linear;
@@ -15,18 +16,21 @@ mod pool;
 mod product;
 mod rows;
 mod simd;
+mod threads;
 mod tiles;
 mod weights;
 
-use std::fmt;
 use std::num::NonZeroUsize;
+use std::{fmt, io};
 
 use kernels::{
     Attend, Backend, Bf16, Codes, Combine, Embed, Experts, Linear, Packing, RmsNorm, Rotate, Route,
     StoreKv,
 };
 
+pub use crate::cores::{Cores, CoresFault};
 pub use crate::simd::peak::Unit;
+pub use crate::threads::Threads;
 
 use crate::fast::{STRIPS, Tiles};
 use crate::pool::Pool;
@@ -80,17 +84,25 @@ impl Cpu {
         }
     }
 
-    /// Starts a back end that computes so: [`Cpu::new`] or [`Cpu::fast`].
+    /// Starts a back end that computes so, as [`Cpu::new`] or [`Cpu::fast`], on these threads.
+    ///
+    /// # Errors
+    ///
+    /// If the system refuses to bind a thread to its core.
     ///
     /// # Panics
     ///
     /// If the system refuses to start a thread.
-    #[must_use]
-    pub fn with(numerics: Numerics, threads: NonZeroUsize) -> Self {
-        match numerics {
-            Numerics::Exact => Self::new(threads),
-            Numerics::Fast => Self::fast(threads),
-        }
+    pub fn with(numerics: Numerics, threads: &Threads) -> io::Result<Self> {
+        let pool = match threads {
+            Threads::Any(count) => Pool::new(*count),
+            Threads::On(cores) => Pool::bound(cores)?,
+        };
+        Ok(Self {
+            pool,
+            path: Path::detect(),
+            fast: (numerics == Numerics::Fast).then(Tiles::detect),
+        })
     }
 
     /// Like [`Cpu::new`] on each instruction path of this processor, slowest first, for tests.

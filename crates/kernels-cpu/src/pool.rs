@@ -3,16 +3,16 @@
 mod queue;
 
 use std::cell::Cell;
-use std::hint;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{hint, io, thread};
 
 use rayon::Yield;
 
 use self::queue::Queue;
+use crate::cores::{Cores, bind};
 
 /// How long a thread without work keeps looking for some, before it sleeps and has to be woken: longer
 /// than the calls of a step are apart, unless it waits for other ranks.
@@ -27,7 +27,7 @@ const BUSY: Duration = Duration::from_micros(20);
 /// nothing to do sleep soon, so that several ranks fit on one machine. A panic in an item reaches the
 /// caller. Dropping the pool waits for its threads to end.
 pub(crate) struct Pool {
-    /// `None` for one thread: the caller's own does the work.
+    /// `None` for one thread that is not bound: the caller's own does the work.
     threads: Option<rayon::ThreadPool>,
     handles: Vec<thread::JoinHandle<()>>,
     /// Whether the threads were told to stay awake, and none has gone to sleep since.
@@ -44,21 +44,49 @@ impl Pool {
     ///
     /// If the system refuses to start a thread.
     pub(crate) fn new(threads: NonZeroUsize) -> Self {
+        match threads.get() {
+            1 => Self {
+                threads: None,
+                handles: Vec::new(),
+                is_awake: Arc::default(),
+            },
+            many => Self::start(many),
+        }
+    }
+
+    /// Starts a thread for each core, bound to it: also where it is one alone.
+    ///
+    /// # Errors
+    ///
+    /// If the system refuses to bind one.
+    ///
+    /// # Panics
+    ///
+    /// If the system refuses to start a thread.
+    pub(crate) fn bound(cores: &Cores) -> io::Result<Self> {
+        let cores = cores.list();
+        let pool = Self::start(cores.len());
+        if let Some(threads) = &pool.threads {
+            let bound = threads.broadcast(|thread| bind(&[cores[thread.index()]]));
+            bound.into_iter().collect::<io::Result<()>>()?;
+        }
+        Ok(pool)
+    }
+
+    fn start(threads: usize) -> Self {
         let mut handles = Vec::new();
-        let start = || {
-            rayon::ThreadPoolBuilder::new()
-                .num_threads(threads.get())
-                .spawn_handler(|thread| {
-                    let name = format!("kernels-{}", thread.index());
-                    let builder = thread::Builder::new().name(name);
-                    handles.push(builder.spawn(|| thread.run())?);
-                    Ok(())
-                })
-                .build()
-                .expect("the system starts the rank's threads")
-        };
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .spawn_handler(|thread| {
+                let name = format!("kernels-{}", thread.index());
+                let builder = thread::Builder::new().name(name);
+                handles.push(builder.spawn(|| thread.run())?);
+                Ok(())
+            })
+            .build()
+            .expect("the system starts the rank's threads");
         Self {
-            threads: (threads.get() > 1).then(start),
+            threads: Some(pool),
             handles,
             is_awake: Arc::default(),
         }
@@ -243,6 +271,32 @@ mod tests {
                 });
             }
         }));
+    }
+
+    #[test]
+    fn threads_stay_on_the_cores_that_they_are_bound_to() {
+        let all = Cores::of_this_thread().unwrap();
+        let pool = Pool::bound(&all).unwrap();
+        assert_eq!(pool.num_threads(), all.list().len());
+        let allowed = pool.threads.as_ref().unwrap().broadcast(|thread| {
+            let allowed = Cores::of_this_thread().unwrap();
+            (thread.index(), allowed.list().to_vec())
+        });
+        for (thread, allowed) in allowed {
+            assert_eq!(allowed, [all.list()[thread]]);
+        }
+        let core = all.list()[0];
+        let mut counts = vec![0; 9];
+        let one = Pool::bound(&core.to_string().parse().unwrap()).unwrap();
+        one.host(Box::new(|| {
+            assert_eq!(Cores::of_this_thread().unwrap().list(), [core]);
+            one.each(counts.iter_mut().collect(), |count: &mut i32| *count += 1);
+        }));
+        assert_eq!(counts, [1; 9]);
+        // The caller may go where it could.
+        assert_eq!(Cores::of_this_thread().unwrap(), all);
+        let none = (crate::cores::MAX - 1).to_string();
+        assert!(Pool::bound(&none.parse().unwrap()).is_err());
     }
 
     #[test]

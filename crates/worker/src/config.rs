@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use checkpoint::ModelName;
-use kernels_cpu::Numerics;
+use kernels_cpu::{Numerics, Threads};
 use sockets::Dialer;
 use store::Store;
 use telemetry::WorkerTelemetry;
@@ -25,8 +25,8 @@ pub struct Config {
     pub tokenizer_fingerprint: String,
     /// Ranks it holds, at most [`MAX_RANKS`].
     pub ranks: NonZeroU32,
-    /// Threads that compute for each rank, at most [`MAX_THREADS_PER_RANK`].
-    pub threads_per_rank: NonZeroU32,
+    /// Threads that compute, shared out evenly among the ranks: at most [`MAX_THREADS_PER_RANK`] for each.
+    pub threads: Threads,
     /// How its ranks compute.
     pub numerics: Numerics,
     /// Where packed weights are kept from one start to the next, and shared with other processes; absent,
@@ -70,11 +70,7 @@ impl Config {
         if self.ranks.get() > MAX_RANKS {
             return refuse("ranks", format!("{} is more than {MAX_RANKS}", self.ranks));
         }
-        let threads = self.threads_per_rank.get();
-        if threads > MAX_THREADS_PER_RANK {
-            let why = format!("{threads} is more than {MAX_THREADS_PER_RANK}");
-            return refuse("threads_per_rank", why);
-        }
+        self.threads_of_ranks()?;
         if let Some(why) = records::name_fault(&self.group) {
             return refuse("group", why);
         }
@@ -86,10 +82,29 @@ impl Config {
         }
         Ok(())
     }
+
+    /// Returns the threads of each rank.
+    pub(crate) fn threads_of_ranks(&self) -> Result<Vec<Threads>> {
+        let refuse = |field, why| Err(Error::Config { field, why });
+        let Some(parts) = self.threads.parts(self.ranks.get() as usize) else {
+            let (threads, ranks) = (&self.threads, self.ranks);
+            let why = format!("{threads} are not as many for each of {ranks} ranks");
+            return refuse("cores", why);
+        };
+        match parts.iter().map(Threads::count).max() {
+            Some(threads) if threads > MAX_THREADS_PER_RANK => {
+                let why = format!("{threads} for a rank is more than {MAX_THREADS_PER_RANK}");
+                refuse("threads", why)
+            }
+            _ => Ok(parts),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroUsize;
+
     use super::*;
 
     fn config() -> Config {
@@ -98,7 +113,7 @@ mod tests {
             model: ModelName::parse("synth:tiny").unwrap(),
             tokenizer_fingerprint: String::new(),
             ranks: NonZeroU32::MIN,
-            threads_per_rank: NonZeroU32::MIN,
+            threads: Threads::Any(NonZeroUsize::MIN),
             numerics: Numerics::Exact,
             packed_cache: None,
             store: Store::new(store::Config {
@@ -137,10 +152,17 @@ mod tests {
             refused(|config| config.ranks = NonZeroU32::new(65).unwrap()),
             "ranks"
         );
-        let many = NonZeroU32::MAX;
+        let many = NonZeroUsize::new(1 << 20).unwrap();
         assert_eq!(
-            refused(|config| config.threads_per_rank = many),
-            "threads_per_rank"
+            refused(|config| config.threads = Threads::Any(many)),
+            "threads"
+        );
+        assert_eq!(
+            refused(|config| {
+                config.threads = Threads::On("0-2".parse().unwrap());
+                config.ranks = NonZeroU32::new(2).unwrap();
+            }),
+            "cores"
         );
         assert_eq!(refused(|config| config.group = "a/b".into()), "group");
         assert_eq!(

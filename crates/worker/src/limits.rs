@@ -6,7 +6,7 @@ use std::time::Duration;
 pub const MAX_RANKS: u32 = 64;
 
 /// Most threads that compute for one rank: more than any machine has cores.
-pub const MAX_THREADS_PER_RANK: u32 = 1024;
+pub const MAX_THREADS_PER_RANK: usize = 1024;
 
 /// Most ranks a group has. Far above any cluster of one model, and small enough that a table per
 /// rank costs nothing.

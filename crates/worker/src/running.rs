@@ -1,14 +1,13 @@
 //! Starts a worker and ends it in order.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
 use checkpoint::{Checkpoint, PackedCache};
 use exchange_grpc::Hub;
 use kernels::Backend;
-use kernels_cpu::Cpu;
+use kernels_cpu::{Cpu, Numerics, Threads};
 use presence::{Presence, Record};
 use proto::internal as wire;
 use sockets::Listener;
@@ -69,10 +68,11 @@ pub async fn start(
     let (shutdown, end) = (shutdown.child_token(), CancellationToken::new());
     let (needed, is_needed) = watch::channel(false);
     let (fatal, fatalities) = mpsc::unbounded_channel();
-    let backends = backends(&config);
+    let threads = config.threads_of_ranks()?;
+    let backends = backends(config.numerics, &threads)?;
     let numerics = backends[0].numerics().to_owned();
     let hub = hub(&config, &address);
-    let layout = layout(&config, &*backends[0]);
+    let layout = layout(&config, &*backends[0], &threads);
     let bounds = Bounds {
         name: config.name.clone(),
         group: config.group.clone(),
@@ -247,17 +247,21 @@ async fn open(config: &Config) -> Result<(Checkpoint, String)> {
 }
 
 /// Returns a back end for each rank.
-fn backends(config: &Config) -> Vec<Arc<dyn Backend>> {
-    let threads = NonZeroUsize::try_from(config.threads_per_rank)
-        .expect("a number of 32 bits fits into a size");
-    let backend = |_| -> Arc<dyn Backend> { Arc::new(Cpu::with(config.numerics, threads)) };
-    (0..config.ranks.get()).map(backend).collect()
+fn backends(numerics: Numerics, ranks: &[Threads]) -> Result<Vec<Arc<dyn Backend>>> {
+    let backend = |threads: &Threads| -> Result<Arc<dyn Backend>> {
+        let cpu = Cpu::with(numerics, threads);
+        Ok(Arc::new(cpu.map_err(|source| Error::Io {
+            what: format!("binding threads to {threads}"),
+            source,
+        })?))
+    };
+    ranks.iter().map(backend).collect()
 }
 
 /// Says how weights have to lie for a back end.
-fn layout(config: &Config, backend: &dyn Backend) -> Layout {
+fn layout(config: &Config, backend: &dyn Backend, ranks: &[Threads]) -> Layout {
     Layout {
-        threads: (config.ranks.get() * config.threads_per_rank.get()) as usize,
+        threads: ranks.iter().map(Threads::count).sum(),
         packing: backend.packing(),
         cache: (config.packed_cache.clone()).map(|dir| PackedCache::new(dir).telling(load::log)),
     }

@@ -4,6 +4,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use worker::Cores;
 
 use super::ServerArgs;
 
@@ -49,6 +50,9 @@ pub(crate) struct BenchModelArgs {
     /// Threads, those of all ranks together. Default: all of this machine's.
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<NonZeroUsize>,
+    /// Cores that this process keeps to, shared out evenly among its ranks, as for workers.
+    #[arg(long, value_name = "0-3,8", conflicts_with = "threads")]
+    pub(crate) cores: Option<Cores>,
     /// How the arithmetic is done, as for workers.
     #[arg(long, default_value = "fast", value_parser = ["exact", "fast"])]
     pub(crate) numerics: String,

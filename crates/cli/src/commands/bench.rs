@@ -7,7 +7,6 @@ mod serve;
 
 use std::fs::Permissions;
 use std::io::{self, Write as _};
-use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -17,15 +16,17 @@ use indicatif::ProgressBar;
 use serde_json::Value;
 use tempfile::NamedTempFile;
 use tokio_util::sync::CancellationToken;
+use worker::{Cores, Threads};
 
 use super::synth::advance;
-use super::worker::packed_cache;
+use super::worker::{packed_cache, threads};
 use crate::args::{BenchArgs, BenchCommand, BenchModelArgs};
-use crate::{Outcome, block_on, in_words, mini, signals};
+use crate::{Outcome, block_on, cores, in_words, mini, signals};
 
 /// Measures what was asked for, prints a table, and writes the figures where a file is named. Ctrl-C and
 /// SIGTERM end it after what is being measured, a second one at once.
 pub(crate) fn run(args: BenchArgs) -> Outcome {
+    cores::keep_to(args.command.cores())?;
     block_on(async {
         let stop = signals::shutdown(false)?;
         // Measuring blocks this thread; signals are listened for on another.
@@ -41,6 +42,21 @@ pub(crate) fn run(args: BenchArgs) -> Outcome {
             },
         }
     })
+}
+
+impl BenchCommand {
+    /// Returns the cores that this process is to keep to.
+    fn cores(&self) -> Option<&Cores> {
+        let model = match self {
+            Self::Kernels(args) => &args.model,
+            Self::Decode(args) => &args.pass.model,
+            Self::Prefill(args) => &args.pass.model,
+            Self::Batch(args) => &args.pass.model,
+            Self::Numerics(args) => &args.model,
+            Self::Serve(_) => return None,
+        };
+        model.cores.as_ref()
+    }
 }
 
 /// What is said where a signal has ended the work.
@@ -89,9 +105,16 @@ impl BenchModelArgs {
     }
 
     /// Returns the threads of all ranks.
-    fn all_threads(&self) -> NonZeroUsize {
-        let machine = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        self.threads.unwrap_or_else(machine)
+    fn all_threads(&self) -> Threads {
+        threads(self.threads, self.cores.clone())
+    }
+
+    /// Shows them as flags.
+    fn told_threads(&self) -> String {
+        match self.all_threads() {
+            Threads::Any(count) => format!("--threads {count}"),
+            Threads::On(cores) => format!("--cores {cores}"),
+        }
     }
 }
 

@@ -27,7 +27,7 @@ use super::{coordinator, worker};
 use crate::args::{Args, Command, ServeArgs, UpArgs};
 use crate::listen::ListenAt;
 use crate::telemetry::LogFormat;
-use crate::{Outcome, in_words, mini, signals};
+use crate::{Outcome, cores, in_words, mini, signals};
 
 /// Time between two looks at a coordinator that does not answer yet.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -45,6 +45,16 @@ pub(crate) async fn run(args: UpArgs, log_format: LogFormat) -> Outcome {
         Some(name) => name.clone(),
         None => mini::folder()?.display().to_string(),
     };
+    match &args.cores {
+        // No worker could be started.
+        Some(cores) => cores::check(cores)?,
+        None => {
+            let of_worker = threads_per_worker(&args).max(args.ranks_per_worker.get());
+            if let Some(why) = cores::crowding(args.workers.get() * of_worker) {
+                eprintln!("{why}");
+            }
+        }
+    }
     // Free now, and soon taken by the coordinator.
     drop(args.serve.grpc.bind("--grpc").await?);
     drop(args.serve.http.bind("--http").await?);
@@ -195,16 +205,14 @@ fn worker_child(
     index: usize,
     format: LogFormat,
 ) -> Result<Child, String> {
-    let machine = std::thread::available_parallelism().map_or(1, usize::from);
-    let share = (machine / args.workers.get()).max(1);
-    let threads = args.threads_per_worker.map_or(share, usize::from);
+    let threads = threads(args, index)?;
     let own = format!("worker-{index}");
     let arguments = [
         ("--model", name.to_owned()),
         ("--store", internal.to_owned()),
         ("--name", own.clone()),
         ("--ranks", args.ranks_per_worker.to_string()),
-        ("--threads", threads.to_string()),
+        threads,
         ("--numerics", args.compute.numerics.clone()),
         ("--packed-cache", args.compute.packed_cache.clone()),
         ("--drain", args.serve.drain.drain.to_string()),
@@ -213,6 +221,25 @@ fn worker_child(
     ];
     let command = (own.as_str(), "worker");
     Child::new(command, args.serve.drain.time(), format, &arguments)
+}
+
+/// Returns the flag that says which threads a worker has.
+fn threads(args: &UpArgs, index: usize) -> Result<(&'static str, String), String> {
+    let workers = args.workers.get();
+    if let Some(cores) = &args.cores {
+        let parts = cores
+            .parts(workers)
+            .ok_or_else(|| format!("--cores {cores}: not as many for each of {workers} workers"))?;
+        return Ok(("--cores", parts[index].to_string()));
+    }
+    Ok(("--threads", threads_per_worker(args).to_string()))
+}
+
+/// Counts the threads of a worker that may run on any core.
+fn threads_per_worker(args: &UpArgs) -> usize {
+    let machine = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = (machine / args.workers.get()).max(1);
+    args.threads_per_worker.map_or(share, usize::from)
 }
 
 fn joined(ended: Result<Outcome, tokio::task::JoinError>) -> Outcome {

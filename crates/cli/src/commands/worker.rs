@@ -1,17 +1,17 @@
 //! `conclave worker`: one or more ranks that hold experts and compute.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
 use ::telemetry::{Telemetry, WorkerTelemetry, admin};
 use sockets::Dialer;
 use store::Store;
 use tokio_util::sync::CancellationToken;
-use worker::{Config, Numerics};
+use worker::{Config, Cores, Numerics, Threads};
 
 use crate::args::WorkerArgs;
 use crate::listen::shown;
-use crate::{Outcome, about, cache, memory, model, signals};
+use crate::{Outcome, about, cache, cores, memory, model, signals};
 use crate::{host_and_port, in_words};
 
 /// Registers with the coordinator and computes until told to end.
@@ -30,7 +30,12 @@ pub(crate) async fn run(args: WorkerArgs) -> Outcome {
     let (advertise, model) = (args.advertise.clone(), args.model.clone());
     let advertise = advertise.or_else(|| args.listen.named(local));
     tracing::info!(admin = %admin_at, "its state and metrics are shown");
+    let ranks = args.ranks.get();
     let config = config(args, local.port(), shown)?;
+    let threads = config.threads.parts(ranks).unwrap_or_default();
+    if let Some(why) = cores::crowding(threads.iter().map(Threads::count).sum()) {
+        tracing::warn!("{why}");
+    }
     let opening = tokio::task::spawn_blocking(move || model::tokenizer_fingerprint(&model));
     let config = Config {
         telemetry: Some(telemetry),
@@ -62,8 +67,6 @@ pub(crate) fn check(args: &WorkerArgs) -> Outcome {
 
 /// Makes a configuration of the settings, without what is read from the model.
 fn config(args: WorkerArgs, port: u16, admin: Option<String>) -> Result<Config, String> {
-    let machine = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = args.threads.map_or(machine, usize::from);
     let store = store::Config {
         endpoints: args.store,
         cluster: args.cluster.cluster,
@@ -74,7 +77,7 @@ fn config(args: WorkerArgs, port: u16, admin: Option<String>) -> Result<Config, 
         model: model::parse(&args.model)?,
         tokenizer_fingerprint: String::new(),
         ranks: small(args.ranks.get(), "--ranks")?,
-        threads_per_rank: small((threads / args.ranks.get()).max(1), "--threads")?,
+        threads: threads(args.threads, args.cores),
         numerics: numerics(&args.compute.numerics)?,
         packed_cache: packed_cache(&args.compute.packed_cache),
         store: Store::new(store).map_err(in_words)?,
@@ -88,6 +91,15 @@ fn config(args: WorkerArgs, port: u16, admin: Option<String>) -> Result<Config, 
         expert_metrics: args.expert_metrics,
         telemetry: None,
     })
+}
+
+/// Chooses threads: as many as `--threads` says, where `--cores` says, or all of this machine's.
+pub(super) fn threads(count: Option<NonZeroUsize>, cores: Option<Cores>) -> Threads {
+    let machine = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    match cores {
+        Some(cores) => Threads::On(cores),
+        None => Threads::Any(count.unwrap_or_else(machine)),
+    }
 }
 
 /// Reads what `--numerics` says.

@@ -1,14 +1,14 @@
 //! A worker that can be killed like a process: it has a runtime of its own.
 
 use std::net::SocketAddr;
-use std::num::{NonZeroU32, NonZeroU64};
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::time::Duration;
 
 use checkpoint::ModelName;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
-use worker::{Config, Error, Numerics};
+use worker::{Config, Error, Numerics, Threads};
 
 use crate::coordinator::store_at;
 
@@ -34,7 +34,7 @@ pub(crate) fn config(name: &str, ranks: u32, coordinator: SocketAddr) -> Config 
         model: ModelName::parse(MODEL).unwrap(),
         tokenizer_fingerprint: String::new(),
         ranks: NonZeroU32::new(ranks).unwrap(),
-        threads_per_rank: NonZeroU32::MIN,
+        threads: Threads::Any(NonZeroUsize::MIN),
         numerics: Numerics::Exact,
         packed_cache: None,
         store: store_at(coordinator),

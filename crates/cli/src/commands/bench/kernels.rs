@@ -19,15 +19,15 @@ pub(super) fn run(args: &KernelsArgs, stop: &CancellationToken) -> Outcome {
     let report = Report::begin("--json", args.model.json.as_ref())?;
     let model = args.model.named()?;
     let checkpoint = open_checkpoint(&model)?;
-    let threads = args.model.all_threads();
+    let threads = args.model.all_threads().count();
     let which = Which {
-        threads,
+        threads: args.model.all_threads(),
         numerics: numerics(&args.model.numerics)?,
         cache: args.model.cache(),
         rows: args.rows.iter().map(|rows| rows.get()).collect(),
         context: args.context.get(),
     };
-    let probe = Probe::new(threads.get()).map_err(bench::Error::from);
+    let probe = Probe::new(threads).map_err(bench::Error::from);
     let probe = probe.map_err(in_words)?;
     let limits = probe.limits();
     println!(

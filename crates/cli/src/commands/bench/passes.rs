@@ -1,7 +1,5 @@
 //! `conclave bench decode`, `prefill` and `batch`: whole passes of a group of ranks.
 
-use std::num::NonZeroUsize;
-
 use bench::limits::Probe;
 use bench::passes::{Load, weight_bytes};
 use bench::samples::Samples;
@@ -105,7 +103,7 @@ fn measure(
     let model = args.model.named()?;
     let checkpoint = open_checkpoint(&model)?;
     let shape = shape(args, &tests)?;
-    let threads = shape.threads;
+    let threads = shape.threads.count() / args.ranks;
     let bar = bytes_bar("loading");
     let group = Group::new(&checkpoint, &shape, &mut |progress| {
         show(&bar, progress, stop)
@@ -132,15 +130,18 @@ fn measure(
 /// Makes room for the largest of the loads.
 fn shape(args: &PassArgs, tests: &[Test]) -> Result<Shape, String> {
     let all = args.model.all_threads();
-    let threads = NonZeroUsize::new(all.get() / args.ranks).ok_or_else(|| {
-        let ranks = args.ranks;
-        format!("--ranks {ranks} on --threads {all}: a rank needs a thread")
-    })?;
+    let (ranks, told) = (args.ranks.get(), args.model.told_threads());
+    if all.count() < ranks {
+        return Err(format!("--ranks {ranks} on {told}: a rank needs a thread"));
+    }
+    if all.parts(ranks).is_none() {
+        return Err(format!("{told}: not as many for each of {ranks} ranks"));
+    }
     let most = |of: fn(&Load) -> usize| tests.iter().map(|test| of(&test.load)).max();
     let positions = most(|load| load.prompt.saturating_add(load.output));
     Ok(Shape {
         ranks: args.ranks,
-        threads,
+        threads: all,
         numerics: numerics(&args.model.numerics)?,
         cache: args.model.cache(),
         step_rows: args.max_step_rows.get(),
@@ -157,7 +158,7 @@ fn rounds(
     geometry: &Geometry,
     stop: &CancellationToken,
 ) -> Result<(), bench::Error> {
-    let probe = Probe::new(args.model.all_threads().get())?;
+    let probe = Probe::new(args.model.all_threads().count())?;
     let bar = ProgressBar::new((args.rounds.get() * tests.len()) as u64);
     let mut seed = 0;
     let mut pass = |group: &mut Group, load| {
