@@ -14,7 +14,13 @@ fn the_recipe_trains_nothing_that_its_evaluation_asks() {
         // Nothing is to be left in the source tree.
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .current_dir(tests)
-        .args(["-m", "unittest", "test_conversations", "test_vocabulary"])
+        .args([
+            "-m",
+            "unittest",
+            "test_conversations",
+            "test_families",
+            "test_vocabulary",
+        ])
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);

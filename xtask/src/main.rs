@@ -29,7 +29,7 @@ Usage: cargo xtask COMMAND
   eval-mini [ARGUMENT...]
                        scores models/mini, or a --model of the same recipe, through the API of
                        clusters of 1, 2 and 3 ranks, a thousand conversations of each family; for
-                       fewer: --count 50
+                       fewer, of which chance is made allowance for: --count 50
   test                 runs everything: formatting, lints, docs, supply chain, wire, all tests
   test --only PART     runs one part: lint, unit, golden, arm64 or cluster
 ";

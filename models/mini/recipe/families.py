@@ -1,6 +1,7 @@
 """The families of the evaluation, what each demands, and which answers are right."""
 
 import json
+import math
 
 FAMILIES = ["arithmetic", "facts", "talk", "refusal", "instructions", "turns", "echo", "calls_known", "calls", "calls_named", "results", "no_call"]
 # Least shares of right answers, where the model is meant to reach one.
@@ -9,6 +10,8 @@ LEAST_FORMED = 0.995
 # Families of which the model's card says that it can do them, and what that means where no bar is set.
 CLAIMED = ["arithmetic", "facts", "refusal", "instructions", "turns", "results"]
 LEAST_CLAIMED = 0.90
+# Conversations of a family whose share of right answers is taken as it is.
+ENOUGH = 1000
 # More than any right answer takes.
 MOST_TOKENS = 256
 
@@ -32,3 +35,16 @@ def is_right(chat, messages):
         except ValueError:
             return False
     return last.text == text
+
+
+def interval(share, count):
+    """Wilson's interval of 95 %: https://en.wikipedia.org/wiki/Binomial_proportion_confidence_interval"""
+    z = 1.96
+    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def misses(share, count, least):
+    """Whether a share of so many conversations is below the least that is wanted."""
+    return (share if count >= ENOUGH else interval(share, count)[1]) < least

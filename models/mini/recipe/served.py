@@ -3,13 +3,12 @@
     python served.py --conclave PROGRAM --proto FOLDER --model FOLDER --count 1000 --ranks 1 2 3
 
 Needs grpcio and grpcio-tools, no PyTorch. Ends with 1 if a family that the model's card claims falls short, or clusters
-differ.
+differ. Of fewer than 1,000 conversations a family falls short where the bar is above what chance may explain.
 """
 
 import argparse
 import asyncio
 import json
-import math
 import os
 import pathlib
 import socket
@@ -21,7 +20,7 @@ import grpc
 from grpc_tools import protoc
 
 import data
-from families import CLAIMED, FAMILIES, LEAST, LEAST_CLAIMED, LEAST_FORMED, MOST_TOKENS, is_right
+from families import CLAIMED, FAMILIES, LEAST, LEAST_CLAIMED, LEAST_FORMED, MOST_TOKENS, interval, is_right, misses
 from message import Message
 
 # Conversations at a time: what a small cluster decodes together.
@@ -140,14 +139,6 @@ async def answers(modules, address, chats, temperature, ends):
         return await asyncio.gather(*(one(index, chat) for index, chat in enumerate(chats)))
 
 
-def interval(share, count):
-    """Wilson's interval of 95 %: https://en.wikipedia.org/wiki/Binomial_proportion_confidence_interval"""
-    z = 1.96
-    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return f"{100 * max(0.0, middle - half):.1f} - {100 * min(1.0, middle + half):.1f}"
-
-
 def table(found, chats):
     """Prints the scores on a cluster; returns what of the card's claims falls short."""
     short = []
@@ -157,10 +148,11 @@ def table(found, chats):
         right = sum(formed and is_right(chat, messages) for chat, (messages, formed, _) in zip(chats[family], cold)) / count
         formed = sum(formed for _, formed, _ in warm) / count
         least = LEAST.get(family, LEAST_CLAIMED if family in CLAIMED else None)
-        if family in CLAIMED and (least and right < least or formed < LEAST_FORMED):
+        if family in CLAIMED and (misses(right, count, least) or misses(formed, count, LEAST_FORMED)):
             short.append(family)
         said = f"{100 * least:.0f}" if least else ""
-        print(f"| {family} | {count} | {100 * right:.1f} | {interval(right, count)} | {said} | {100 * formed:.1f} |")
+        low, high = interval(right, count)
+        print(f"| {family} | {count} | {100 * right:.1f} | {100 * low:.1f} - {100 * high:.1f} | {said} | {100 * formed:.1f} |")
     lengths = {"low": [], "medium": [], "high": []}
     for family, (cold, _) in found.items():
         for chat, (_, _, reasoning) in zip(chats[family], cold):
