@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use e2e::{Cluster, Setup, binary, get};
+use e2e::{Cluster, Setup, binary, free_address, get};
 
 fn conclave(arguments: &[&str]) -> Output {
     Command::new(binary()).args(arguments).output().unwrap()
@@ -52,6 +52,22 @@ fn synth_writes_what_inspect_reads_and_up_serves() {
     assert!(!stdout(&output).is_empty());
     let figures = String::from_utf8_lossy(&output.stderr);
     assert!(figures.contains("output 8 tokens"), "{figures}");
+}
+
+#[test]
+fn up_tells_what_is_wrong_with_a_model_and_that_the_coordinator_ended() {
+    let model = tempfile::tempdir().unwrap();
+    let [grpc, http] = [free_address(), free_address()];
+    let up = Command::new(binary())
+        .args(["up", "--grpc", &grpc, "--http", &http, "--model"])
+        .arg(model.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&up.stderr);
+    assert_eq!(up.status.code(), Some(1), "{said}");
+    assert!(said.contains("config.json: the file is missing"), "{said}");
+    let last = said.lines().last().unwrap();
+    assert!(last.contains("coordinator ended by itself"), "{said}");
 }
 
 #[test]

@@ -150,7 +150,7 @@ fn it_reasons_for_as_long_as_asked_and_does_as_the_developer_demands() {
             lengths.push(text_of(&messages, Channel::Analysis).len());
         }
         assert!(
-            lengths.is_sorted() && lengths[0] < lengths[2],
+            lengths.is_sorted_by(|less, more| less < more),
             "{lengths:?}"
         );
 

@@ -11,6 +11,8 @@ pub(crate) fn run(arguments: &[&str]) -> Result<(), String> {
     let folder = python::environment()?;
     let mut evaluation = Command::new(folder.join("bin/python"));
     evaluation
+        // Nothing is to be left in the source tree.
+        .env("PYTHONDONTWRITEBYTECODE", "1")
         .arg(root().join("models/mini/recipe/served.py"))
         .arg("--conclave")
         .arg(conclave)

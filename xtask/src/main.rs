@@ -28,8 +28,8 @@ Usage: cargo xtask COMMAND
                        those of 'conclave up', for instance --http 127.0.0.1:8001
   eval-mini [ARGUMENT...]
                        scores models/mini, or a --model of the same recipe, through the API of
-                       clusters of 1, 2 and 3 ranks, a thousand conversations of each family; for
-                       fewer, of which chance is made allowance for: --count 50
+                       clusters of 1, 2 and 3 ranks, a thousand conversations of each family, in half
+                       an hour; --count 50 asks fewer, and lets a share fall short by chance
   test                 runs everything: formatting, lints, docs, supply chain, wire, all tests
   test --only PART     runs one part: lint, unit, golden, arm64 or cluster
 ";

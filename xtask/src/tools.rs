@@ -39,8 +39,9 @@ const CURL: &str = "CONCLAVE_TEST_CURL";
 pub(crate) const OF_CRATES: [Need; 1] = [need("on_etcd::", ETCD, python::etcd)];
 
 /// What the end-to-end tests need.
-pub(crate) const END_TO_END: [Need; 8] = [
+pub(crate) const END_TO_END: [Need; 9] = [
     need("python::", PYTHON, interpreter),
+    need("recipe::", PYTHON, interpreter),
     need("api_page::", PYTHON, interpreter),
     need("api_page::", GRPCURL, python::grpcurl),
     need("api_page::", CURL, curl),
@@ -141,6 +142,27 @@ mod tests {
             let is_there = test.is_empty() || sources.contains(&format!("fn {test}("));
             assert!(is_there, "no test is called {test}");
             assert!(sources.contains(variable), "nobody asks for {variable}");
+        }
+        // And no other module asks for one, which would pass without it.
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/e2e");
+        for file in std::fs::read_dir(folder).unwrap() {
+            let file = file.unwrap().path();
+            if file.is_dir() {
+                continue;
+            }
+            let source = std::fs::read_to_string(&file).unwrap();
+            let module = file.file_stem().unwrap().to_str().unwrap();
+            // The modules of this one are its calls, with old and new clients.
+            if module == "reflection" {
+                continue;
+            }
+            for asked in source
+                .split('"')
+                .filter(|text| text.starts_with("CONCLAVE_TEST_"))
+            {
+                let given = |need: &Need| need.variable == asked && need.tests.starts_with(module);
+                assert!(END_TO_END.iter().any(given), "{module} asks for {asked}");
+            }
         }
         let [Need { tests, .. }] = OF_CRATES;
         let suite = include_str!("../../crates/store/tests/suite/main.rs");

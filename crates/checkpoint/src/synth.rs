@@ -57,7 +57,7 @@ pub struct Spec {
     pub shard_bytes: u64,
     /// Whether two in a hundred blocks get the scale byte 0 or 1, which decode to almost nothing.
     pub edge_scales: bool,
-    /// The ids the configuration names; `None` leaves them to [`SpecialIds::of_vocabulary`].
+    /// The ids the configuration names, those of its tokenizer; `None` where there is none: the last four.
     pub special: Option<SpecialIds>,
 }
 
@@ -75,20 +75,14 @@ pub struct SpecialIds {
 }
 
 impl SpecialIds {
-    /// Returns the published ids where the vocabulary holds them, else its last four rows.
-    #[must_use]
-    pub fn of_vocabulary(vocab: usize) -> Self {
-        let [bos, pad, eos, call] = if vocab > 200_012 {
-            [199_998, 199_999, 200_002, 200_012]
-        } else {
-            let last = |back: usize| vocab.saturating_sub(back) as u32;
-            [last(4), last(1), last(2), last(3)]
-        };
+    /// The last four rows, of a model without a tokenizer.
+    fn last_of(vocab: usize) -> Self {
+        let last = |back: usize| TokenId(vocab.saturating_sub(back) as u32);
         Self {
-            bos: TokenId(bos),
-            pad: TokenId(pad),
-            eos: TokenId(eos),
-            call: TokenId(call),
+            bos: last(4),
+            pad: last(1),
+            eos: last(2),
+            call: last(3),
         }
     }
 }
@@ -258,7 +252,7 @@ impl Spec {
     #[must_use]
     pub fn special_ids(&self) -> SpecialIds {
         self.special
-            .unwrap_or_else(|| SpecialIds::of_vocabulary(self.vocab))
+            .unwrap_or_else(|| SpecialIds::last_of(self.vocab))
     }
 
     /// Returns what the configuration written for this model says.

@@ -25,7 +25,10 @@ pub(crate) struct Model {
 pub(crate) fn open_checkpoint(name: &str) -> Result<Checkpoint, String> {
     match parse(name)? {
         ModelName::Dir(dir) => Checkpoint::open(&dir).map_err(in_words),
-        ModelName::Synth(spec) => Checkpoint::synth(&spec).map_err(in_words),
+        ModelName::Synth(mut spec) => {
+            synthetic_tokenizer(&mut spec)?;
+            Checkpoint::synth(&spec).map_err(in_words)
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 FAMILIES = ["arithmetic", "facts", "talk", "refusal", "instructions", "turns", "echo", "calls_known", "calls", "calls_named", "results", "no_call"]
 # Least shares of right answers, where the model is meant to reach one.
@@ -14,6 +15,8 @@ LEAST_CLAIMED = 0.90
 ENOUGH = 1000
 # More than any right answer takes.
 MOST_TOKENS = 256
+# A step of a sum, a difference or a product.
+STEP = re.compile(r"\d+[-+x\d]*=-?\d+")
 
 
 def expected(chat):
@@ -22,19 +25,45 @@ def expected(chat):
     return last.channel, last.to, last.text
 
 
+def steps(messages):
+    """The steps of the working that are shown on the analysis channel."""
+    return {step for message in messages if message.channel == "analysis" for step in STEP.findall(message.text)}
+
+
+def arguments(text):
+    """The arguments of a call as one text: a number is not right where true is wanted, nor a name given twice."""
+    def once(pairs):
+        if len(dict(pairs)) < len(pairs):
+            raise ValueError("a name is given twice")
+        return dict(pairs)
+
+    return json.dumps(json.loads(text, object_pairs_hook=once), sort_keys=True)
+
+
 def is_right(chat, messages):
-    """Whether the last message is the right one."""
+    """Whether something was reasoned, every step of the working was shown, and the last message is the right one."""
     channel, to, text = expected(chat)
-    last = messages[-1]
+    last, own = messages[-1], [message for message in chat.messages if message.learn]
     if (last.channel, last.to) != (channel, to):
+        return False
+    if not any(message.channel == "analysis" and message.text for message in messages) or not steps(own) <= steps(messages):
         return False
     if channel == "commentary":
         try:
-            # As texts: a number is not right where true is wanted.
-            return json.dumps(json.loads(last.text), sort_keys=True) == json.dumps(json.loads(text), sort_keys=True)
+            return arguments(last.text) == arguments(text)
         except ValueError:
             return False
     return last.text == text
+
+
+def is_formed(messages):
+    """Whether a turn that needed no repair is well-formed Harmony: it ends with its only answer or call."""
+    if not messages or any("<|" in message.text for message in messages):
+        return False
+    *before, last = messages
+    if any(message.is_call or message.channel == "final" for message in before):
+        return False
+    return last.channel == ("commentary" if last.is_call else "final")
 
 
 def interval(share, count):

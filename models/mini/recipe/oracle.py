@@ -27,11 +27,16 @@ EQUAL = 1e-3
 
 
 def ours(pb, service, prompt):
-    """The tokens that the cluster writes."""
+    """The tokens that the cluster writes, up to the one that ends the answer."""
     request = pb.GenerateRequest(
         token_ids=pb.TokenIds(ids=prompt), sampling=pb.SamplingParams(temperature=0),
         stop=pb.StopParams(max_output_tokens=MOST_TOKENS), stream=pb.StreamParams(include_token_ids=True))
-    return [token for event in service.Generate(request) for token in event.tokens.token_ids]
+    events = list(service.Generate(request))
+    tokens = [token for event in events for token in event.tokens.token_ids]
+    # The token that ends an answer need not be told among the others.
+    finished = events[-1].finished
+    ended = finished.HasField("matched_token_id") and tokens[-1:] != [finished.matched_token_id]
+    return tokens + [finished.matched_token_id] if ended else tokens
 
 
 @torch.no_grad()
@@ -42,10 +47,8 @@ def theirs(model, prompt, stops):
     return made.sequences[0, len(prompt):].tolist(), [row[0] for row in made.logits]
 
 
-def parted(mine, others, logits, stops):
+def parted(mine, others, logits):
     """Where two answers part, and whether by rounding alone; nothing if they do not."""
-    # The token that ends an answer is not always told.
-    mine, others = ([token for token in tokens if token not in stops] for tokens in (mine, others))
     if mine == others:
         return None
     at = next((at for at, (a, b) in enumerate(zip(mine, others)) if a != b), min(len(mine), len(others)))
@@ -81,7 +84,7 @@ def main():
                 if list(rendered) != prompt:
                     wrong.append(f"{family}: the server renders {harmony.tokenizer.decode(rendered, skip_special_tokens=False)!r}")
                 others, logits = theirs(model, prompt, stops)
-                found = parted(ours(pb, service, prompt), others, logits, stops)
+                found = parted(ours(pb, service, prompt), others, logits)
                 same += found is None
                 if found:
                     (ties if found[1] else wrong).append(f"{family}: {found[0]}")

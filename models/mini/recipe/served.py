@@ -8,6 +8,7 @@ differ. Of fewer than 1,000 conversations a family falls short where the bar is 
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import pathlib
@@ -15,17 +16,20 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 
 import grpc
 from grpc_tools import protoc
 
 import data
-from families import CLAIMED, FAMILIES, LEAST, LEAST_CLAIMED, LEAST_FORMED, MOST_TOKENS, interval, is_right, misses
+from families import CLAIMED, FAMILIES, LEAST, LEAST_CLAIMED, LEAST_FORMED, MOST_TOKENS, interval, is_formed, is_right, misses
 from message import Message
 
 # Conversations at a time: what a small cluster decodes together.
 TOGETHER = 32
 CHANNELS = ["", "analysis", "commentary", "final"]
+# Seconds that a cluster may take to serve, and to end.
+READY, ENDED = 120, 30
 
 
 def stubs(proto, out):
@@ -41,10 +45,13 @@ def stubs(proto, out):
     return generation_pb2, generation_pb2_grpc
 
 
-def free_port():
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        return held.getsockname()[1]
+def free_ports(count):
+    """So many ports that nobody listens on, all different."""
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
 
 
 def ending_tokens(model):
@@ -58,21 +65,32 @@ class Cluster:
     """`conclave up` with so many workers of one rank each; ended with the block."""
 
     def __init__(self, program, model, ranks):
-        listen = [word for name in ("--grpc", "--http", "--admin") for word in (name, f"127.0.0.1:{free_port()}")]
+        names = ("--grpc", "--http", "--admin")
+        listen = [word for name, port in zip(names, free_ports(len(names))) for word in (name, f"127.0.0.1:{port}")]
         self.command = [program, "up", "--model", str(model), "--workers", str(ranks), *listen]
 
     def __enter__(self):
         self.log = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=self.log, text=True)
+        late = threading.Timer(READY, self.process.terminate)
+        late.start()
         for line in self.process.stdout:
             if line.startswith("ready: gRPC "):
+                late.cancel()
                 return line.split()[2].rstrip(",")
+        late.cancel()
+        self.process.wait()
         self.log.seek(0)
-        sys.exit(f"error: {' '.join(self.command)} did not serve:\n{self.log.read()[-2000:]}")
+        sys.exit(f"error: {' '.join(self.command)} did not serve within {READY} seconds:\n{self.log.read()[-2000:]}")
 
     def __exit__(self, *_):
         self.process.terminate()
-        self.process.communicate()
+        try:
+            self.process.communicate(timeout=ENDED)
+        except subprocess.TimeoutExpired:
+            # Its workers end with it.
+            self.process.kill()
+            self.process.communicate()
         self.log.close()
 
 
@@ -117,8 +135,7 @@ async def answer(pb, service, wanted, ends):
         finished = event.finished if kind == "finished" else finished
     # The token that ended it belongs to what was said last.
     end = ends["call" if messages and messages[-1].is_call else "return"]
-    last = messages[-1].channel if messages else None
-    formed &= finished.matched_token_id == end and (last == "final" or last is not None and messages[-1].is_call)
+    formed &= is_formed(messages) and finished.matched_token_id == end
     return messages, formed, finished.usage.reasoning_tokens
 
 
@@ -142,7 +159,7 @@ async def answers(modules, address, chats, temperature, ends):
 def table(found, chats):
     """Prints the scores on a cluster; returns what of the card's claims falls short."""
     short = []
-    print("| family | asked | right % | 95 % interval | at least % | well-formed % at temperature 1 |\n|---|---|---|---|---|---|")
+    print("| family | asked | right % | 95 % interval | at least % | well-formed % at temperature 1 | reasoning |\n|---|---|---|---|---|---|---|")
     for family, (cold, warm) in found.items():
         count = len(chats[family])
         right = sum(formed and is_right(chat, messages) for chat, (messages, formed, _) in zip(chats[family], cold)) / count
@@ -152,16 +169,29 @@ def table(found, chats):
             short.append(family)
         said = f"{100 * least:.0f}" if least else ""
         low, high = interval(right, count)
-        print(f"| {family} | {count} | {100 * right:.1f} | {100 * low:.1f} - {100 * high:.1f} | {said} | {100 * formed:.1f} |")
-    lengths = {"low": [], "medium": [], "high": []}
-    for family, (cold, _) in found.items():
-        for chat, (_, _, reasoning) in zip(chats[family], cold):
-            lengths[chat.effort].append(reasoning)
-    means = {effort: sum(all_) / max(1, len(all_)) for effort, all_ in lengths.items()}
+        means = reasoning([(chats[family], cold)])
+        lengths = " / ".join(f"{mean:.0f}" for mean in means.values())
+        if family in CLAIMED and not rises(means):
+            short.append(f"{family}: reasoning effort")
+        print(f"| {family} | {count} | {100 * right:.1f} | {100 * low:.1f} - {100 * high:.1f} | {said} | {100 * formed:.1f} | {lengths} |")
+    means = reasoning([(chats[family], cold) for family, (cold, _) in found.items()])
     print("\nmean tokens of reasoning: " + ", ".join(f"{effort} {mean:.1f}" for effort, mean in means.items()), flush=True)
-    if not means["low"] < means["medium"] < means["high"]:
-        short.append("reasoning effort")
-    return short
+    return short if rises(means) else [*short, "reasoning effort"]
+
+
+def reasoning(answered):
+    """The mean length of what was reasoned under each effort that was asked, the least effort first."""
+    lengths = {"low": [], "medium": [], "high": []}
+    for chats, cold in answered:
+        for chat, (_, _, tokens) in zip(chats, cold):
+            lengths[chat.effort].append(tokens)
+    return {effort: sum(all_) / len(all_) for effort, all_ in lengths.items() if all_}
+
+
+def rises(means):
+    """Whether more effort is longer reasoning."""
+    lengths = list(means.values())
+    return all(less < more for less, more in zip(lengths, lengths[1:]))
 
 
 def main():
@@ -174,6 +204,8 @@ def main():
     parser.add_argument("--ranks", nargs="+", type=int, default=[1, 2, 3], help="sizes of the clusters")
     parser.add_argument("--seed", type=int, default=1, help="of the conversations; those of 0 were looked at while the recipe was written")
     args = parser.parse_args()
+    if min(args.count, *args.ranks) < 1:
+        parser.error("--count and --ranks are numbers from 1 on")
     with tempfile.TemporaryDirectory(prefix="conclave-stubs-") as folder:
         modules = stubs(args.proto, folder)
     ends = ending_tokens(args.model)

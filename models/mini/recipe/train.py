@@ -166,7 +166,8 @@ def begin(args, device):
     """Makes everything, or takes up what was saved: model, optimizers and the first step."""
     words, state = args.out / "tokenizer.json", args.out / "state.pt"
     args.out.mkdir(parents=True, exist_ok=True)
-    if not words.exists():
+    # What has saved no step may have been begun with another seed.
+    if not (words.exists() and state.exists()):
         vocabulary.write(words, args.seed, args.rows)
     harmony = Harmony(words)
     model = Model(Shape(rows=max(args.rows, harmony.rows), hidden=args.hidden, intermediate=args.intermediate))

@@ -3,15 +3,24 @@
 use std::fs;
 use std::ops::ControlFlow;
 
-use checkpoint::synth::{Preset, Spec};
+use checkpoint::synth::{Preset, Spec, SpecialIds};
 use checkpoint::{Checkpoint, Error, Progress, Report, What, verify};
+use spec::TokenId;
 
 use crate::folder::{Folder, go_on, split};
 
 /// Numbers of the published 20b, known from its files.
 #[test]
 fn the_facts_of_20b_are_the_published_ones() {
-    let checkpoint = Checkpoint::synth(&Spec::new(Preset::Gpt20b)).unwrap();
+    let mut spec = Spec::new(Preset::Gpt20b);
+    // Those of the published tokenizer.
+    spec.special = Some(SpecialIds {
+        bos: TokenId(199_998),
+        pad: TokenId(199_999),
+        eos: TokenId(200_002),
+        call: TokenId(200_012),
+    });
+    let checkpoint = Checkpoint::synth(&spec).unwrap();
     let report = Report::new(&checkpoint, &[1, 3, 0, 8]).unwrap();
     assert_eq!(report.num_tensors, 459);
     assert_eq!(report.num_bytes, 13_761_264_768);

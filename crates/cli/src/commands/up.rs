@@ -64,8 +64,15 @@ pub(crate) async fn run(args: UpArgs, log_format: LogFormat) -> Outcome {
     let (listens, listening) = oneshot::channel();
     let coordinator = coordinator_child(&args, &name, log_format)?;
     coordinators.spawn(keep(coordinator, end_coordinator.clone(), Some(listens)));
+    let said = async {
+        match listening.await {
+            Ok(internal) => internal,
+            // It has ended, and how is told below.
+            Err(_) => std::future::pending().await,
+        }
+    };
     let internal = tokio::select! {
-        internal = tokio::time::timeout(START, listening) => internal,
+        internal = tokio::time::timeout(START, said) => internal,
         Some(ended) = coordinators.join_next() => return joined(ended),
         () = shutdown.cancelled() => {
             end_coordinator.cancel();
@@ -73,7 +80,6 @@ pub(crate) async fn run(args: UpArgs, log_format: LogFormat) -> Outcome {
         }
     };
     let internal = internal.map_err(|_| format!("the coordinator said nothing for {START:?}"))?;
-    let internal = internal.map_err(|_| "the coordinator did not say where it listens")?;
 
     let mut workers = JoinSet::new();
     for index in 0..args.workers.get() {

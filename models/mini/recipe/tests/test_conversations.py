@@ -74,7 +74,7 @@ class Conversations(unittest.TestCase):
             return chat.messages[learnt - 1].text
 
         trained = {question(chat) for chat in chats_of_training(60)}
-        for family in ("arithmetic", "facts", "instructions", "calls", "calls_known", "calls_named"):
+        for family in FAMILIES:
             unseen = [question(chat) not in trained for chat in data.held_out(3, family, 150)]
             self.assertEqual(unseen.count(False), 0, family)
         for chat in data.held_out(3, "arithmetic", 150):

@@ -1,10 +1,23 @@
-"""When a family falls short."""
+"""Which answers are right and well formed, when a family falls short, and that the card tells the same."""
 
+import json
+import pathlib
+import re
 import unittest
 
-import context  # noqa: F401
+import context
 
-from families import interval, misses
+import data
+from families import CLAIMED, FAMILIES, LEAST, LEAST_CLAIMED, interval, is_formed, is_right, misses
+from harmony import parse
+from message import Message
+
+CARD = pathlib.Path(__file__).resolve().parent.parent.parent / "README.md"
+
+
+def answer(chat):
+    """The messages that the model is to write."""
+    return [Message("assistant", m.text, m.channel, m.to) for m in chat.messages if m.learn]
 
 
 class Families(unittest.TestCase):
@@ -19,6 +32,65 @@ class Families(unittest.TestCase):
         low, high = interval(0.80, 100)
         self.assertAlmostEqual(low, 0.7112, 4)
         self.assertAlmostEqual(high, 0.8666, 4)
+
+    def test_a_sum_is_right_with_its_working_alone(self):
+        for chat in data.held_out(3, "arithmetic", 60):
+            right = answer(chat)
+            self.assertTrue(is_right(chat, right))
+            self.assertFalse(is_right(chat, right[1:]), "without reasoning")
+            right[0].text = "I know this."
+            self.assertFalse(is_right(chat, right), "without steps")
+            right[0].text = re.sub(r"=-?\d+", "=-7", answer(chat)[0].text)
+            self.assertFalse(is_right(chat, right), "with wrong steps")
+
+    def test_a_call_is_right_with_its_very_arguments(self):
+        chats = data.held_out(3, "calls", 60)
+        for chat in chats:
+            right = answer(chat)
+            arguments = json.loads(right[-1].text)
+            self.assertTrue(is_right(chat, right))
+            for text in ("{}", "", "[]", json.dumps({**arguments, "more": 1}), json.dumps({name: [value] for name, value in arguments.items()})):
+                right[-1].text = text
+                self.assertFalse(is_right(chat, right), text)
+            # A name that is given twice, though what counts is the same.
+            name, value = next(iter(arguments.items()))
+            right[-1].text = "{" + f"{json.dumps(name)}:{json.dumps(value)}," + json.dumps(arguments)[1:]
+            self.assertFalse(is_right(chat, right), right[-1].text)
+            right[-1] = Message("assistant", json.dumps(arguments), "commentary", "functions.other")
+            self.assertFalse(is_right(chat, right))
+
+    def test_well_formed_is_what_reads_back(self):
+        harmony = context.harmony()
+        think, call = Message("assistant", "I think.", "analysis"), Message("assistant", "{}", "commentary", "functions.a")
+        final, preamble = Message("assistant", "Yes.", "final"), Message("assistant", "I look.", "commentary")
+        for messages, formed in (
+                ([think, final], True), ([think, call], True), ([final], True), ([think, preamble, call], True), ([think, preamble, final], True),
+                ([], False), ([think], False), ([think, preamble], False), ([think, final, final], False), ([call, final], False),
+                ([call, call], False), ([think, Message("assistant", "{}", "analysis", "functions.a")], False),
+                ([think, Message("assistant", "{}", "final", "functions.a")], False),
+                ([Message("assistant", "a<|message|>b", "analysis"), final], False)):
+            self.assertEqual(is_formed(messages), formed, messages)
+        # What reads back from tokens is well formed, and what does not is not.
+        for chat in data.held_out(3, "calls", 20) + data.held_out(3, "facts", 20):
+            ids, learn = harmony.messages(chat.messages)
+            self.assertTrue(is_formed(parse(harmony, ids[learn.index(True):])))
+
+
+class Card(unittest.TestCase):
+    """Its table is that of these families, and keeps what it claims."""
+
+    def test_the_bars_and_intervals_of_its_table_are_these(self):
+        rows = re.findall(r"^\| .+? \| ([\d.]+) \| ([\d.]+) to ([\d.]+) \| (\d*) ?(?:\(own\))? ?\| ([\d.]+) \|", CARD.read_text(), re.M)
+        self.assertEqual(len(rows), len(FAMILIES))
+        for family, (right, low, high, bar, formed) in zip(FAMILIES, rows):
+            share = float(right) / 100
+            for told, computed in zip((low, high), interval(share, 1000)):
+                self.assertAlmostEqual(float(told), 100 * computed, delta=0.051, msg=family)
+            least = LEAST.get(family, LEAST_CLAIMED if family in CLAIMED else None)
+            self.assertEqual(bar, f"{100 * least:.0f}" if least else "", family)
+            if family in CLAIMED:
+                self.assertGreaterEqual(share, least, family)
+                self.assertGreaterEqual(float(formed), 99.5, family)
 
 
 if __name__ == "__main__":
