@@ -4,7 +4,7 @@ use half::bf16;
 use kernels::{Codes, ExpertWork, Experts, Packing as _, mxfp4};
 
 use super::layout::{STRIP, STRIPS};
-use super::quantize::{Blocks, Quantized, Rows};
+use super::quantize::{Blocks, Quantized, Rows, Whole, quantize};
 use super::tile::{CODE_ROWS, Sums, Tiles};
 use crate::experts::activate;
 use crate::pool::Pool;
@@ -36,7 +36,7 @@ pub(crate) fn run_experts(pool: &Pool, (tiles, path): (Tiles, Path), args: Exper
         ..
     } = args;
     let work: Vec<&ExpertWork<'_>> = args.work.iter().filter(|w| !w.rows.is_empty()).collect();
-    let x = rounded(pool, args.x);
+    let x = rounded(pool, path, args.x);
     let inputs = gathered(pool, &x, &work, hidden / mxfp4::BLOCK);
     let mut inner: Vec<Vec<Quantized>> = work
         .iter()
@@ -106,7 +106,7 @@ fn gathered(
 }
 
 /// Rounds all rows, block by block.
-fn rounded(pool: &Pool, x: &[f32]) -> Quantized {
+fn rounded(pool: &Pool, path: Path, x: &[f32]) -> Quantized {
     /// Blocks of one item of work.
     const ITEM: usize = 256;
     let blocks = x.as_chunks::<{ mxfp4::BLOCK }>().0;
@@ -116,14 +116,9 @@ fn rounded(pool: &Pool, x: &[f32]) -> Quantized {
         let to: Vec<Blocks<'_>> = to.by_ref().take(blocks.len()).collect();
         (blocks, to)
     });
-    pool.each(
-        items.collect(),
-        |(blocks, to): (&[[f32; mxfp4::BLOCK]], _)| {
-            for (block, mut to) in blocks.iter().zip(to) {
-                to.set(0, block);
-            }
-        },
-    );
+    pool.each(items.collect(), |(blocks, to)| {
+        path.run(Round { blocks, to })
+    });
     drop(to);
     all
 }
@@ -155,7 +150,15 @@ fn activated(
         let sums = &mut sums[..x.count];
         tiles.codes(item.strip, Rows::of(x), sums);
         for (row, sums) in sums.iter().enumerate() {
-            to.set(row, &path.run(Activate { sums, bias, limit }));
+            to.set(row, |values| {
+                let activate = Activate {
+                    sums,
+                    bias,
+                    limit,
+                    values,
+                };
+                path.run(activate)
+            });
         }
     }
 }
@@ -175,19 +178,38 @@ fn projected(tiles: Tiles, mut item: Item<'_, Vec<&mut [f32]>>, x: &[Quantized])
     }
 }
 
-/// The clamped SwiGLU on a strip's gates, which come first, and its ups.
+/// Rounds blocks.
+struct Round<'a> {
+    blocks: &'a [[f32; mxfp4::BLOCK]],
+    to: Vec<Blocks<'a>>,
+}
+
+impl Kernel for Round<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        for (block, mut to) in self.blocks.iter().zip(self.to) {
+            to.set(0, |values| quantize(block, values));
+        }
+    }
+}
+
+/// The clamped SwiGLU on a strip's gates, which come first, and its ups; rounded.
 struct Activate<'a> {
     sums: &'a Sums,
     /// In turn of a gate and an up.
     bias: &'a [bf16],
     limit: f32,
+    values: &'a mut Whole,
 }
 
 impl Kernel for Activate<'_> {
-    type Output = [f32; INNER];
+    /// As of [`quantize`].
+    type Output = (f32, i32);
 
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) -> [f32; INNER] {
+    fn run<S: Simd>(self, simd: S) -> (f32, i32) {
         let (gates, ups) = self.sums.split_at(INNER);
         let mut inner = [0.0; INNER];
         let lanes = inner.as_chunks_mut::<LANES>().0.iter_mut().enumerate();
@@ -202,6 +224,6 @@ impl Kernel for Activate<'_> {
             let activated = activate(simd, simd.load(&gate), simd.load(&up), self.limit);
             simd.store(activated, inner);
         }
-        inner
+        quantize(&inner, self.values)
     }
 }

@@ -106,21 +106,23 @@ pub(super) struct Blocks<'a> {
 }
 
 impl Blocks<'_> {
-    /// Rounds a row's block.
-    pub(super) fn set(&mut self, row: usize, x: &[f32; mxfp4::BLOCK]) {
-        (self.scales[row], self.starts[row]) = quantize(x, &mut self.values[row]);
+    /// Fills in a row's block with what `round` makes, which is as [`quantize`].
+    pub(super) fn set(&mut self, row: usize, round: impl FnOnce(&mut Whole) -> (f32, i32)) {
+        (self.scales[row], self.starts[row]) = round(&mut self.values[row]);
     }
 }
 
 /// Rounds a block to whole numbers; returns their scale, and what sums begin with.
 ///
-/// A block with a number that is not finite has no scale: NaN, so that all sums of it are.
+/// A block with a number that is not finite has no scale: NaN, so that all sums of it are. To be inlined into
+/// what an instruction path runs: there the loops become instructions of that path.
+#[inline(always)]
 pub(super) fn quantize(x: &[f32; mxfp4::BLOCK], values: &mut Whole) -> (f32, i32) {
-    /// The nearest whole number, ties to even: what is added and taken away leaves no fraction.
+    /// With this added, the lowest bits are the nearest whole number, ties to even.
     const WHOLE: f32 = 12_582_912.0;
-    let most = x.iter().fold(0f32, |most, x| most.max(x.abs()));
+    let most = folded(x.map(f32::abs), |a, b| if a > b { a } else { b });
     // 0 but for what is not finite.
-    let fault: f32 = x.iter().map(|x| x * 0.0).sum();
+    let fault = folded(x.map(|x| x * 0.0), |a, b| a + b);
     // Below the smallest normal number the inverse would not exist.
     let inverse = if most >= f32::MIN_POSITIVE * MOST {
         MOST / most
@@ -130,9 +132,22 @@ pub(super) fn quantize(x: &[f32; mxfp4::BLOCK], values: &mut Whole) -> (f32, i32
     let mut sum = 0;
     let values: &mut [i8; mxfp4::BLOCK] = bytemuck::cast_mut(values);
     for (value, x) in values.iter_mut().zip(x) {
-        let whole = (x * inverse + WHOLE) - WHOLE;
-        *value = whole as i8;
+        *value = (x * inverse + WHOLE).to_bits() as i8;
         sum += i32::from(*value);
     }
     (most * (1.0 / MOST) + fault, -OFFSET * sum)
+}
+
+/// Folds a block half with half, so that each step is one of whole registers.
+#[inline(always)]
+fn folded(mut x: [f32; mxfp4::BLOCK], with: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut half = x.len() / 2;
+    while half > 0 {
+        let (low, high) = x.split_at_mut(half);
+        for (low, high) in low.iter_mut().zip(high) {
+            *low = with(*low, *high);
+        }
+        half /= 2;
+    }
+    x[0]
 }

@@ -171,7 +171,7 @@ fn bits([first, second]: &[bf16; 2]) -> i32 {
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vnni")]
 fn codes_tile<const R: usize>(strip: &[u8], x: Rows<'_>, sums: &mut [Sums]) {
     // The whole numbers of all rows have to stay in registers, beside what they are multiplied with.
-    if R <= 5 {
+    if R <= 6 {
         codes_part::<R, GROUPS>(strip, x, sums, 0);
     } else {
         codes_part::<R, { GROUPS / 2 }>(strip, x, sums, 0);
