@@ -115,7 +115,13 @@ fn figures_of_every_round_are_written() {
 #[test]
 fn what_cannot_be_measured_is_refused_in_words() {
     let dir = tempfile::tempdir().unwrap();
-    let refusals: [(&str, &[&str]); 8] = [
+    let refusals: [(&str, &[&str]); 11] = [
+        (
+            "numerics --text no-such.txt",
+            &["--text no-such.txt", "No such file"],
+        ),
+        ("numerics --text /dev/null", &["there is no text in it"]),
+        ("numerics --tokens 9999999", &["131072", "the model takes"]),
         (
             "decode --ranks 3 --threads 2",
             &["--ranks 3", "--threads 2"],

@@ -207,7 +207,7 @@ pub(crate) struct CoordinatorArgs {
     #[arg(long, value_name = "N")]
     pub(crate) ranks: NonZeroUsize,
     /// How workers have to compute, who are told so themselves. A part of each answer's fingerprint.
-    #[arg(long, default_value = "exact", value_parser = ["exact", "fast"])]
+    #[arg(long, default_value = "fast", value_parser = ["exact", "fast"])]
     pub(crate) numerics: String,
     /// The membership store: `memory`, served by this coordinator where workers reach it, or the
     /// endpoints of an etcd. More than one coordinator needs etcd.

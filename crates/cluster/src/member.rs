@@ -54,7 +54,8 @@ pub enum Refused {
     },
     /// It cannot work in this group.
     #[error(
-        "worker '{name}' has {what} {its}, this group has {ours}; start it with the same {what}"
+        "worker '{name}' has {what} {its}, this group has {ours}; {}",
+        remedy(what, its, ours)
     )]
     Differs {
         /// The worker.
@@ -66,6 +67,15 @@ pub enum Refused {
         /// The group's value.
         ours: String,
     },
+}
+
+/// What to do about a worker that differs.
+fn remedy(what: &str, its: &str, ours: &str) -> String {
+    if its.starts_with("fast-") && ours.starts_with("fast-") {
+        return "their processors round differently: start all of the group with --numerics exact"
+            .into();
+    }
+    format!("start it with the same {what}")
 }
 
 /// Most ranks one worker may hold.

@@ -75,7 +75,7 @@ def main():
     same, ties, wrong = 0, [], []
     with tempfile.TemporaryDirectory() as folder:
         pb, rpc = stubs(args.proto, folder)
-    with Cluster(args.conclave, args.model, args.ranks) as address, grpc.insecure_channel(address) as channel:
+    with Cluster(args.conclave, args.model, args.ranks, "exact") as address, grpc.insecure_channel(address) as channel:
         service, renderer = rpc.GenerationServiceStub(channel), rpc.TokenizerServiceStub(channel)
         for family in args.families:
             for chat in data.held_out(args.seed, family, args.count):

@@ -64,10 +64,10 @@ def ending_tokens(model):
 class Cluster:
     """`conclave up` with so many workers of one rank each; ended with the block."""
 
-    def __init__(self, program, model, ranks):
+    def __init__(self, program, model, ranks, numerics="fast"):
         names = ("--grpc", "--http", "--admin")
         listen = [word for name, port in zip(names, free_ports(len(names))) for word in (name, f"127.0.0.1:{port}")]
-        self.command = [program, "up", "--model", str(model), "--workers", str(ranks), *listen]
+        self.command = [program, "up", "--model", str(model), "--workers", str(ranks), "--numerics", numerics, *listen]
 
     def __enter__(self):
         self.log = tempfile.TemporaryFile("w+")
@@ -201,6 +201,7 @@ def main():
     parser.add_argument("--model", required=True, type=pathlib.Path)
     parser.add_argument("--count", type=int, default=1000, help="conversations of a family")
     parser.add_argument("--families", nargs="+", default=FAMILIES, choices=FAMILIES)
+    parser.add_argument("--numerics", default="fast", choices=["fast", "exact"], help="how the ranks compute")
     parser.add_argument("--ranks", nargs="+", type=int, default=[1, 2, 3], help="sizes of the clusters")
     parser.add_argument("--seed", type=int, default=1, help="of the conversations; those of 0 were looked at while the recipe was written")
     args = parser.parse_args()
@@ -212,7 +213,7 @@ def main():
     chats = {family: data.held_out(args.seed, family, args.count) for family in args.families}
     first, short, differ = None, [], []
     for ranks in args.ranks:
-        with Cluster(args.conclave, args.model, ranks) as address:
+        with Cluster(args.conclave, args.model, ranks, args.numerics) as address:
             found = {}
             for family, asked in chats.items():
                 print(f"{ranks} ranks: {family}", file=sys.stderr, flush=True)

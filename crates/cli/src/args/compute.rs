@@ -3,9 +3,9 @@
 /// How ranks compute.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct ComputeArgs {
-    /// How the arithmetic is done: `exact` with activations of 32 bits, `fast` with activations rounded to
-    /// 16 bits and, for the experts, to 8. Ranks of one group compute alike.
-    #[arg(long, default_value = "exact", value_parser = ["exact", "fast"])]
+    /// How the arithmetic is done: `fast` with activations rounded to 16 bits and, for the experts, to 8;
+    /// `exact` with all of 32 bits, slower. Ranks of one group compute alike.
+    #[arg(long, default_value = "fast", value_parser = ["exact", "fast"])]
     pub(crate) numerics: String,
     /// Where weights are kept as `fast` ranks want them, from one start to the next and for all processes of
     /// this machine: a folder, `auto` for one in the cache folder, or `off` to pack them into memory at each

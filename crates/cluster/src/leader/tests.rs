@@ -242,6 +242,27 @@ fn a_spare_takes_the_seat_of_one_who_left() {
 }
 
 #[test]
+fn processors_that_round_differently_are_told_how_to_compute_alike() {
+    let mut leader = leader(2);
+    leader.config.numerics = "fast".into();
+    let of = |name, numerics: &str| Registration {
+        numerics: numerics.into(),
+        ..worker(name, 1)
+    };
+    leader.register(of("a", "fast-2"), NOW).unwrap();
+    let refused = leader.register(of("b", "fast-2-dots"), NOW).unwrap_err();
+    let said = refused.to_string();
+    assert!(said.contains("'b' has numerics fast-2-dots, this group has fast-2"));
+    assert!(said.ends_with("start all of the group with --numerics exact"));
+    let refused = leader.register(of("b", "exact-2"), NOW).unwrap_err();
+    assert!(
+        refused
+            .to_string()
+            .ends_with("start it with the same numerics")
+    );
+}
+
+#[test]
 fn refuses_what_does_not_fit_and_says_both_sides() {
     let (mut leader, _) = serving();
     let cases = [
