@@ -64,7 +64,7 @@ def ending_tokens(model):
 class Cluster:
     """`conclave up` with so many workers of one rank each; ended with the block."""
 
-    def __init__(self, program, model, ranks, numerics="fast"):
+    def __init__(self, program, model, ranks, numerics):
         names = ("--grpc", "--http", "--admin")
         listen = [word for name, port in zip(names, free_ports(len(names))) for word in (name, f"127.0.0.1:{port}")]
         self.command = [program, "up", "--model", str(model), "--workers", str(ranks), "--numerics", numerics, *listen]
@@ -201,7 +201,7 @@ def main():
     parser.add_argument("--model", required=True, type=pathlib.Path)
     parser.add_argument("--count", type=int, default=1000, help="conversations of a family")
     parser.add_argument("--families", nargs="+", default=FAMILIES, choices=FAMILIES)
-    parser.add_argument("--numerics", default="fast", choices=["fast", "exact"], help="how the ranks compute")
+    parser.add_argument("--numerics", default="exact", choices=["fast", "exact"], help="how the ranks compute")
     parser.add_argument("--ranks", nargs="+", type=int, default=[1, 2, 3], help="sizes of the clusters")
     parser.add_argument("--seed", type=int, default=1, help="of the conversations; those of 0 were looked at while the recipe was written")
     args = parser.parse_args()

@@ -2,12 +2,12 @@
 #![expect(unsafe_code, reason = "instructions that not every x86-64 has")]
 
 use std::arch::x86_64::{
-    __cpuid, __m512, __m512bh, __m512i, _mm_loadu_si128, _mm512_and_si512, _mm512_castsi512_ps,
-    _mm512_cmplt_epu32_mask, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32, _mm512_dpbf16_ps,
-    _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512,
-    _mm512_mask_mov_epi32, _mm512_mul_ps, _mm512_permutexvar_epi8, _mm512_set1_epi32,
-    _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_slli_epi32, _mm512_sllv_epi32,
-    _mm512_srli_epi16, _mm512_storeu_ps, _mm512_sub_epi32,
+    __cpuid, __m512, __m512bh, __m512i, _MM_HINT_T0, _mm_loadu_si128, _mm_prefetch,
+    _mm512_and_si512, _mm512_castsi512_ps, _mm512_cmplt_epu32_mask, _mm512_cvtepi32_ps,
+    _mm512_cvtepu8_epi32, _mm512_dpbf16_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_ps,
+    _mm512_loadu_si512, _mm512_mask_mov_epi32, _mm512_mul_ps, _mm512_permutexvar_epi8,
+    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_slli_epi32,
+    _mm512_sllv_epi32, _mm512_srli_epi16, _mm512_storeu_ps, _mm512_sub_epi32,
 };
 use std::mem::transmute;
 
@@ -18,6 +18,10 @@ use super::super::layout::{BLOCK_BYTES, GROUP, PAIR_BYTES, STRIP};
 use super::super::quantize::{OFFSET, Rows};
 use super::{Sums, by_rows, scalar};
 
+/// How many bytes ahead a strip is read into the first-level cache, and the next strip behind it, on processors
+/// of Intel: left to itself, one thread of a Xeon reads three quarters as much in a second. Others were not tried.
+const AHEAD: usize = 4096;
+
 /// Registers of a strip's rows.
 const GROUPS: usize = STRIP / GROUP;
 
@@ -26,6 +30,7 @@ const GROUPS: usize = STRIP / GROUP;
 #[derive(Clone, Copy)]
 pub(crate) struct Avx512 {
     has_dots: bool,
+    is_intel: bool,
 }
 
 impl Avx512 {
@@ -39,12 +44,19 @@ impl Avx512 {
         if !found {
             return Vec::new();
         }
-        let mut all = vec![Self { has_dots: false }];
-        let dots = Self { has_dots: true };
+        let is_intel = is_intel();
+        let mut all = vec![Self {
+            has_dots: false,
+            is_intel,
+        }];
+        let dots = Self {
+            has_dots: true,
+            is_intel,
+        };
         if is_x86_feature_detected!("avx512bf16") && dots.rounds_as_the_model() {
             all.push(dots);
         }
-        if is_intel() {
+        if is_intel {
             all.reverse();
         }
         all
@@ -81,8 +93,8 @@ impl Avx512 {
 
     pub(super) fn bf16(self, strip: &[u8], x: &[&[f32]], sums: &mut [Sums]) {
         #[target_feature(enable = "avx512f")]
-        fn with_features(_: Avx512, strip: &[u8], x: &[&[f32]], sums: &mut [Sums]) {
-            by_rows!(x.len(), [1 2 3 4 5 6], bf16_tile(strip, x, sums));
+        fn with_features(this: Avx512, strip: &[u8], x: &[&[f32]], sums: &mut [Sums]) {
+            by_rows!(x.len(), [1 2 3 4 5 6], bf16_tile(this, strip, x, sums));
         }
         // SAFETY: `self` exists, so `all` found the features on this processor.
         unsafe { with_features(self, strip, x, sums) }
@@ -103,8 +115,8 @@ impl Avx512 {
 
     pub(super) fn codes(self, strip: &[u8], x: Rows<'_>, sums: &mut [Sums]) {
         #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vnni")]
-        fn with_features(_: Avx512, strip: &[u8], x: Rows<'_>, sums: &mut [Sums]) {
-            by_rows!(x.count, [1 2 3 4 5 6 7 8], codes_tile(strip, x, sums));
+        fn with_features(this: Avx512, strip: &[u8], x: Rows<'_>, sums: &mut [Sums]) {
+            by_rows!(x.count, [1 2 3 4 5 6 7 8], codes_tile(this, strip, x, sums));
         }
         // SAFETY: `self` exists, so `all` found the features on this processor.
         unsafe { with_features(self, strip, x, sums) }
@@ -118,13 +130,16 @@ fn is_intel() -> bool {
 }
 
 #[target_feature(enable = "avx512f")]
-fn bf16_tile<const R: usize>(strip: &[u8], x: &[&[f32]], sums: &mut [Sums]) {
+fn bf16_tile<const R: usize>(this: Avx512, strip: &[u8], x: &[&[f32]], sums: &mut [Sums]) {
     let upper = _mm512_set1_epi32(0xffff_0000_u32 as i32);
     let strip = strip.as_chunks::<PAIR_BYTES>().0;
     let x: [&[[f32; 2]]; R] = std::array::from_fn(|row| &x[row].as_chunks().0[..strip.len()]);
     let mut registers = [[_mm512_setzero_ps(); GROUPS]; R];
     load(&mut registers, sums, 0);
     for (pair, weights) in strip.iter().enumerate() {
+        if this.is_intel {
+            ahead(weights);
+        }
         for (group, weights) in weights.as_chunks::<64>().0.iter().enumerate() {
             let weights = register(weights);
             let odd = _mm512_castsi512_ps(_mm512_and_si512(weights, upper));
@@ -162,6 +177,16 @@ fn dots_tile<const R: usize>(strip: &[u8], x: &[&[bf16]], sums: &mut [Sums]) {
     store(&registers, sums, 0);
 }
 
+/// Begins to read what comes [`AHEAD`] of some bytes.
+#[inline]
+fn ahead(bytes: &[u8]) {
+    for line in bytes.chunks(64) {
+        let line = line.as_ptr().wrapping_add(AHEAD);
+        // SAFETY: a hint, wherever it points.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) };
+    }
+}
+
 /// Two `bf16` as a processor reads them at once.
 #[inline]
 fn bits([first, second]: &[bf16; 2]) -> i32 {
@@ -169,13 +194,13 @@ fn bits([first, second]: &[bf16; 2]) -> i32 {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vnni")]
-fn codes_tile<const R: usize>(strip: &[u8], x: Rows<'_>, sums: &mut [Sums]) {
+fn codes_tile<const R: usize>(this: Avx512, strip: &[u8], x: Rows<'_>, sums: &mut [Sums]) {
     // The whole numbers of all rows have to stay in registers, beside what they are multiplied with.
     if R <= 6 {
-        codes_part::<R, GROUPS>(strip, x, sums, 0);
+        codes_part::<R, GROUPS>(this, strip, x, sums, 0);
     } else {
-        codes_part::<R, { GROUPS / 2 }>(strip, x, sums, 0);
-        codes_part::<R, { GROUPS / 2 }>(strip, x, sums, GROUPS / 2);
+        codes_part::<R, { GROUPS / 2 }>(this, strip, x, sums, 0);
+        codes_part::<R, { GROUPS / 2 }>(this, strip, x, sums, GROUPS / 2);
     }
 }
 
@@ -183,6 +208,7 @@ fn codes_tile<const R: usize>(strip: &[u8], x: Rows<'_>, sums: &mut [Sums]) {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vbmi,avx512vnni")]
 fn codes_part<const R: usize, const G: usize>(
+    this: Avx512,
     strip: &[u8],
     x: Rows<'_>,
     sums: &mut [Sums],
@@ -194,6 +220,9 @@ fn codes_part<const R: usize, const G: usize>(
     let mut registers = [[_mm512_setzero_ps(); G]; R];
     load(&mut registers, sums, first);
     for (block, bytes) in strip.iter().enumerate() {
+        if this.is_intel && first == 0 {
+            ahead(bytes);
+        }
         let rows = block * x.step..block * x.step + R;
         let values = &x.values[rows.clone()];
         let (starts, factors) = (&x.starts[rows.clone()], &x.scales[rows]);
