@@ -12,7 +12,7 @@ use records::quarantine_key;
 use sockets::Dialer;
 use store::{Change, Entry, Lease, LeaseId, Store, Txn};
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 pub use identity::{Identity, identity};
@@ -24,6 +24,9 @@ const LEASE: Duration = Duration::from_secs(10);
 
 /// Pause after something that the store did not do. The store itself has paused between its tries.
 const PAUSE: Duration = Duration::from_millis(500);
+
+/// How long a process that ends tries to take its record back: a store on this machine may have ended before it.
+const LEAVE: Duration = Duration::from_secs(1);
 
 /// Another live process has the name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -85,8 +88,9 @@ impl Presence {
             self.lease.send_replace(None);
             match lost {
                 Lost::Shutdown => {
-                    if let Err(error) = lease.revoke().await {
-                        tracing::debug!(%error, "the record ends with its lease");
+                    // If it fails, or the store is gone, the record ends with its lease.
+                    if !matches!(timeout(LEAVE, lease.revoke()).await, Ok(Ok(()))) {
+                        tracing::debug!("the record is left to the end of its lease");
                     }
                     return Ok(());
                 }
@@ -191,7 +195,12 @@ impl Presence {
                 () = lost.cancelled() => return Lost::Gone,
                 () = self.draining.cancelled(), if !told => {
                     told = true;
-                    match self.claim(lease).await {
+                    // The store may be gone already, and the process is not to wait for it.
+                    let claim = tokio::select! {
+                        claim = self.claim(lease) => claim,
+                        () = shutdown.cancelled() => return Lost::Shutdown,
+                    };
+                    match claim {
                         Claim::Held => continue,
                         Claim::Taken(by) => return Lost::Taken(by),
                         Claim::Again => return Lost::Gone,
@@ -223,38 +232,66 @@ mod tests {
     use proto::internal::CoordinatorRecord;
     use sockets::Listener;
     use store::MemoryStore;
+    use tokio::runtime::Runtime;
     use tokio::time::Instant;
     use tonic::transport::Server;
 
     use super::*;
 
-    #[tokio::test]
-    async fn a_record_that_is_lost_each_time_is_put_again_with_pauses() {
+    /// A store, and what runs it: it ends with that, its connections too.
+    async fn store() -> (Store, Runtime) {
         let listener = Listener::bind("127.0.0.1:0").await.unwrap();
         let endpoints = vec![listener.local_addr().to_string()];
-        let (memory, end) = (MemoryStore::new(), CancellationToken::new());
+        let (memory, runtime) = (MemoryStore::new(), Runtime::new().unwrap());
         let server = Server::builder().add_routes(memory.routes());
-        tokio::spawn(server.serve_with_incoming(listener));
-        tokio::spawn(async move { memory.run(CancellationToken::new()).await });
+        runtime.spawn(server.serve_with_incoming(listener));
+        runtime.spawn(async move { memory.run(CancellationToken::new()).await });
         let store = Store::new(store::Config {
             endpoints,
             cluster: "test".into(),
             dialer: Dialer::default(),
         });
-        let store = store.unwrap();
-        // Its own process cannot read it.
-        let record = Record::Coordinator(CoordinatorRecord {
-            name: "c0".into(),
-            address: "nowhere".into(),
-            ..CoordinatorRecord::default()
-        });
-        let presence = Presence {
+        (store.unwrap(), runtime)
+    }
+
+    fn presence(store: &Store, address: &str) -> Presence {
+        Presence {
             store: store.clone(),
             dialer: Dialer::default(),
-            record: record.clone(),
+            record: Record::Coordinator(CoordinatorRecord {
+                name: "c0".into(),
+                address: address.into(),
+                ..CoordinatorRecord::default()
+            }),
             lease: watch::Sender::new(None),
             draining: CancellationToken::new(),
-        };
+        }
+    }
+
+    #[tokio::test]
+    async fn a_process_that_ends_after_its_store_does_not_wait_for_it() {
+        let (store, runtime) = store().await;
+        let presence = presence(&store, "http://127.0.0.1:1");
+        let (draining, mut lease) = (presence.draining.clone(), presence.lease.subscribe());
+        let end = CancellationToken::new();
+        let kept = tokio::spawn(presence.keep(end.clone()));
+        lease.wait_for(Option::is_some).await.unwrap();
+        runtime.shutdown_background();
+        draining.cancel();
+        // It is about to say in the store that it drains.
+        sleep(PAUSE).await;
+        let began = Instant::now();
+        end.cancel();
+        kept.await.unwrap().unwrap();
+        assert!(began.elapsed() < 2 * LEAVE, "{:?}", began.elapsed());
+    }
+
+    #[tokio::test]
+    async fn a_record_that_is_lost_each_time_is_put_again_with_pauses() {
+        let (store, runtime) = store().await;
+        // Its own process cannot read it.
+        let presence = presence(&store, "nowhere");
+        let (record, end) = (presence.record.clone(), CancellationToken::new());
         let began = Instant::now();
         let kept = tokio::spawn(presence.keep(end.clone()));
         sleep(PAUSE * 4).await;
@@ -268,5 +305,6 @@ mod tests {
             changes > 0 && changes as u128 <= turns * 3,
             "{changes} changes in {turns} turns"
         );
+        runtime.shutdown_background();
     }
 }
