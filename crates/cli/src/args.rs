@@ -180,7 +180,8 @@ pub(crate) struct UpArgs {
     #[arg(long, value_name = "N")]
     pub(crate) threads_per_worker: Option<NonZeroUsize>,
     /// Cores that the workers share out evenly, in this order, each with a thread of its own that stays
-    /// there. Default: threads run where the system puts them.
+    /// there. Default: threads run where the system puts them or, on a machine with several memory nodes, each
+    /// worker's on one of them.
     #[arg(long, value_name = "0-3,8", conflicts_with = "threads_per_worker")]
     pub(crate) cores: Option<Cores>,
     #[command(flatten)]

@@ -103,6 +103,18 @@ impl Cores {
         &self.0
     }
 
+    /// Returns those that are among others, in their own order; `None` if none is.
+    #[must_use]
+    pub fn among(&self, others: &Self) -> Option<Self> {
+        let both = self
+            .0
+            .iter()
+            .copied()
+            .filter(|core| others.0.contains(core));
+        let both: Vec<usize> = both.collect();
+        (!both.is_empty()).then_some(Self(both))
+    }
+
     /// Cuts them into equal parts, in order; `None` where they do not divide so.
     #[must_use]
     pub fn parts(&self, count: usize) -> Option<Vec<Self>> {

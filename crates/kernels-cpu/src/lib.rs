@@ -11,6 +11,7 @@ mod experts;
 mod fast;
 mod linear;
 mod math;
+mod nodes;
 mod panel;
 mod pool;
 mod product;
@@ -29,6 +30,7 @@ use kernels::{
 };
 
 pub use crate::cores::{Cores, CoresFault};
+pub use crate::nodes::{memory_nodes, share_nodes};
 pub use crate::simd::peak::Unit;
 pub use crate::threads::Threads;
 

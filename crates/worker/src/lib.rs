@@ -36,7 +36,7 @@ mod testing;
 
 pub use config::Config;
 pub use error::{Error, Result};
-pub use kernels_cpu::{Cores, Numerics, Threads};
+pub use kernels_cpu::{Cores, Numerics, Threads, memory_nodes, share_nodes};
 pub use running::{Running, start};
 
 /// The pure part of a worker: which epochs it obeys, and what it keeps of sequences for another lead. For

@@ -232,6 +232,11 @@ fn worker_child(
 /// Returns the flag that says which threads a worker has.
 fn threads(args: &UpArgs, index: usize) -> Result<(&'static str, String), String> {
     let workers = args.workers.get();
+    let are_told = args.cores.is_some() || args.threads_per_worker.is_some();
+    let by_node = cores::by_node(workers, args.ranks_per_worker.get()).filter(|_| !are_told);
+    if let Some(parts) = by_node {
+        return Ok(("--cores", parts[index].to_string()));
+    }
     if let Some(cores) = &args.cores {
         let parts = cores
             .parts(workers)

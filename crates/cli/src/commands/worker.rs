@@ -33,7 +33,9 @@ pub(crate) async fn run(args: WorkerArgs) -> Outcome {
     let ranks = args.ranks.get();
     let config = config(args, local.port(), shown)?;
     let threads = config.threads.parts(ranks).unwrap_or_default();
-    if let Some(why) = cores::crowding(threads.iter().map(Threads::count).sum()) {
+    let crowding = cores::crowding(threads.iter().map(Threads::count).sum());
+    let straddling = cores::straddling(&worker::memory_nodes().unwrap_or_default(), &threads);
+    for why in crowding.iter().chain(&straddling) {
         tracing::warn!("{why}");
     }
     let opening = tokio::task::spawn_blocking(move || model::tokenizer_fingerprint(&model));
