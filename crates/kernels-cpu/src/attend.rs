@@ -1,11 +1,12 @@
 //! Attention: an online softmax over tiles of keys.
 //!
-//! Tiles begin at absolute multiples of [`tile::TILE`] positions and parts at those of [`PART`]. A row takes
+//! Tiles begin at absolute multiples of [`TILE`] positions and parts at those of [`PART`]. A row takes
 //! the tiles of a part in ascending order, and adds the parts up in ascending order to its sink, which
 //! is a "key" whose value is zero. So its result depends on its position and keys alone, whichever
 //! threads the parts were computed by. That tiles and parts are summed on their own before they are
 //! added keeps the error of long sums small.
 
+mod run;
 mod states;
 mod tile;
 
@@ -13,8 +14,9 @@ use std::ops::Range;
 
 use kernels::{Attend, Span};
 
+use self::run::{Ahead, Head, Room, TILE};
 use self::states::States;
-use self::tile::{TILE, Tile};
+use self::tile::Tile;
 use crate::pool::Pool;
 use crate::simd::{Kernel, Path, Simd};
 
@@ -134,6 +136,15 @@ impl Group<'_> {
         &self.args.q[(row * self.args.layout.kv_heads + self.kv_head) * width..][..width]
     }
 
+    /// Returns the key head.
+    fn head(&self) -> Head<'_> {
+        Head {
+            args: self.args,
+            span: self.span,
+            kv_head: self.kv_head,
+        }
+    }
+
     /// Returns sums of nothing.
     fn states(&self) -> States {
         States::new(
@@ -211,10 +222,19 @@ impl Kernel for Part<'_> {
         let args = group.args;
         let seen = group.seen();
         let seen = seen.start.max(part * PART)..seen.end.min((part + 1) * PART);
-        let mut tile = Tile::new(args.layout.head_dim);
+        let (head, head_dim) = (group.head(), args.layout.head_dim);
+        let mut room = (!head.is_whole()).then(|| Room::new(head_dim));
+        let of_tile = |start: usize| seen.start.max(start)..seen.end.min(start + TILE);
         for start in (seen.start / TILE * TILE..seen.end).step_by(TILE) {
-            let load = seen.start.max(start)..seen.end.min(start + TILE);
-            tile.load(args, group.span, group.kv_head, load);
+            let next = of_tile(start + TILE);
+            let next = (room.is_none() && !next.is_empty()).then(|| head.runs(next));
+            // The first row has it read ahead for all.
+            let mut next = Ahead::new(next, head_dim);
+            let runs = match &mut room {
+                None => head.runs(of_tile(start)),
+                Some(room) => room.copy(head, of_tile(start)),
+            };
+            let tile = Tile { runs, head_dim };
             for (index, row) in group.rows.clone().enumerate() {
                 let visible = args.visible(group.span.start + row);
                 let visible = visible.start.max(start)..visible.end.min(start + TILE);
@@ -223,7 +243,8 @@ impl Kernel for Part<'_> {
                 }
                 let visible = visible.start - start..visible.end - start;
                 let heads = sums.rows(index * args.group(), args.group());
-                tile.add_to(simd, heads, group.queries(row), visible, args.scale);
+                let queries = (group.queries(row), args.scale);
+                tile.add_to(simd, heads, queries, visible, &mut next);
             }
         }
     }

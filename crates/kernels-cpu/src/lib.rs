@@ -32,6 +32,7 @@ use kernels::{
 pub use crate::cores::{Cores, CoresFault};
 pub use crate::nodes::{memory_nodes, share_nodes};
 pub use crate::simd::peak::Unit;
+pub use crate::simd::read::read;
 pub use crate::threads::Threads;
 
 use crate::fast::{STRIPS, Tiles};

@@ -128,7 +128,7 @@ impl Pool {
     ) {
         let taken = Taken::new();
         let others = items.len().min(pool.current_num_threads()) - 1;
-        let (queue, at_work) = (Queue::new(items), AtomicUsize::new(0));
+        let (queue, at_work) = (Queue::new(items, others + 1), AtomicUsize::new(0));
         let (queue, at_work, work) = (&queue, &at_work, &work);
         rayon::in_place_scope(|scope| {
             for _ in 0..others {

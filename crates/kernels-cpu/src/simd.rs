@@ -16,6 +16,7 @@ mod halves;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 pub(crate) mod peak;
+pub(crate) mod read;
 mod scalar;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod sdot;

@@ -2,88 +2,59 @@
 
 use std::ops::Range;
 
-use kernels::{Attend, Span};
-
+use super::run::{Ahead, Runs, TILE};
 use super::states::{Heads, registers};
 use crate::math;
 use crate::simd::{LANES, Simd, WIDE, WideLanes};
 
-/// Positions of a tile: keys and values of a head of 64 are 16 KiB, half a first-level cache.
-pub(super) const TILE: usize = 2 * WIDE;
-
 /// A number for each position of a tile.
 type Places = [f32; TILE];
 
-/// Query heads that share each load of keys.
-const HEADS: usize = 4;
-
-/// Query heads that share each load of values.
-const VALUE_HEADS: usize = 2;
+/// Query heads whose scores are computed, and then their sums.
+const HEADS: usize = 8;
 
 /// Keys and values of one head at the positions of a tile.
-pub(super) struct Tile {
-    /// By number of the head: that of each key.
-    keys: Vec<Places>,
-    /// `[position][register]`, padded with zeros to registers.
-    values: Vec<WideLanes>,
-    registers: usize,
+pub(super) struct Tile<'a> {
+    pub(super) runs: Runs<'a>,
+    pub(super) head_dim: usize,
 }
 
-impl Tile {
-    pub(super) fn new(head_dim: usize) -> Self {
-        let registers = registers(head_dim);
-        Self {
-            keys: vec![[0.0; TILE]; head_dim],
-            values: vec![[0.0; WIDE]; TILE * registers],
-            registers,
-        }
-    }
-
-    /// Takes positions of one tile; what it holds of others means nothing.
-    pub(super) fn load(
-        &mut self,
-        args: &Attend<'_>,
-        span: &Span<'_>,
-        kv_head: usize,
-        positions: Range<usize>,
-    ) {
-        let layout = args.layout;
-        // Where a block holds whole registers of positions, they are copied together.
-        let run = match layout.block_size.is_multiple_of(WIDE) {
-            true => WIDE,
-            false => 1,
-        };
-        for position in (positions.start / run * run..positions.end).step_by(run) {
-            let place = position % TILE;
-            let keys = &args.keys[layout.key(span.table, kv_head, position)..];
-            let from = keys.chunks(layout.block_size);
-            for (to, from) in self.keys.iter_mut().zip(from) {
-                let to = &mut to[place..place + run];
-                match (to.as_chunks_mut::<WIDE>().0, from.as_chunks::<WIDE>().0) {
-                    ([to], [from, ..]) => *to = *from,
-                    _ => to.copy_from_slice(&from[..run]),
-                }
-            }
-            let values = &args.values[layout.value(span.table, kv_head, position)..];
-            let from = values.chunks_exact(layout.head_dim).take(run);
-            let to = self.values[place * self.registers..].chunks_exact_mut(self.registers);
-            for (to, from) in to.zip(from) {
-                to.as_flattened_mut()[..from.len()].copy_from_slice(from);
-            }
-        }
-    }
-
-    /// Adds the visible places of the tile to the heads of a row.
+impl Tile<'_> {
+    /// Adds the visible places of the tile to the heads of a row; meanwhile what comes next is read into a cache.
     #[inline(always)]
     pub(super) fn add_to<S: Simd>(
         &self,
         simd: S,
         heads: Heads<'_>,
-        queries: &[f32],
+        queries: (&[f32], f32),
         visible: Range<usize>,
-        scale: f32,
+        next: &mut Ahead<'_>,
     ) {
-        let (width, registers) = (HEADS * self.keys.len(), HEADS * self.registers);
+        match (self.head_dim, self.runs[0].step) {
+            (64, 1) => {
+                let tile = Tile {
+                    runs: self.runs.map(|run| run.cut(64)),
+                    head_dim: 64,
+                };
+                tile.add_heads::<S, 64>(simd, heads, queries, visible, next);
+            }
+            _ => self.add_heads::<S, 0>(simd, heads, queries, visible, next),
+        }
+    }
+
+    /// The same where a head has `D` numbers, as those of the published models; 0 stands for any.
+    #[inline(always)]
+    fn add_heads<S: Simd, const D: usize>(
+        &self,
+        simd: S,
+        heads: Heads<'_>,
+        (queries, scale): (&[f32], f32),
+        visible: Range<usize>,
+        next: &mut Ahead<'_>,
+    ) {
+        let head_dim = if D == 0 { self.head_dim } else { D };
+        let of_head = registers(head_dim);
+        let (width, registers) = (HEADS * head_dim, HEADS * of_head);
         let heads = heads
             .most
             .chunks_mut(HEADS)
@@ -92,58 +63,72 @@ impl Tile {
         for (((most, total), sums), queries) in heads.zip(queries.chunks(width)) {
             let mut shares = [[0.0; TILE]; HEADS];
             let mut rescales = [0.0; HEADS];
-            self.scores(simd, queries, &mut shares[..most.len()], scale);
+            let scores = &mut shares[..most.len()];
+            self.scores::<S, D>(simd, (queries, scale), scores, next);
             let states = most.iter_mut().zip(total).zip(&mut rescales);
             for (shares, ((most, total), rescale)) in shares.iter_mut().zip(states) {
+                next.hint(simd, 16);
                 *rescale = to_shares(simd, shares, most, total, visible.clone());
             }
-            let factors = shares.chunks(VALUE_HEADS).zip(rescales.chunks(VALUE_HEADS));
-            let sums = sums.chunks_mut(VALUE_HEADS * self.registers);
-            for (sums, (shares, rescales)) in sums.zip(factors) {
-                match sums.len() / self.registers {
-                    VALUE_HEADS => {
-                        self.add::<S, VALUE_HEADS>(simd, shares, rescales, visible.clone(), sums);
-                    }
-                    _ => self.add::<S, 1>(simd, shares, rescales, visible.clone(), sums),
-                }
-            }
+            let heads = Weighted {
+                shares: &shares[..most.len()],
+                rescales: &rescales,
+                visible: visible.clone(),
+            };
+            self.values::<S, D>(simd, heads, sums, next);
         }
     }
 
-    /// Computes the scores of up to [`HEADS`] heads with all places.
+    /// Computes the scores of up to [`HEADS`] heads with all places: as many at once as there are registers for, so
+    /// that loads are shared, and one sum is added to while others still wait for their last addition.
     #[inline(always)]
-    fn scores<S: Simd>(&self, simd: S, queries: &[f32], scores: &mut [Places], scale: f32) {
-        match (scores.len(), S::WIDES) {
-            (HEADS, 2) => self.products::<S, HEADS, 2>(simd, queries, scores, scale),
-            (HEADS, _) => self.products::<S, HEADS, 1>(simd, queries, scores, scale),
-            _ => {
-                let queries = queries.chunks_exact(self.keys.len());
-                for (query, score) in queries.zip(scores.chunks_exact_mut(1)) {
-                    self.products::<S, 1, 1>(simd, query, score, scale);
+    fn scores<S: Simd, const D: usize>(
+        &self,
+        simd: S,
+        (queries, scale): (&[f32], f32),
+        mut scores: &mut [Places],
+        next: &mut Ahead<'_>,
+    ) {
+        let head_dim = if D == 0 { self.head_dim } else { D };
+        let mut queries = queries;
+        while !scores.is_empty() {
+            let count = match (scores.len(), S::WIDES) {
+                (8.., 2) => 8,
+                (4.., _) => 4,
+                _ => 1,
+            };
+            let (some, others) = scores.split_at_mut(count);
+            match count {
+                8 => self.products::<S, D, 8, 2>(simd, (queries, scale), some, next),
+                4 if S::WIDES == 2 => {
+                    self.products::<S, D, 4, 2>(simd, (queries, scale), some, next);
                 }
+                4 => self.products::<S, D, 4, 1>(simd, (queries, scale), some, next),
+                _ => self.products::<S, D, 1, 1>(simd, (queries, scale), some, next),
             }
+            (scores, queries) = (others, &queries[count * head_dim..]);
         }
     }
 
     /// Computes the scores of `N` heads, `W` registers of keys at a time.
     #[inline(always)]
-    fn products<S: Simd, const N: usize, const W: usize>(
+    fn products<S: Simd, const D: usize, const N: usize, const W: usize>(
         &self,
         simd: S,
-        queries: &[f32],
+        (queries, scale): (&[f32], f32),
         scores: &mut [Places],
-        scale: f32,
+        next: &mut Ahead<'_>,
     ) {
-        let head_dim = self.keys.len();
+        let head_dim = if D == 0 { self.head_dim } else { D };
         let queries: [&[f32]; N] =
             std::array::from_fn(|head| &queries[head * head_dim..][..head_dim]);
         let scale = simd.splat_wide(scale);
         for first in (0..TILE / WIDE).step_by(W) {
             let mut sums = [[simd.splat_wide(0.0); W]; N];
-            for (number, keys) in self.keys.iter().enumerate() {
-                let keys = keys.as_chunks::<WIDE>().0;
+            for number in 0..head_dim {
+                next.hint(simd, 1);
                 let keys: [S::Wide; W] =
-                    std::array::from_fn(|register| simd.load_wide(&keys[first + register]));
+                    std::array::from_fn(|run| simd.load_wide(self.runs[first + run].keys(number)));
                 for (query, sums) in queries.iter().zip(&mut sums) {
                     let query = simd.splat_wide(query[number]);
                     for (sum, key) in sums.iter_mut().zip(keys) {
@@ -160,34 +145,75 @@ impl Tile {
         }
     }
 
-    /// Adds the weighted values to the sums of `N` heads, as many registers at a time as have room.
+    /// Adds the weighted values to the sums of all heads, of as many at once as there are registers for.
     #[inline(always)]
-    fn add<S: Simd, const N: usize>(
+    fn values<S: Simd, const D: usize>(
         &self,
         simd: S,
-        shares: &[Places],
-        rescales: &[f32],
-        visible: Range<usize>,
-        sums: &mut [WideLanes],
+        heads: Weighted<'_>,
+        mut sums: &mut [WideLanes],
+        next: &mut Ahead<'_>,
     ) {
-        let shares: [&[f32]; N] = std::array::from_fn(|head| &shares[head][visible.clone()]);
-        let rescales: [S::Wide; N] = std::array::from_fn(|head| simd.splat_wide(rescales[head]));
-        let values = &self.values[visible.start * self.registers..visible.end * self.registers];
+        let registers = registers(if D == 0 { self.head_dim } else { D });
+        let mut first = 0;
+        while first < heads.shares.len() {
+            let count = match (heads.shares.len() - first, S::WIDES) {
+                (4.., 2) => 4,
+                (2.., _) => 2,
+                _ => 1,
+            };
+            let (some, others) = sums.split_at_mut(count * registers);
+            let some = (first, some);
+            match count {
+                4 => self.add::<S, D, 4>(simd, &heads, some, next),
+                2 => self.add::<S, D, 2>(simd, &heads, some, next),
+                _ => self.add::<S, D, 1>(simd, &heads, some, next),
+            }
+            (sums, first) = (others, first + count);
+        }
+    }
+
+    /// Adds the weighted values to the sums of `N` heads, as many registers at a time as have room.
+    #[inline(always)]
+    fn add<S: Simd, const D: usize, const N: usize>(
+        &self,
+        simd: S,
+        heads: &Weighted<'_>,
+        (head, sums): (usize, &mut [WideLanes]),
+        next: &mut Ahead<'_>,
+    ) {
+        let shares: [&Places; N] = std::array::from_fn(|at| &heads.shares[head + at]);
+        let rescales: [S::Wide; N] =
+            std::array::from_fn(|at| simd.splat_wide(heads.rescales[head + at]));
+        let visible = &heads.visible;
+        let registers = registers(if D == 0 { self.head_dim } else { D });
         let mut first = 0;
         for width in [4, 2, 1] {
-            while width <= 2 * S::WIDES && self.registers - first >= width {
-                let values = values.chunks_exact(self.registers).map(|row| &row[first..]);
-                let heads = sums.chunks_exact_mut(self.registers);
+            while width <= 2 * S::WIDES && registers - first >= width {
+                let values = visible.clone().map(|place| {
+                    let values =
+                        &self.runs[place / WIDE].values[place % WIDE * registers + first..];
+                    (place, values)
+                });
+                let heads = sums.chunks_exact_mut(registers);
                 let heads = heads.map(|sums| &mut sums[first..first + width]);
                 match width {
-                    4 => add::<S, N, 4>(simd, shares, values, rescales, heads),
-                    2 => add::<S, N, 2>(simd, shares, values, rescales, heads),
-                    _ => add::<S, N, 1>(simd, shares, values, rescales, heads),
+                    4 => add::<S, N, 4>(simd, shares, values, rescales, heads, next),
+                    2 => add::<S, N, 2>(simd, shares, values, rescales, heads, next),
+                    _ => add::<S, N, 1>(simd, shares, values, rescales, heads, next),
                 }
                 first += width;
             }
         }
     }
+}
+
+/// Heads whose values are to be added up.
+struct Weighted<'a> {
+    shares: &'a [Places],
+    /// What the sums so far are multiplied with.
+    rescales: &'a [f32; HEADS],
+    visible: Range<usize>,
 }
 
 /// Turns scores into `exp(score − most)`, zero where not visible, with the maximum that these change;
@@ -211,16 +237,26 @@ fn to_shares<S: Simd>(
     }
     let mut lanes = [0.0; LANES];
     simd.store(largest, &mut lanes);
-    let largest = lanes.into_iter().fold(*most, f32::max);
+    // None of them is NaN; in pairs, so that four are compared at once.
+    let larger = |a: f32, b: f32| if a > b { a } else { b };
+    let [a, b, c, d, e, f, g, h] = lanes;
+    let (low, high) = (
+        larger(larger(a, b), larger(c, d)),
+        larger(larger(e, f), larger(g, h)),
+    );
+    let largest = larger(*most, larger(low, high));
     let all = simd.splat(largest);
     for (register, scores) in registers.iter_mut().zip(scores) {
         *register = math::exp(simd, simd.sub(*register, all));
         simd.store(*register, scores);
     }
     let [a, b, c, d] = simd.sums(registers);
-    let mut rescale = [0.0; LANES];
-    let factor = math::exp(simd, simd.sub(simd.splat(*most), all));
-    simd.store(factor, &mut rescale);
+    // Seldom, once many keys were seen; `exp(0)` is 1.
+    let mut rescale = [1.0; LANES];
+    if largest != *most {
+        let factor = math::exp(simd, simd.sub(simd.splat(*most), all));
+        simd.store(factor, &mut rescale);
+    }
     let [rescale, ..] = rescale;
     *most = largest;
     *total = *total * rescale + ((a + b) + (c + d));
@@ -231,13 +267,15 @@ fn to_shares<S: Simd>(
 #[inline(always)]
 fn add<'a, S: Simd, const N: usize, const R: usize>(
     simd: S,
-    shares: [&[f32]; N],
-    values: impl Iterator<Item = &'a [WideLanes]>,
+    shares: [&Places; N],
+    values: impl Iterator<Item = (usize, &'a [WideLanes])>,
     rescales: [S::Wide; N],
     heads: impl Iterator<Item = &'a mut [WideLanes]>,
+    next: &mut Ahead<'_>,
 ) {
     let mut tile = [[simd.splat_wide(0.0); R]; N];
-    for (place, values) in values.enumerate() {
+    for (place, values) in values {
+        next.hint(simd, 1);
         let values: [S::Wide; R] =
             std::array::from_fn(|register| simd.load_wide(&values[register]));
         for (shares, sums) in shares.iter().zip(&mut tile) {
