@@ -40,18 +40,28 @@ pub(crate) fn crowding(threads: usize) -> Option<String> {
     })
 }
 
-/// Shares the cores of a machine of several memory nodes out among workers of so many ranks, so that each computes
-/// on one of them with what it put into that node's memory; `None` where there is one, the nodes, workers and ranks
-/// do not fit, or this process is to use less time than all cores have.
-pub(crate) fn by_node(workers: usize, ranks: usize) -> Option<Vec<Cores>> {
-    let nodes = worker::memory_nodes().ok()?;
+/// The memory nodes of this machine, where there are several and this process may use all the time of their cores.
+pub(crate) fn nodes() -> Vec<Cores> {
+    let time = std::thread::available_parallelism().map_or(0, usize::from);
+    several(worker::memory_nodes().unwrap_or_default(), time)
+}
+
+/// Leaves nodes out where binding threads to their cores gains nothing: there is one, or a quota allows for fewer
+/// threads than they have cores.
+fn several(nodes: Vec<Cores>, time: usize) -> Vec<Cores> {
     let all: usize = nodes.iter().map(|cores| cores.list().len()).sum();
-    let has_all = std::thread::available_parallelism().is_ok_and(|time| time.get() == all);
-    let shares = worker::share_nodes(&nodes, workers).filter(|_| nodes.len() > 1 && has_all)?;
-    shares
-        .iter()
-        .all(|cores| cores.parts(ranks).is_some())
-        .then_some(shares)
+    match nodes.len() > 1 && time == all {
+        true => nodes,
+        false => Vec::new(),
+    }
+}
+
+/// Shares the cores of memory nodes out among workers of so many ranks, so that the threads of each are on one of
+/// them, and what it alone reads is in that node's memory; `None` where nodes, workers and ranks do not fit.
+pub(crate) fn by_node(nodes: &[Cores], workers: usize, ranks: usize) -> Option<Vec<Cores>> {
+    let shares = worker::share_nodes(nodes, workers)?;
+    let fit = shares.iter().all(|cores| cores.parts(ranks).is_some());
+    fit.then_some(shares)
 }
 
 /// Says what is better than ranks whose threads are on several memory nodes.
@@ -73,7 +83,7 @@ pub(crate) fn straddling(nodes: &[Cores], ranks: &[Threads]) -> Option<String> {
     (nodes.len() > 1 && on_several).then(|| {
         format!(
             "this machine has {} memory nodes, and a rank has threads on several: its weights are read faster by \
-             a worker for each, with {}",
+             a worker for each, with {}, or by `up` with as many --workers",
             nodes.len(),
             list.join(" and "),
         )
@@ -92,7 +102,7 @@ mod tests {
         let two = [cores("0-3"), cores("4-7")];
         let any = |count| Threads::Any(NonZeroUsize::new(count).unwrap());
         let why = straddling(&two, &[any(8)]).unwrap();
-        assert!(why.contains("with --cores 0-3 and --cores 4-7"), "{why}");
+        assert!(why.contains("with --cores 0-3 and --cores 4-7,"), "{why}");
         assert!(
             straddling(
                 &two,
@@ -104,5 +114,23 @@ mod tests {
         assert_eq!(straddling(&two, &apart), None);
         assert_eq!(straddling(&two, &[any(1)]), None);
         assert_eq!(straddling(&two[..1], &[any(8)]), None);
+    }
+
+    #[test]
+    fn workers_are_shared_out_by_nodes_where_that_can_be() {
+        let cores = |text: &str| text.parse::<Cores>().unwrap();
+        let two = vec![cores("0-3"), cores("4-7")];
+        assert_eq!(several(two.clone(), 8), two);
+        // A quota, and one node.
+        assert!(several(two.clone(), 4).is_empty());
+        assert!(several(vec![cores("0-7")], 8).is_empty());
+        let told = |workers, ranks| by_node(&two, workers, ranks).map(|shares| shares.len());
+        assert_eq!(
+            (told(2, 1), told(2, 4), told(4, 2)),
+            (Some(2), Some(2), Some(4))
+        );
+        // Three ranks do not share four cores, nor three workers two nodes.
+        assert_eq!((told(2, 3), told(3, 1)), (None, None));
+        assert_eq!(by_node(&[], 2, 1), None);
     }
 }

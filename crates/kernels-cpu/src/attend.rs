@@ -220,19 +220,27 @@ impl Kernel for Part<'_> {
     fn run<S: Simd>(self, simd: S) {
         let Self { group, part, sums } = self;
         let args = group.args;
-        let seen = group.seen();
-        let seen = seen.start.max(part * PART)..seen.end.min((part + 1) * PART);
+        let all = group.seen();
+        let seen = all.start.max(part * PART)..all.end.min((part + 1) * PART);
         let (head, head_dim) = (group.head(), args.layout.head_dim);
-        let mut room = (!head.is_whole()).then(|| Room::new(head_dim));
-        let of_tile = |start: usize| seen.start.max(start)..seen.end.min(start + TILE);
-        for start in (seen.start / TILE * TILE..seen.end).step_by(TILE) {
-            let next = of_tile(start + TILE);
-            let next = (room.is_none() && !next.is_empty()).then(|| head.runs(next));
-            // The first row has it read ahead for all.
-            let mut next = Ahead::new(next, head_dim);
-            let runs = match &mut room {
-                None => head.runs(of_tile(start)),
-                Some(room) => room.copy(head, of_tile(start)),
+        // A part ends where a tile does: what comes behind it is the next part.
+        let of_tile = |start: usize| seen.start.max(start)..all.end.min(start + TILE);
+        let in_place = |start: usize| {
+            let positions = of_tile(start);
+            (head.is_whole() && !positions.is_empty()).then(|| head.runs(positions))
+        };
+        let first = seen.start / TILE * TILE;
+        let (mut room, mut coming) = (None, in_place(first));
+        for start in (first..seen.end).step_by(TILE) {
+            let here = coming;
+            coming = in_place(start + TILE);
+            // The first rows have it read ahead for all.
+            let mut next = Ahead::new(coming, head_dim);
+            let runs = match here {
+                Some(runs) => runs,
+                None => room
+                    .get_or_insert_with(|| Room::new(head_dim))
+                    .copy(head, of_tile(start)),
             };
             let tile = Tile { runs, head_dim };
             for (index, row) in group.rows.clone().enumerate() {
@@ -246,6 +254,7 @@ impl Kernel for Part<'_> {
                 let queries = (group.queries(row), args.scale);
                 tile.add_to(simd, heads, queries, visible, &mut next);
             }
+            next.hint(simd, usize::MAX);
         }
     }
 }

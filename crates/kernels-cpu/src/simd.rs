@@ -91,6 +91,9 @@ pub(crate) trait Simd: Copy {
     /// Hints that the element is read soon. It may lie beyond the end.
     fn prefetch<T>(self, from: &[T], index: usize);
 
+    /// The same for what is read after so much else that the first-level cache has no room for it yet.
+    fn prefetch_behind<T>(self, from: &[T], index: usize);
+
     /// Widens eight `bf16`.
     fn widen(self, from: &[bf16; LANES]) -> Self::F32;
 

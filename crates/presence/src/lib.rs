@@ -26,7 +26,7 @@ const LEASE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// How long a process that ends tries to take its record back: a store on this machine may have ended before it.
-const LEAVE: Duration = Duration::from_secs(1);
+const LEAVE: Duration = Duration::from_secs(2);
 
 /// Another live process has the name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -121,7 +121,10 @@ impl Presence {
                     return self.watch(lease, shutdown).await;
                 }
                 Claim::Taken(by) => return Lost::Taken(by),
-                Claim::Again => sleep(PAUSE).await,
+                Claim::Again => tokio::select! {
+                    () = sleep(PAUSE) => {}
+                    () = shutdown.cancelled() => return Lost::Shutdown,
+                },
             }
         }
         Lost::Gone
@@ -234,16 +237,26 @@ mod tests {
     use store::MemoryStore;
     use tokio::runtime::Runtime;
     use tokio::time::Instant;
-    use tonic::transport::Server;
 
     use super::*;
 
-    /// A store, and what runs it: it ends with that, its connections too.
-    async fn store() -> (Store, Runtime) {
+    /// What runs a store, which ends with it, and its connections too.
+    struct Server(Option<Runtime>);
+
+    impl Drop for Server {
+        fn drop(&mut self) {
+            // Another runtime may not wait for it.
+            if let Some(runtime) = self.0.take() {
+                runtime.shutdown_background();
+            }
+        }
+    }
+
+    async fn store() -> (Store, Server) {
         let listener = Listener::bind("127.0.0.1:0").await.unwrap();
         let endpoints = vec![listener.local_addr().to_string()];
         let (memory, runtime) = (MemoryStore::new(), Runtime::new().unwrap());
-        let server = Server::builder().add_routes(memory.routes());
+        let server = tonic::transport::Server::builder().add_routes(memory.routes());
         runtime.spawn(server.serve_with_incoming(listener));
         runtime.spawn(async move { memory.run(CancellationToken::new()).await });
         let store = Store::new(store::Config {
@@ -251,7 +264,7 @@ mod tests {
             cluster: "test".into(),
             dialer: Dialer::default(),
         });
-        (store.unwrap(), runtime)
+        (store.unwrap(), Server(Some(runtime)))
     }
 
     fn presence(store: &Store, address: &str) -> Presence {
@@ -270,25 +283,25 @@ mod tests {
 
     #[tokio::test]
     async fn a_process_that_ends_after_its_store_does_not_wait_for_it() {
-        let (store, runtime) = store().await;
+        let (store, server) = store().await;
         let presence = presence(&store, "http://127.0.0.1:1");
         let (draining, mut lease) = (presence.draining.clone(), presence.lease.subscribe());
         let end = CancellationToken::new();
         let kept = tokio::spawn(presence.keep(end.clone()));
         lease.wait_for(Option::is_some).await.unwrap();
-        runtime.shutdown_background();
+        drop(server);
         draining.cancel();
         // It is about to say in the store that it drains.
         sleep(PAUSE).await;
         let began = Instant::now();
         end.cancel();
         kept.await.unwrap().unwrap();
-        assert!(began.elapsed() < 2 * LEAVE, "{:?}", began.elapsed());
+        assert!(began.elapsed() < LEAVE + 2 * PAUSE, "{:?}", began.elapsed());
     }
 
     #[tokio::test]
     async fn a_record_that_is_lost_each_time_is_put_again_with_pauses() {
-        let (store, runtime) = store().await;
+        let (store, _server) = store().await;
         // Its own process cannot read it.
         let presence = presence(&store, "nowhere");
         let (record, end) = (presence.record.clone(), CancellationToken::new());
@@ -305,6 +318,5 @@ mod tests {
             changes > 0 && changes as u128 <= turns * 3,
             "{changes} changes in {turns} turns"
         );
-        runtime.shutdown_background();
     }
 }

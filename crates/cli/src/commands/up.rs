@@ -232,18 +232,21 @@ fn worker_child(
 /// Returns the flag that says which threads a worker has.
 fn threads(args: &UpArgs, index: usize) -> Result<(&'static str, String), String> {
     let workers = args.workers.get();
-    let are_told = args.cores.is_some() || args.threads_per_worker.is_some();
-    let by_node = cores::by_node(workers, args.ranks_per_worker.get()).filter(|_| !are_told);
-    if let Some(parts) = by_node {
-        return Ok(("--cores", parts[index].to_string()));
-    }
     if let Some(cores) = &args.cores {
         let parts = cores
             .parts(workers)
             .ok_or_else(|| format!("--cores {cores}: not as many for each of {workers} workers"))?;
         return Ok(("--cores", parts[index].to_string()));
     }
-    Ok(("--threads", threads_per_worker(args).to_string()))
+    let ranks = args.ranks_per_worker.get();
+    let by_node = match args.threads_per_worker {
+        Some(_) => None,
+        None => cores::by_node(&cores::nodes(), workers, ranks),
+    };
+    Ok(match by_node {
+        Some(parts) => ("--cores", parts[index].to_string()),
+        None => ("--threads", threads_per_worker(args).to_string()),
+    })
 }
 
 /// Counts the threads of a worker that may run on any core.

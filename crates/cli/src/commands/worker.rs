@@ -34,7 +34,7 @@ pub(crate) async fn run(args: WorkerArgs) -> Outcome {
     let config = config(args, local.port(), shown)?;
     let threads = config.threads.parts(ranks).unwrap_or_default();
     let crowding = cores::crowding(threads.iter().map(Threads::count).sum());
-    let straddling = cores::straddling(&worker::memory_nodes().unwrap_or_default(), &threads);
+    let straddling = cores::straddling(&cores::nodes(), &threads);
     for why in crowding.iter().chain(&straddling) {
         tracing::warn!("{why}");
     }

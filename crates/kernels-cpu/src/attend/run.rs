@@ -44,8 +44,9 @@ pub(super) type Runs<'a> = [Run<'a>; TILE / WIDE];
 
 /// Keys and values that are read into a cache, a line at a time, while something else is computed.
 pub(super) struct Ahead<'a> {
-    pieces: [&'a [WideLanes]; 2 * TILE / WIDE],
-    /// Lines of each of them.
+    /// With the lines from one that is used to the next.
+    pieces: [(&'a [WideLanes], usize); 2 * TILE / WIDE],
+    /// Lines of each of them that are used.
     lines: usize,
     piece: usize,
     line: usize,
@@ -54,14 +55,14 @@ pub(super) struct Ahead<'a> {
 impl<'a> Ahead<'a> {
     /// A tile that lies in whole blocks, or nothing.
     pub(super) fn new(runs: Option<Runs<'a>>, lines: usize) -> Self {
-        let mut pieces = [&[][..]; 2 * TILE / WIDE];
+        let mut pieces = [(&[][..], 1); 2 * TILE / WIDE];
         for (pieces, run) in pieces
             .as_chunks_mut()
             .0
             .iter_mut()
             .zip(runs.iter().flatten())
         {
-            *pieces = [run.keys, run.values];
+            *pieces = [(run.keys, run.step), (run.values, 1)];
         }
         Self {
             piece: if runs.is_some() { 0 } else { pieces.len() },
@@ -75,10 +76,10 @@ impl<'a> Ahead<'a> {
     #[inline(always)]
     pub(super) fn hint<S: Simd>(&mut self, simd: S, count: usize) {
         for _ in 0..count {
-            let Some(piece) = self.pieces.get(self.piece) else {
+            let Some((piece, step)) = self.pieces.get(self.piece) else {
                 return;
             };
-            simd.prefetch(piece, self.line);
+            simd.prefetch_behind(piece, self.line * step);
             self.line += 1;
             if self.line == self.lines {
                 (self.piece, self.line) = (self.piece + 1, 0);

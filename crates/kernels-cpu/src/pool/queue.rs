@@ -14,7 +14,8 @@ pub(super) struct Queue<T> {
     come: AtomicUsize,
 }
 
-/// The items of a thread.
+/// The items of a thread; counters of others lie in other cache lines.
+#[repr(align(128))]
 struct Share {
     next: AtomicUsize,
     end: usize,
@@ -30,6 +31,10 @@ impl Share {
 
     /// Returns the next item that is left.
     fn take(&self) -> Option<usize> {
+        // What is empty is only looked at: threads that add to it would take it from each other.
+        if self.next.load(Ordering::Relaxed) >= self.end {
+            return None;
+        }
         let index = self.next.fetch_add(1, Ordering::Relaxed);
         (index < self.end).then_some(index)
     }

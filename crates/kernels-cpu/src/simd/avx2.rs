@@ -2,13 +2,13 @@
 #![expect(unsafe_code, reason = "instructions that not every x86-64 has")]
 
 use std::arch::x86_64::{
-    __m256, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _MM_HINT_T0, _mm_add_ps, _mm_loadu_si128,
-    _mm_prefetch, _mm_storeu_ps, _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256,
-    _mm256_broadcastsi128_si256, _mm256_castpd_ps, _mm256_castps_pd, _mm256_castps256_ps128,
-    _mm256_castsi256_ps, _mm256_cvtepu16_epi32, _mm256_cvtps_epi32, _mm256_div_ps,
-    _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps, _mm256_min_ps,
-    _mm256_mul_ps, _mm256_round_ps, _mm256_set1_epi8, _mm256_set1_epi32, _mm256_set1_ps,
-    _mm256_setr_epi64x, _mm256_shuffle_epi8, _mm256_slli_epi32, _mm256_srlv_epi64,
+    __m256, _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _MM_HINT_T0, _MM_HINT_T1, _mm_add_ps,
+    _mm_loadu_si128, _mm_prefetch, _mm_storeu_ps, _mm256_add_epi32, _mm256_add_ps,
+    _mm256_and_si256, _mm256_broadcastsi128_si256, _mm256_castpd_ps, _mm256_castps_pd,
+    _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_cvtepu16_epi32, _mm256_cvtps_epi32,
+    _mm256_div_ps, _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_max_ps,
+    _mm256_min_ps, _mm256_mul_ps, _mm256_round_ps, _mm256_set1_epi8, _mm256_set1_epi32,
+    _mm256_set1_ps, _mm256_setr_epi64x, _mm256_shuffle_epi8, _mm256_slli_epi32, _mm256_srlv_epi64,
     _mm256_storeu_ps, _mm256_sub_ps, _mm256_unpackhi_epi8, _mm256_unpackhi_pd, _mm256_unpackhi_ps,
     _mm256_unpacklo_epi8, _mm256_unpacklo_pd, _mm256_unpacklo_ps,
 };
@@ -76,6 +76,13 @@ impl Simd for Avx2 {
         let line = from.as_ptr().wrapping_add(index).cast();
         // SAFETY: the instruction is part of x86-64 and a hint for any address at all.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(line) }
+    }
+
+    #[inline(always)]
+    fn prefetch_behind<T>(self, from: &[T], index: usize) {
+        let line = from.as_ptr().wrapping_add(index).cast();
+        // SAFETY: as in `prefetch`.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(line) }
     }
 
     #[inline(always)]

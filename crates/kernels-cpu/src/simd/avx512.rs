@@ -88,6 +88,11 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn prefetch_behind<T>(self, from: &[T], index: usize) {
+        self.narrow.prefetch_behind(from, index);
+    }
+
+    #[inline(always)]
     fn splat_wide(self, value: f32) -> __m512 {
         on_avx512!(_mm512_set1_ps(value))
     }

@@ -90,6 +90,15 @@ impl Simd for Neon {
     }
 
     #[inline(always)]
+    fn prefetch_behind<T>(self, from: &[T], index: usize) {
+        let line = from.as_ptr().wrapping_add(index);
+        // SAFETY: as in `prefetch`.
+        unsafe {
+            asm!("prfm pldl2keep, [{line}]", line = in(reg) line, options(nomem, nostack, preserves_flags));
+        }
+    }
+
+    #[inline(always)]
     fn widen(self, from: &[bf16; LANES]) -> Pair {
         // SAFETY: as in `both`.
         unsafe { widen(from) }

@@ -38,6 +38,9 @@ impl Simd for Scalar {
     fn prefetch<T>(self, _: &[T], _: usize) {}
 
     #[inline(always)]
+    fn prefetch_behind<T>(self, _: &[T], _: usize) {}
+
+    #[inline(always)]
     fn widen(self, from: &[bf16; LANES]) -> Lanes {
         from.map(|value| f32::from_bits(u32::from(value.to_bits()) << 16))
     }

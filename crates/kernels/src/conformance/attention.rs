@@ -295,7 +295,30 @@ pub(super) fn attend() -> Vec<Case> {
         spread: 20.0,
         ..shape(64, 16, None)
     };
+    // As the published models, and heads that are no multiple of what a path computes at once.
+    let with_heads = |heads, shape: Shape| Shape { heads, ..shape };
     let scenes = [
+        (
+            "eight heads a key, window",
+            with_heads(16, shape(64, 16, Some(128))),
+            edges,
+        ),
+        (
+            "eight heads a key, a long context",
+            with_heads(16, shape(64, 16, None)),
+            &[(1500, 1503), (511, 514)],
+        ),
+        (
+            "fifteen heads a key",
+            with_heads(30, shape(64, 16, None)),
+            prompts,
+        ),
+        (
+            "eight heads of 80, blocks of 32",
+            with_heads(16, shape(80, 32, Some(128))),
+            edges,
+        ),
+        ("heads of 24", with_heads(14, shape(24, 16, None)), prompts),
         ("edges of the window", shape(64, 16, Some(128)), edges),
         ("edges, odd blocks", shape(32, 5, Some(128)), edges),
         ("edges without window", shape(16, 32, None), edges),

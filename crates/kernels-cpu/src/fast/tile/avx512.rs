@@ -20,7 +20,8 @@ use super::{Sums, by_rows, scalar};
 
 /// How many bytes ahead a strip is read into the second-level cache, and the next strip behind it, on processors
 /// of Intel: left to itself, one thread of a Xeon reads three quarters as much in a second. Others were not tried.
-/// Lines are asked for one by one between products: a processor waits for few at a time, and then with all it does.
+/// Few lines are asked for at a time, between products: a processor waits for some ten at once, and beyond those
+/// with all that it does.
 const AHEAD: usize = 8192;
 
 /// Registers of a strip's rows.
