@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::transport::{Channel, Server};
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 use wire::attend_request::Message as Attend;
 use wire::cluster_service_client::ClusterServiceClient;
 use wire::run_response::Message;
@@ -144,14 +144,16 @@ async fn work(internal: String, weights: String, stub: Stub) {
         group: "0".into(),
         ..Default::default()
     };
-    let beat = || Attend::Heartbeat(wire::Heartbeat { draining: false });
-    let beats =
-        tokio_stream::iter(std::iter::repeat_with(beat)).throttle(Duration::from_millis(500));
-    let requests = tokio_stream::once(Attend::Registration(registration))
-        .chain(beats)
-        .map(|message| wire::AttendRequest {
-            message: Some(message),
-        });
+    let requests = || {
+        let beat = || Attend::Heartbeat(wire::Heartbeat { draining: false });
+        let beats = std::iter::repeat_with(beat);
+        let beats = tokio_stream::iter(beats).throttle(Duration::from_millis(500));
+        tokio_stream::once(Attend::Registration(registration.clone()))
+            .chain(beats)
+            .map(|message| wire::AttendRequest {
+                message: Some(message),
+            })
+    };
     tokio::spawn(
         Server::builder()
             .tcp_nodelay(true)
@@ -159,7 +161,17 @@ async fn work(internal: String, weights: String, stub: Stub) {
             .serve_with_incoming(TcpListenerStream::new(listener)),
     );
     let mut lead = ClusterServiceClient::connect(internal).await.unwrap();
-    let mut answers = lead.attend(requests).await.unwrap().into_inner();
+    let begun = Instant::now();
+    let mut answers = loop {
+        match lead.attend(requests()).await {
+            Ok(answers) => break answers.into_inner(),
+            // It listens before it leads.
+            Err(status) if status.code() == Code::Unavailable && begun.elapsed() < BEGIN => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            Err(status) => panic!("a rank is refused: {status}"),
+        }
+    };
     while let Ok(Some(_)) = answers.message().await {}
 }
 

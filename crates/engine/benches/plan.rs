@@ -37,11 +37,12 @@ struct Case {
     full_blocks: usize,
 }
 
-const CASES: [Case; 10] = [
+const CASES: [Case; 11] = [
     decode("decode 1", 1, 1_000),
     decode("decode 16", 16, 1_000),
     decode("decode 64", 64, 1_000),
     decode("decode 256", 256, 1_000),
+    decode("decode 512, 64 a rank", 512, 200),
     decode("decode 2048", 2_048, 200),
     decode("decode 8, contexts of 100,000", 8, 100_000),
     decode("decode 64, contexts of 100,000", 64, 100_000),
