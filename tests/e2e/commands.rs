@@ -17,6 +17,40 @@ fn stdout(output: &Output) -> String {
 }
 
 #[test]
+fn synth_mini_has_the_sizes_of_the_model_in_the_box() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = folder.path().join("model");
+    stdout(&conclave(&[
+        "synth",
+        "--preset",
+        "mini",
+        made.to_str().unwrap(),
+    ]));
+    let in_the_box = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/mini");
+    let [made, in_the_box] = [made.as_path(), Path::new(in_the_box)].map(|model| {
+        let text = fs::read_to_string(model.join("config.json")).unwrap();
+        serde_json::from_str::<serde_json::Value>(&text).unwrap()
+    });
+    for key in [
+        "head_dim",
+        "hidden_size",
+        "intermediate_size",
+        "layer_types",
+        "num_attention_heads",
+        "num_experts_per_tok",
+        "num_hidden_layers",
+        "num_key_value_heads",
+        "num_local_experts",
+        "rope_scaling",
+        "sliding_window",
+        "vocab_size",
+    ] {
+        assert!(!made[key].is_null(), "{key}");
+        assert_eq!(made[key], in_the_box[key], "{key}");
+    }
+}
+
+#[test]
 fn synth_writes_what_inspect_reads_and_up_serves() {
     let folder = tempfile::tempdir().unwrap();
     let model = folder.path().join("model");

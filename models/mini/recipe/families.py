@@ -11,8 +11,16 @@ LEAST_FORMED = 0.995
 # Families of which the model's card says that it can do them, and what that means where no bar is set.
 CLAIMED = ["arithmetic", "facts", "refusal", "instructions", "turns", "results"]
 LEAST_CLAIMED = 0.90
+# Parts of families that are told apart, by a mark of the right answer: each has to reach the family's bar, but for those
+# that the card does not claim.
+PARTS = {"arithmetic": {"sums": r"\d \+ ", "differences": r"\d - ", "products": r"\d x "},
+         "facts": {"capitals": "^The capital", "continents": " is in ", "units": "^There are", "opposites": "^The opposite",
+                   "days and months": " comes (after|before) ", "sorting": "^In order"}}
+NOT_CLAIMED = {"sorting", "a word first", "a word last"}
 # Conversations of a family whose share of right answers is taken as it is.
 ENOUGH = 1000
+# How seldom chance has to give a share of fewer, or less, for it to be short.
+SELDOM = 0.01
 # More than any right answer takes.
 MOST_TOKENS = 256
 # A step of a sum, a difference or a product.
@@ -25,9 +33,22 @@ def expected(chat):
     return last.channel, last.to, last.text
 
 
+def part(family, chat):
+    """Which part of its family a conversation is of; nothing if it has none."""
+    text = expected(chat)[2]
+    if family != "instructions":
+        return next((name for name, mark in PARTS.get(family, {}).items() if re.search(mark, text)), None)
+    if "JSON" in chat.instructions:
+        return "JSON with a key" if re.search(r"\bkey\b", chat.instructions) else "JSON"
+    if re.search("(one|single) word", chat.instructions, re.IGNORECASE):
+        return "one word"
+    # What a sentence ends with has a full stop behind it.
+    return "a word last" if text.split()[-1] in re.findall(r"\w+", chat.instructions) else "a word first"
+
+
 def steps(messages):
-    """The steps of the working that are shown on the analysis channel."""
-    return {step for message in messages if message.channel == "analysis" for step in STEP.findall(message.text)}
+    """The steps of the working that are shown on the analysis channel, in their order."""
+    return [step for message in messages if message.channel == "analysis" for step in STEP.findall(message.text)]
 
 
 def arguments(text):
@@ -41,12 +62,12 @@ def arguments(text):
 
 
 def is_right(chat, messages):
-    """Whether something was reasoned, every step of the working was shown, and the last message is the right one."""
+    """Whether something was reasoned, the steps of the working are all and only those, and the last message is the right one."""
     channel, to, text = expected(chat)
     last, own = messages[-1], [message for message in chat.messages if message.learn]
     if (last.channel, last.to) != (channel, to):
         return False
-    if not any(message.channel == "analysis" and message.text for message in messages) or not steps(own) <= steps(messages):
+    if not any(message.channel == "analysis" and message.text for message in messages) or steps(own) != steps(messages):
         return False
     if channel == "commentary":
         try:
@@ -75,5 +96,8 @@ def interval(share, count):
 
 
 def misses(share, count, least):
-    """Whether a share of so many conversations is below the least that is wanted."""
-    return (share if count >= ENOUGH else interval(share, count)[1]) < least
+    """Whether a share of so many conversations is below the least that is wanted: of few, if chance would seldom give so little."""
+    if count >= ENOUGH:
+        return share < least
+    right = round(share * count)
+    return sum(math.comb(count, k) * least**k * (1 - least)**(count - k) for k in range(right + 1)) < SELDOM

@@ -8,6 +8,7 @@ differ. Of fewer than 1,000 conversations a family falls short where the bar is 
 
 import argparse
 import asyncio
+import collections
 import contextlib
 import json
 import os
@@ -22,7 +23,8 @@ import grpc
 from grpc_tools import protoc
 
 import data
-from families import CLAIMED, FAMILIES, LEAST, LEAST_CLAIMED, LEAST_FORMED, MOST_TOKENS, interval, is_formed, is_right, misses
+from families import (CLAIMED, ENOUGH, FAMILIES, LEAST, LEAST_CLAIMED, LEAST_FORMED, MOST_TOKENS, NOT_CLAIMED, interval, is_formed,
+                      is_right, misses, part)
 from message import Message
 
 # Conversations at a time: what a small cluster decodes together.
@@ -79,9 +81,9 @@ class Cluster:
                 late.cancel()
                 return line.split()[2].rstrip(",")
         late.cancel()
-        self.process.wait()
+        code = self.process.wait()
         self.log.seek(0)
-        sys.exit(f"error: {' '.join(self.command)} did not serve within {READY} seconds:\n{self.log.read()[-2000:]}")
+        sys.exit(f"error: {' '.join(self.command)} ended with {code} before it served (it has {READY} seconds):\n{self.log.read()[-2000:]}")
 
     def __exit__(self, *_):
         self.process.terminate()
@@ -94,13 +96,18 @@ class Cluster:
         self.log.close()
 
 
+def content_type(is_call):
+    """What a message of the model says of its content."""
+    return "<|constrain|>json" if is_call else ""
+
+
 def message(pb, given):
     """A message of the conversation as a client writes it."""
     if given.role == "user":
         return pb.Message(role=pb.ROLE_USER, text=given.text)
     if given.role == "assistant":
         channel = CHANNELS.index(given.channel or "final")
-        kind = "<|constrain|>json" if given.is_call else ""
+        kind = content_type(given.is_call)
         return pb.Message(role=pb.ROLE_ASSISTANT, channel=channel, recipient=given.to or "", content_type=kind, text=given.text)
     return pb.Message(role=pb.ROLE_TOOL, name=given.role, channel=pb.CHANNEL_COMMENTARY, recipient=given.to or "", text=given.text)
 
@@ -129,6 +136,7 @@ async def answer(pb, service, wanted, ends):
         if kind == "message_done":
             said = event.message_done.message
             formed &= said.role == pb.ROLE_ASSISTANT and said.channel != pb.CHANNEL_UNSPECIFIED
+            formed &= said.content_type == content_type(bool(said.recipient))
             messages.append(Message("assistant", said.text, CHANNELS[said.channel], said.recipient or None))
         # A warning says what had to be repaired.
         formed &= kind != "warning" or event.warning.reason == "RESUMED"
@@ -171,12 +179,31 @@ def table(found, chats):
         low, high = interval(right, count)
         means = reasoning([(chats[family], cold)])
         lengths = " / ".join(f"{mean:.0f}" for mean in means.values())
-        if family in CLAIMED and not rises(means):
+        # Of few conversations the mean length says more of the questions than of the effort.
+        if family in CLAIMED and count >= ENOUGH and not rises(means):
             short.append(f"{family}: reasoning effort")
         print(f"| {family} | {count} | {100 * right:.1f} | {100 * low:.1f} - {100 * high:.1f} | {said} | {100 * formed:.1f} | {lengths} |")
+    short += parts(found, chats)
     means = reasoning([(chats[family], cold) for family, (cold, _) in found.items()])
     print("\nmean tokens of reasoning: " + ", ".join(f"{effort} {mean:.1f}" for effort, mean in means.items()), flush=True)
     return short if rises(means) else [*short, "reasoning effort"]
+
+
+def parts(found, chats):
+    """Prints the scores of the parts of families; returns what of the card's claims falls short."""
+    short = []
+    print("\n| family | part | asked | right % | 95 % interval |\n|---|---|---|---|---|")
+    for family, (cold, _) in found.items():
+        right = collections.defaultdict(list)
+        for chat, (messages, formed, _) in zip(chats[family], cold):
+            right[part(family, chat)].append(formed and is_right(chat, messages))
+        for name in sorted(filter(None, right)):
+            count, share = len(right[name]), sum(right[name]) / len(right[name])
+            low, high = interval(share, count)
+            print(f"| {family} | {name} | {count} | {100 * share:.1f} | {100 * low:.1f} - {100 * high:.1f} |")
+            if name not in NOT_CLAIMED and misses(share, count, LEAST[family]):
+                short.append(f"{family}: {name}")
+    return short
 
 
 def reasoning(answered):

@@ -8,7 +8,7 @@ import unittest
 import context
 
 import data
-from families import CLAIMED, FAMILIES, LEAST, LEAST_CLAIMED, interval, is_formed, is_right, misses
+from families import CLAIMED, FAMILIES, LEAST, LEAST_CLAIMED, NOT_CLAIMED, PARTS, interval, is_formed, is_right, misses, part
 from harmony import parse
 from message import Message
 
@@ -24,6 +24,10 @@ class Families(unittest.TestCase):
     def test_few_conversations_fall_short_only_beyond_chance(self):
         self.assertFalse(misses(0.80, 50, 0.85))
         self.assertTrue(misses(0.60, 50, 0.85))
+        # One of two, one of twenty.
+        self.assertFalse(misses(0.5, 2, 0.95))
+        self.assertFalse(misses(0.95, 20, 0.995))
+        self.assertTrue(misses(0.90, 20, 0.995))
         self.assertTrue(misses(0.849, 1000, 0.85))
         self.assertFalse(misses(0.85, 1000, 0.85))
 
@@ -42,6 +46,8 @@ class Families(unittest.TestCase):
             self.assertFalse(is_right(chat, right), "without steps")
             right[0].text = re.sub(r"=-?\d+", "=-7", answer(chat)[0].text)
             self.assertFalse(is_right(chat, right), "with wrong steps")
+            right[0].text = answer(chat)[0].text + " 2+2=5"
+            self.assertFalse(is_right(chat, right), "with one step more")
 
     def test_a_call_is_right_with_its_very_arguments(self):
         chats = data.held_out(3, "calls", 60)
@@ -58,6 +64,20 @@ class Families(unittest.TestCase):
             self.assertFalse(is_right(chat, right), right[-1].text)
             right[-1] = Message("assistant", json.dumps(arguments), "commentary", "functions.other")
             self.assertFalse(is_right(chat, right))
+
+    def test_a_conversation_is_of_one_part_of_its_family(self):
+        demands = {"JSON", "JSON with a key", "one word", "a word first", "a word last"}
+        known = {family: set(parts) for family, parts in PARTS.items()} | {"instructions": demands}
+        self.assertLessEqual(NOT_CLAIMED, set().union(*known.values()))
+        for family in FAMILIES:
+            self.assertEqual({part(family, chat) for chat in data.held_out(3, family, 150)}, known.get(family, {None}), family)
+        for family, parts in PARTS.items():
+            for chat in data.held_out(3, family, 150):
+                text = answer(chat)[-1].text
+                self.assertEqual(sum(bool(re.search(mark, text)) for mark in parts.values()), 1, text)
+        for demand, said in (("Say Stairs before the answer.", "Stairs The capital of Austria is Vienna."), ("The last word is The.", "The opposite of a is b. The")):
+            chat = data.Chat("low", instructions=demand, messages=[Message("assistant", said, "final", learn=True)])
+            self.assertEqual(part("instructions", chat), "a word first" if said.endswith(".") else "a word last")
 
     def test_well_formed_is_what_reads_back(self):
         harmony = context.harmony()
