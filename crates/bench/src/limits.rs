@@ -29,12 +29,18 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Returns the name and the operations a second of a kind or, where the processor has no instruction for
-    /// it, of `f32`, with which the same is done then; `None` if that is not known either.
+    /// Returns the name and the operations a second of the fastest way to multiply numbers of a kind on this
+    /// processor; `None` if none is known.
     #[must_use]
     pub fn best(&self, unit: Unit) -> Option<(&'static str, f64)> {
-        let of = |unit: Unit| self.multiply.iter().find(|(name, _)| *name == unit.name());
-        of(unit).or_else(|| of(Unit::F32)).copied()
+        let ways: &[Unit] = match unit {
+            Unit::F32 => &[Unit::F32],
+            Unit::Bf16 | Unit::Tiles => &[Unit::F32, Unit::Bf16, Unit::Tiles],
+            Unit::Bytes => &[Unit::F32, Unit::Bytes],
+        };
+        let rates = self.multiply.iter();
+        let rates = rates.filter(|(name, _)| ways.iter().any(|way| way.name() == *name));
+        rates.max_by(|(_, a), (_, b)| a.total_cmp(b)).copied()
     }
 }
 
@@ -129,6 +135,23 @@ impl Probe {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_kind_is_multiplied_in_the_fastest_way_there_is() {
+        let mut limits = Limits {
+            threads: 1,
+            read: 1.0,
+            multiply: vec![("f32", 3.0), ("bf16", 2.0), ("int8", 9.0)],
+        };
+        assert_eq!(limits.best(Unit::F32), Some(("f32", 3.0)));
+        assert_eq!(limits.best(Unit::Bf16), Some(("f32", 3.0)));
+        assert_eq!(limits.best(Unit::Bytes), Some(("int8", 9.0)));
+        limits.multiply.push(("bf16 tiles", 20.0));
+        assert_eq!(limits.best(Unit::Bf16), Some(("bf16 tiles", 20.0)));
+        assert_eq!(limits.best(Unit::F32), Some(("f32", 3.0)));
+        limits.multiply.clear();
+        assert_eq!(limits.best(Unit::Bytes), None);
+    }
 
     #[test]
     fn limits_are_positive() {

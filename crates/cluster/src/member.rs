@@ -72,7 +72,8 @@ pub enum Refused {
 /// What to do about a worker that differs.
 fn remedy(what: &str, its: &str, ours: &str) -> String {
     if its.starts_with("fast-") && ours.starts_with("fast-") {
-        return "their processors round differently: start all of the group with --numerics exact"
+        return "their processors, or what their systems lend of them, round differently: start all \
+                of the group with --numerics exact"
             .into();
     }
     format!("start it with the same {what}")

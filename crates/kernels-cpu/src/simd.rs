@@ -13,6 +13,8 @@ mod avx2;
 mod avx512;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod halves;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod matrix;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 pub(crate) mod peak;

@@ -57,10 +57,14 @@ fn rounded_products_pass_every_case_on_every_path_and_any_number_of_threads() {
 #[test]
 fn rounded_products_are_the_same_on_every_path() {
     let paths = Cpu::fast_on_every_path(threads(1));
-    for path in &paths {
+    // Tiles are added in another order: `products_by_tiles_are_those_of_the_model`.
+    for path in paths
+        .iter()
+        .filter(|path| path.numerics() != "fast-2-tiles")
+    {
         conformance::agree(&paths[0], path);
     }
-    conformance::agree(&paths[0], &Cpu::fast(threads(1)));
+    conformance::agree(paths.last().unwrap(), &Cpu::fast(threads(1)));
 }
 
 /// A back end that is given its matrices as checkpoints hold them.
@@ -125,26 +129,30 @@ fn what_computes_otherwise_is_called_otherwise() {
     assert!(exact.packing().is_none());
     for path in Cpu::fast_on_every_path(threads(1)) {
         assert_eq!(path.packing().unwrap().name(), "strips-1");
-        // The one thing that tells paths apart: numbers below the smallest normal one.
-        let tiny = bf16::from_bits(1);
-        let packing = path.packing().unwrap();
-        let mut strip = vec![0; packing.bf16_bytes(2)];
-        packing.bf16(&[tiny, bf16::ZERO], 2, &mut strip);
-        let mut out = [1.0];
-        path.linear(Linear {
-            x: &[2f32.powi(100), 0.0],
-            weight: Bf16::Packed(&strip),
-            bias: None,
-            inputs: 2,
-            outputs: 1,
-            accumulate: false,
-            out: &mut out,
-        });
-        let expected = match path.numerics() {
-            "fast-2" => 2f32.powi(100) * tiny.to_f32(),
-            "fast-2-dots" => 0.0,
-            other => panic!("{other}"),
-        };
-        assert_eq!(out, [expected]);
+        // Numbers below the smallest normal one are zero to some: those that are read, and those that are made.
+        for (weight, x) in [
+            (bf16::from_bits(1), 2f32.powi(100)),
+            (bf16::from_f32(2f32.powi(-70)), 2f32.powi(-70)),
+        ] {
+            let packing = path.packing().unwrap();
+            let mut strip = vec![0; packing.bf16_bytes(2)];
+            packing.bf16(&[weight, bf16::ZERO], 2, &mut strip);
+            let mut out = [1.0];
+            path.linear(Linear {
+                x: &[x, 0.0],
+                weight: Bf16::Packed(&strip),
+                bias: None,
+                inputs: 2,
+                outputs: 1,
+                accumulate: false,
+                out: &mut out,
+            });
+            let expected = match path.numerics() {
+                "fast-2" => x * weight.to_f32(),
+                "fast-2-dots" | "fast-2-tiles" => 0.0,
+                other => panic!("{other}"),
+            };
+            assert_eq!(out, [expected]);
+        }
     }
 }

@@ -254,6 +254,9 @@ fn processors_that_round_differently_are_told_how_to_compute_alike() {
     let said = refused.to_string();
     assert!(said.contains("'b' has numerics fast-2-dots, this group has fast-2"));
     assert!(said.ends_with("start all of the group with --numerics exact"));
+    let refused = leader.register(of("b", "fast-2-tiles"), NOW).unwrap_err();
+    let said = refused.to_string();
+    assert!(said.ends_with("start all of the group with --numerics exact"));
     let refused = leader.register(of("b", "exact-2"), NOW).unwrap_err();
     assert!(
         refused

@@ -48,7 +48,8 @@ impl Model {
         })
     }
 
-    /// Returns a fingerprint of everything that decides an answer.
+    /// Returns a fingerprint of what a coordinator is told of all that decides an answer. Processors that round differently
+    /// under one kind of numerics are kept out of one group, but two groups may have each one of them.
     pub(super) fn system_fingerprint(&self) -> String {
         let parts = [
             &self.weights_fingerprint,

@@ -4,9 +4,16 @@ use half::bf16;
 use kernels::{Linear, Packing as _};
 
 use super::layout::{STRIP, STRIPS};
-use super::tile::{ROWS, Sums, Tiles};
+use super::tile::{Halves, ROWS, Sums, Tiles};
+#[cfg(target_arch = "x86_64")]
+use super::tiled::{Piece, Tiled};
 use crate::pool::Pool;
+#[cfg(target_arch = "x86_64")]
+use crate::simd::matrix;
 use crate::tiles;
+
+/// Most rows that any path multiplies at a time.
+const MOST: usize = 16;
 
 /// Rows at a time: rounded (up to 3 MB at 2,880 inputs) they should stay in a cache while strips pass.
 const MANY: usize = 256;
@@ -30,72 +37,116 @@ pub(crate) fn linear(pool: &Pool, path: Tiles, args: Linear<'_>, matrix: &[u8]) 
             ..args
         };
         let strips = matrix.chunks_exact(strip);
-        match path.has_dots() {
-            true => rows::<bf16>(pool, path, &args, strips, out),
-            false => rows::<f32>(pool, path, &args, strips, out),
+        match path.halves() {
+            Halves::Widened => rows::<Flat<f32>>(pool, path, &args, strips, out),
+            #[cfg(target_arch = "x86_64")]
+            Halves::Dots => rows::<Flat<bf16>>(pool, path, &args, strips, out),
+            #[cfg(target_arch = "x86_64")]
+            Halves::Tiled => rows::<Tiled>(pool, path, &args, strips, out),
         }
     }
 }
 
-/// A number rounded to `bf16`, as a path wants it.
-trait Rounded: Copy + Default + Send + Sync {
-    fn round(x: f32) -> Self;
+/// Rows rounded to `bf16`, as a path wants them.
+trait Rounded: Sync {
+    /// Most rows at a time.
+    const ROWS: usize;
 
-    /// Multiplies rows of such numbers.
-    fn multiply(path: Tiles, strip: &[u8], x: &[&[Self]], sums: &mut [Sums]);
+    fn new(pool: &Pool, x: &[f32], inputs: usize) -> Self;
+
+    /// Adds the products with as many rows as there are sums, from this one.
+    fn multiply(&self, path: Tiles, strip: &[u8], first: usize, sums: &mut [Sums]);
 }
 
-impl Rounded for bf16 {
-    fn round(x: f32) -> Self {
-        Self::from_f32(x)
+/// Rows one after the other. Where the number of inputs is odd, a zero is behind them.
+struct Flat<T> {
+    values: Vec<T>,
+    width: usize,
+}
+
+impl<T: Copy + Default + Send> Flat<T> {
+    fn rounded(pool: &Pool, x: &[f32], inputs: usize, round: impl Fn(f32) -> T + Sync) -> Self {
+        let width = inputs.next_multiple_of(2);
+        let mut values = vec![T::default(); x.len() / inputs * width];
+        let pairs = x.chunks_exact(inputs).zip(values.chunks_exact_mut(width));
+        pool.each(pairs.collect(), |(x, out): (&[f32], &mut [T])| {
+            for (out, x) in out.iter_mut().zip(x) {
+                *out = round(*x);
+            }
+        });
+        Self { values, width }
     }
 
-    fn multiply(path: Tiles, strip: &[u8], x: &[&[Self]], sums: &mut [Sums]) {
-        path.dots(strip, x, sums);
+    fn rows(&self, first: usize, count: usize) -> [&[T]; ROWS] {
+        std::array::from_fn(|row| match row < count {
+            true => &self.values[(first + row) * self.width..][..self.width],
+            false => &[],
+        })
     }
 }
 
-impl Rounded for f32 {
-    fn round(x: f32) -> Self {
-        bf16::from_f32(x).to_f32()
+impl Rounded for Flat<f32> {
+    const ROWS: usize = ROWS;
+
+    fn new(pool: &Pool, x: &[f32], inputs: usize) -> Self {
+        Self::rounded(pool, x, inputs, |x| bf16::from_f32(x).to_f32())
     }
 
-    fn multiply(path: Tiles, strip: &[u8], x: &[&[Self]], sums: &mut [Sums]) {
-        path.bf16(strip, x, sums);
+    fn multiply(&self, path: Tiles, strip: &[u8], first: usize, sums: &mut [Sums]) {
+        path.bf16(strip, &self.rows(first, sums.len())[..sums.len()], sums);
     }
 }
 
-fn rows<'a, T: Rounded>(
+#[cfg(target_arch = "x86_64")]
+impl Rounded for Flat<bf16> {
+    const ROWS: usize = ROWS;
+
+    fn new(pool: &Pool, x: &[f32], inputs: usize) -> Self {
+        Self::rounded(pool, x, inputs, bf16::from_f32)
+    }
+
+    fn multiply(&self, path: Tiles, strip: &[u8], first: usize, sums: &mut [Sums]) {
+        path.dots(strip, &self.rows(first, sums.len())[..sums.len()], sums);
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Rounded for Tiled {
+    const ROWS: usize = matrix::ROWS;
+
+    fn new(pool: &Pool, x: &[f32], inputs: usize) -> Self {
+        let mut all = Self::zeroed(x.len() / inputs, inputs);
+        pool.each(all.pieces(x, inputs).collect(), Piece::round);
+        all
+    }
+
+    fn multiply(&self, path: Tiles, strip: &[u8], first: usize, sums: &mut [Sums]) {
+        path.tiled(strip, self.tile(first), sums);
+    }
+}
+
+fn rows<'a, R: Rounded>(
     pool: &Pool,
     path: Tiles,
     args: &Linear<'_>,
     strips: impl Iterator<Item = &'a [u8]>,
     out: &mut [f32],
 ) {
-    // Where the number of inputs is odd, a zero is behind them.
-    let even = args.inputs.next_multiple_of(2);
-    let mut x = vec![T::default(); args.rows() * even];
-    let pairs = args
-        .x
-        .chunks_exact(args.inputs)
-        .zip(x.chunks_exact_mut(even));
-    pool.each(pairs.collect(), |(x, out)| {
-        for (out, x) in out.iter_mut().zip(x) {
-            *out = T::round(*x);
-        }
-    });
-    let x: Vec<&[T]> = x.chunks_exact(even).collect();
+    const { assert!(R::ROWS <= MOST) };
+    let x = R::new(pool, args.x, args.inputs);
     let columns = tiles::columns(out.chunks_exact_mut(args.outputs), args.outputs, STRIP);
     let items = strips.zip(columns).enumerate().collect();
     pool.each(
         items,
         |(index, (strip, mut out)): (usize, (&[u8], Vec<&mut [f32]>))| {
-            for (x, out) in x.chunks(ROWS).zip(out.chunks_mut(ROWS)) {
-                let mut sums = [[0.0; STRIP]; ROWS];
-                T::multiply(path, strip, x, &mut sums[..x.len()]);
-                for (out, sums) in out.iter_mut().zip(&mut sums) {
-                    if let Some(bias) = args.bias {
-                        for (sum, bias) in sums.iter_mut().zip(&bias[index * STRIP..]) {
+            let bias = args.bias.map(|bias| &bias[index * STRIP..]);
+            for (tile, out) in out.chunks_mut(R::ROWS).enumerate() {
+                let mut sums = [[0.0; STRIP]; MOST];
+                let sums = &mut sums[..out.len()];
+                x.multiply(path, strip, tile * R::ROWS, sums);
+                for (out, sums) in out.iter_mut().zip(sums) {
+                    if let Some(bias) = bias {
+                        for (sum, bias) in sums.iter_mut().zip(bias) {
                             *sum += bias.to_f32();
                         }
                     }

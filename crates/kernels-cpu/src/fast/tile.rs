@@ -1,6 +1,8 @@
 //! A strip times a few rows: the inner products, for each instruction path.
 
 #[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
@@ -10,10 +12,13 @@ mod scalar;
 #[cfg(test)]
 mod tests;
 
+#[cfg(target_arch = "x86_64")]
 use half::bf16;
 
 use super::layout::STRIP;
 use super::quantize::Rows;
+#[cfg(target_arch = "x86_64")]
+use super::tiled::Tile;
 
 /// Most rows of a `bf16` tile: with the outputs of a strip their sums fill the registers of the widest path.
 pub(super) const ROWS: usize = 6;
@@ -32,8 +37,23 @@ pub(crate) enum Tiles {
     Avx2(avx2::Avx2),
     #[cfg(target_arch = "x86_64")]
     Avx512(avx512::Avx512),
+    #[cfg(target_arch = "x86_64")]
+    Amx(amx::Amx),
     #[cfg(target_arch = "aarch64")]
     Neon(neon::Neon),
+}
+
+/// How a path multiplies `bf16`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Halves {
+    /// As `f32`: [`Tiles::bf16`].
+    Widened,
+    /// By pairs: [`Tiles::dots`].
+    #[cfg(target_arch = "x86_64")]
+    Dots,
+    /// By tiles: [`Tiles::tiled`].
+    #[cfg(target_arch = "x86_64")]
+    Tiled,
 }
 
 impl Tiles {
@@ -49,27 +69,33 @@ impl Tiles {
         {
             all.extend(avx2::Avx2::detect().map(Self::Avx2));
             all.extend(avx512::Avx512::all().into_iter().map(Self::Avx512));
+            all.extend(amx::Amx::detect().map(Self::Amx));
         }
         #[cfg(target_arch = "aarch64")]
         all.extend(neon::Neon::all().into_iter().map(Self::Neon));
         all
     }
 
-    /// Whether products of `bf16` are made by [`Tiles::dots`], and not by [`Tiles::bf16`].
-    pub(super) fn has_dots(self) -> bool {
+    /// Returns how products of `bf16` are made.
+    pub(super) fn halves(self) -> Halves {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512(avx512) => avx512.has_dots(),
-            _ => false,
+            Self::Avx512(avx512) if avx512.has_dots() => Halves::Dots,
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx(_) => Halves::Tiled,
+            _ => Halves::Widened,
         }
     }
 
-    /// Names what decides the bits. Products of `bf16` by the instruction made for them differ from others
-    /// where numbers are below the smallest normal one.
+    /// Names what decides the bits. Products of `bf16` by instructions made for them differ from others where
+    /// numbers are below the smallest normal one, which are zero to those; tiles are added in another order too.
     pub(crate) fn numerics(self) -> &'static str {
-        match self.has_dots() {
-            true => "fast-2-dots",
-            false => "fast-2",
+        match self.halves() {
+            Halves::Widened => "fast-2",
+            #[cfg(target_arch = "x86_64")]
+            Halves::Dots => "fast-2-dots",
+            #[cfg(target_arch = "x86_64")]
+            Halves::Tiled => "fast-2-tiles",
         }
     }
 
@@ -87,6 +113,8 @@ impl Tiles {
             Self::Avx2(avx2) => avx2.bf16(strip, x, sums),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512(avx512) => avx512.bf16(strip, x, sums),
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx(_) => panic!("bf16: this path multiplies by tiles"),
             #[cfg(target_arch = "aarch64")]
             Self::Neon(neon) => neon.bf16(strip, x, sums),
         }
@@ -97,16 +125,26 @@ impl Tiles {
     /// # Panics
     ///
     /// As [`Tiles::bf16`], and if there is no such instruction.
-    #[cfg_attr(
-        not(target_arch = "x86_64"),
-        expect(unused_variables, reason = "no other path has such an instruction")
-    )]
+    #[cfg(target_arch = "x86_64")]
     pub(super) fn dots(self, strip: &[u8], x: &[&[bf16]], sums: &mut [Sums]) {
         assert!(x.len() == sums.len() && x.len() <= ROWS, "dots: rows");
         match self {
-            #[cfg(target_arch = "x86_64")]
             Self::Avx512(avx512) => avx512.dots(strip, x, sums),
             _ => panic!("dots: this path has none"),
+        }
+    }
+
+    /// Adds the products of a `bf16` strip with the rows of a tile to their sums: those of first inputs and those of
+    /// second ones on their own for 16 pairs, and then both.
+    ///
+    /// # Panics
+    ///
+    /// If the tile is not as long as the strip, or has not as many rows as there are sums, or the path has no such unit.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn tiled(self, strip: &[u8], x: Tile<'_>, sums: &mut [Sums]) {
+        match self {
+            Self::Amx(amx) => amx.bf16(strip, x, sums),
+            _ => panic!("tiled: this path has no such unit"),
         }
     }
 
@@ -123,9 +161,25 @@ impl Tiles {
             Self::Avx2(avx2) => avx2.codes(strip, x, sums),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512(avx512) => avx512.codes(strip, x, sums),
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx(amx) => amx.narrow().codes(strip, x, sums),
             #[cfg(target_arch = "aarch64")]
             Self::Neon(neon) => neon.codes(strip, x, sums),
         }
+    }
+}
+
+/// Returns numbers in no order, between 2^-7 and 2 in size, of either sign.
+#[cfg(target_arch = "x86_64")]
+fn numbers() -> impl FnMut() -> bf16 {
+    // Knuth's generator: The Art of Computer Programming, volume 2, section 3.3.4.
+    let mut state = 1_u64;
+    move || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        let bits = (state >> 48) as u16;
+        bf16::from_bits(bits & 0x87ff | 0x3c00)
     }
 }
 

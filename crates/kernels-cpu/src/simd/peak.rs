@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 #[cfg(target_arch = "aarch64")]
 use std::arch::is_aarch64_feature_detected;
 
+#[cfg(target_arch = "x86_64")]
+use super::matrix;
+
 /// How long a rate is measured.
 const TIME: Duration = Duration::from_millis(30);
 /// Rounds between two looks at the clock.
@@ -26,13 +29,15 @@ pub enum Unit {
     F32,
     /// Pairs of `bf16`, added to `f32` (AVX512_BF16).
     Bf16,
+    /// Tiles of 16 rows by 32 `bf16`, added to `f32` (AMX).
+    Tiles,
     /// Bytes by fours, added to whole numbers of 32 bits (AVX512_VNNI, DotProd).
     Bytes,
 }
 
 impl Unit {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::F32, Self::Bf16, Self::Bytes];
+    pub const ALL: [Self; 4] = [Self::F32, Self::Bf16, Self::Tiles, Self::Bytes];
 
     /// Returns its name.
     #[must_use]
@@ -40,6 +45,7 @@ impl Unit {
         match self {
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
+            Self::Tiles => "bf16 tiles",
             Self::Bytes => "int8",
         }
     }
@@ -64,7 +70,7 @@ impl Unit {
     /// Operations of an instruction, and what does [`ROUNDS`] times [`SUMS`] of them.
     #[cfg(target_arch = "x86_64")]
     fn registers(self) -> Option<(usize, unsafe fn())> {
-        use x86::{bf16, bytes, f32_of_256_bits, f32_of_512_bits};
+        use x86::{bf16, bytes, f32_of_256_bits, f32_of_512_bits, tiles};
         let is_wide = is_x86_feature_detected!("avx512f");
         match self {
             Self::F32 if is_wide => Some((32, f32_of_512_bits)),
@@ -72,6 +78,7 @@ impl Unit {
                 Some((16, f32_of_256_bits))
             }
             Self::Bf16 if is_wide && is_x86_feature_detected!("avx512bf16") => Some((64, bf16)),
+            Self::Tiles if matrix::is_lent() => Some((16 * 16 * 32 * 2, tiles)),
             Self::Bytes if is_wide && is_x86_feature_detected!("avx512vnni") => Some((128, bytes)),
             _ => None,
         }
@@ -122,6 +129,7 @@ macro_rules! over_and_over {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
+    use std::arch::asm;
     use std::arch::x86_64::{
         __m512bh, _mm256_fmadd_ps, _mm256_set1_ps, _mm512_dpbf16_ps, _mm512_dpbusd_epi32,
         _mm512_fmadd_ps, _mm512_set1_epi32, _mm512_set1_ps,
@@ -129,7 +137,36 @@ mod x86 {
     use std::hint::black_box;
     use std::mem::transmute;
 
+    use super::matrix::{ROW_BYTES, ROWS, Sizes};
     use super::{ROUNDS, SUMS};
+
+    /// Does nothing but multiply tiles, over and over, all of them zero.
+    ///
+    /// # Safety
+    ///
+    /// The matrix unit must be lent, and not be in use on this thread.
+    pub(super) unsafe fn tiles() {
+        let sizes = Sizes::new([(ROWS, ROW_BYTES); 8]);
+        // SAFETY: as asked of the caller; `sizes` are of 64 bytes, and sound.
+        unsafe {
+            asm!(
+                "ldtilecfg [{sizes}]",
+                "2:",
+                "tdpbf16ps tmm0, tmm4, tmm5",
+                "tdpbf16ps tmm1, tmm4, tmm5",
+                "tdpbf16ps tmm2, tmm4, tmm5",
+                "tdpbf16ps tmm3, tmm4, tmm5",
+                "dec {rounds}",
+                "jnz 2b",
+                "tilerelease",
+                sizes = in(reg) &sizes,
+                rounds = inout(reg) ROUNDS * SUMS / 4 => _,
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                options(nostack, readonly),
+            );
+        }
+    }
 
     over_and_over!(
         f32_of_256_bits,

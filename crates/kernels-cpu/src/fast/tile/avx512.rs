@@ -16,7 +16,7 @@ use kernels::mxfp4;
 
 use super::super::layout::{BLOCK_BYTES, GROUP, PAIR_BYTES, STRIP};
 use super::super::quantize::{OFFSET, Rows};
-use super::{Sums, by_rows, scalar};
+use super::{Sums, by_rows, numbers, scalar};
 
 /// How many bytes ahead a strip is read into the second-level cache, and the next strip behind it, on processors
 /// of Intel: left to itself, one thread of a Xeon reads three quarters as much in a second. Others were not tried.
@@ -73,16 +73,7 @@ impl Avx512 {
     /// would not be missed. Intel's manual leaves open what is rounded between the two products of a pair.
     fn rounds_as_the_model(self) -> bool {
         const PAIRS: usize = 16;
-        // Knuth's generator: The Art of Computer Programming, volume 2, section 3.3.4.
-        let mut state = 1_u64;
-        let mut next = || {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            let bits = (state >> 48) as u16;
-            // Between 2^-7 and 2 in size, of either sign.
-            bf16::from_bits(bits & 0x87ff | 0x3c00)
-        };
+        let mut next = numbers();
         let strip: Vec<u8> = (0..PAIRS * PAIR_BYTES / 2)
             .flat_map(|_| next().to_le_bytes())
             .collect();

@@ -5,7 +5,9 @@ use kernels::{Packing as _, Strip, mxfp4};
 
 use super::super::layout::{STRIP, STRIPS};
 use super::super::quantize::{Quantized, Rows, Whole, quantize};
-use super::{CODE_ROWS, ROWS, Sums, Tiles};
+#[cfg(target_arch = "x86_64")]
+use super::super::tiled::Tiled;
+use super::{CODE_ROWS, Halves, ROWS, Sums, Tiles, scalar};
 
 /// SplitMix64.
 struct Numbers(u64);
@@ -81,7 +83,6 @@ fn bf16_products_are_the_same_on_every_path() {
             .map(|row| row.iter().map(|x| x.to_f32()).collect());
         let floats: Vec<Vec<f32>> = floats.collect();
         let x: Vec<&[f32]> = floats.iter().map(Vec::as_slice).collect();
-        let halves: Vec<&[bf16]> = halves.iter().map(Vec::as_slice).collect();
         let before = begun(&mut numbers, ROWS);
         let mut expected = before.clone();
         Tiles::Scalar.bf16(&strip, &x, &mut expected);
@@ -96,9 +97,15 @@ fn bf16_products_are_the_same_on_every_path() {
         for path in Tiles::all() {
             for count in 0..=ROWS {
                 let mut found = before.clone();
-                match path.has_dots() {
-                    true => path.dots(&strip, &halves[..count], &mut found[..count]),
-                    false => path.bf16(&strip, &x[..count], &mut found[..count]),
+                match path.halves() {
+                    Halves::Widened => path.bf16(&strip, &x[..count], &mut found[..count]),
+                    #[cfg(target_arch = "x86_64")]
+                    Halves::Dots => {
+                        let halves: Vec<&[bf16]> = halves.iter().map(Vec::as_slice).collect();
+                        path.dots(&strip, &halves[..count], &mut found[..count]);
+                    }
+                    #[cfg(target_arch = "x86_64")]
+                    Halves::Tiled => continue,
                 }
                 assert_same(
                     &found[..count],
@@ -186,6 +193,15 @@ fn products_with_codes_are_the_same_on_every_path() {
     }
 }
 
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn a_matrix_unit_that_is_lent_is_used() {
+    use super::avx512::Avx512;
+    use crate::simd::matrix;
+    let is_there = matrix::is_lent() && !Avx512::all().is_empty();
+    assert_eq!(matches!(Tiles::detect(), Tiles::Amx(_)), is_there);
+}
+
 #[cfg(target_arch = "aarch64")]
 #[test]
 fn arm_has_a_path_of_its_own() {
@@ -250,6 +266,54 @@ fn the_largest_sums_fit() {
                 .iter()
                 .find(|sum| (**sum - exact).abs() > 1e-3);
             assert_eq!(far, None, "{exact}");
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn products_by_tiles_are_those_of_the_model() {
+    let mut numbers = Numbers(7);
+    for (outputs, inputs) in [
+        (STRIP, 2),
+        (STRIP, 31),
+        (STRIP, 32),
+        (STRIP, 33),
+        (STRIP, 391),
+        (37, 800),
+    ] {
+        let weights = numbers.floats(outputs * inputs);
+        let weights: Vec<bf16> = weights.into_iter().map(bf16::from_f32).collect();
+        let mut strip = vec![1; STRIPS.bf16_bytes(inputs)];
+        STRIPS.bf16(&weights, inputs, &mut strip);
+        for rows in 1..=19 {
+            let x = numbers.floats(inputs * rows);
+            let mut tiled = Tiled::zeroed(rows, inputs);
+            for piece in tiled.pieces(&x, inputs) {
+                piece.round();
+            }
+            for first in (0..rows).step_by(16) {
+                let x = &x[first * inputs..];
+                let tile = tiled.tile(first);
+                let before = begun(&mut numbers, tile.rows);
+                let mut expected = before.clone();
+                scalar::tiled(&strip, tile, &mut expected);
+                for (row, x) in x.chunks_exact(inputs).take(tile.rows).enumerate() {
+                    for (output, weights) in weights.chunks_exact(inputs).enumerate() {
+                        let products = weights.iter().zip(x);
+                        let products =
+                            products.map(|(w, x)| w.to_f64() * bf16::from_f32(*x).to_f64());
+                        let exact = products.sum::<f64>() + f64::from(before[row][output]);
+                        assert!((f64::from(expected[row][output]) - exact).abs() < 1e-4);
+                    }
+                }
+                let paths = Tiles::all().into_iter();
+                for path in paths.filter(|path| path.halves() == Halves::Tiled) {
+                    let mut found = before.clone();
+                    path.tiled(&strip, tile, &mut found);
+                    assert_same(&found, &expected, &format!("{inputs} inputs, {rows} rows"));
+                }
+            }
         }
     }
 }
