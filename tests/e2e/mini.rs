@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use e2e::{Cluster, Setup, binary, free_address};
 use proto::v1::chat_response::Event;
+use proto::v1::generate_request::Prompt;
 use proto::v1::{
-    Channel, ChatRequest, FinishReason, FunctionTool, Message, ReasoningEffort, Role,
-    SamplingParams,
+    Channel, ChatRequest, FinishReason, FunctionTool, GenerateRequest, Message, ReasoningEffort,
+    Role, SamplingParams, StreamParams, TokenIds,
 };
 
-use crate::generations::{Client, soon, with_client};
+use crate::generations::{Client, reason, run, soon, tokens, with_client};
 
 /// What it is asked, and what its answer is.
 const QUESTIONS: [(&str, &str); 4] = [
@@ -100,6 +101,45 @@ fn it_reasons_and_then_answers_the_same_on_any_number_of_ranks() {
     }
     let (first, others) = answers.split_at(QUESTIONS.len());
     assert!(others.chunks(QUESTIONS.len()).all(|same| same == first));
+}
+
+/// Token ids of a list.
+fn ids(list: &serde_json::Value) -> Vec<u32> {
+    let list = list.as_array().unwrap().iter();
+    list.map(|id| id.as_u64().unwrap().try_into().unwrap())
+        .collect()
+}
+
+/// Answers that transformers wrote from the same files, two of each family (`models/mini/recipe/oracle.py --write`).
+#[test]
+fn it_writes_token_by_token_what_transformers_writes() {
+    let recorded: serde_json::Value =
+        serde_json::from_str(include_str!("mini/transformers.json")).unwrap();
+    let recorded = recorded["conversations"].as_array().unwrap();
+    assert_eq!(recorded.len(), 24);
+    let setup = Setup {
+        arguments: ["--numerics", "exact"].map(String::from).to_vec(),
+        ..Setup::mini(2)
+    };
+    with_client(&Cluster::start(&setup), |mut client| async move {
+        for conversation in recorded {
+            let request = GenerateRequest {
+                prompt: Some(Prompt::TokenIds(TokenIds {
+                    ids: ids(&conversation["prompt"]),
+                })),
+                sampling: greedy(Vec::new()).sampling,
+                stream: Some(StreamParams {
+                    include_token_ids: true,
+                    ..Default::default()
+                }),
+                ..Default::default()
+            };
+            let responses = run(&mut client, request).await.unwrap();
+            assert_eq!(reason(&responses), FinishReason::Stop);
+            let found: Vec<u32> = tokens(&responses).into_iter().map(|(_, id)| id).collect();
+            assert_eq!(found, ids(&conversation["answer"]), "{conversation}");
+        }
+    });
 }
 
 #[test]

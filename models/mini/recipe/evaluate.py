@@ -66,14 +66,18 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", required=True, type=pathlib.Path)
     parser.add_argument("--count", type=int, default=1000, help="prompts of a family")
-    parser.add_argument("--families", nargs="*", default=FAMILIES)
+    parser.add_argument("--families", nargs="+", default=FAMILIES, choices=FAMILIES)
     parser.add_argument("--temperature", type=float, default=0.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--show", type=int, default=0, help="completions to print of each family")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    harmony, model = Harmony(args.checkpoint / "tokenizer.json"), read(args.checkpoint)
+    try:
+        harmony, model = Harmony(args.checkpoint / "tokenizer.json"), read(args.checkpoint)
+    except Exception as error:
+        # The tokenizer's library raises nothing narrower.
+        sys.exit(f"error: --checkpoint {args.checkpoint} is not a folder that export.py wrote: {error!r}")
     for family in args.families:
         start = time.time()
         found = score(model, harmony, family, args.count, args.temperature, args.seed, args.show)

@@ -4,6 +4,10 @@ import json
 import math
 import re
 
+from facts import ASK
+from talk import BEYOND
+from wordings import core
+
 FAMILIES = ["arithmetic", "facts", "talk", "refusal", "instructions", "turns", "echo", "calls_known", "calls", "calls_named", "results", "no_call"]
 # Least shares of right answers, where the model is meant to reach one.
 LEAST = {"arithmetic": 0.90, "facts": 0.95, "calls_known": 0.90, "calls": 0.75, "calls_named": 0.75, "instructions": 0.85}
@@ -11,11 +15,13 @@ LEAST_FORMED = 0.995
 # Families of which the model's card says that it can do them, and what that means where no bar is set.
 CLAIMED = ["arithmetic", "facts", "refusal", "instructions", "turns", "results"]
 LEAST_CLAIMED = 0.90
-# Parts of families that are told apart, by a mark of the right answer: each has to reach the family's bar, but for those
-# that the card does not claim.
+# Parts of families that are told apart by a mark of the right answer.
 PARTS = {"arithmetic": {"sums": r"\d \+ ", "differences": r"\d - ", "products": r"\d x "},
          "facts": {"capitals": "^The capital", "continents": " is in ", "units": "^There are", "opposites": "^The opposite",
                    "days and months": " comes (after|before) ", "sorting": "^In order"}}
+# Questions of the shape of known ones, which are refused where the name is not known.
+KNOWN = ("capital", "continent", "opposite")
+# Each part of a family that the card claims has to reach the family's bar too, and at least LEAST_CLAIMED, but for these.
 NOT_CLAIMED = {"sorting", "a word first", "a word last"}
 # Conversations of a family whose share of right answers is taken as it is.
 ENOUGH = 1000
@@ -23,8 +29,8 @@ ENOUGH = 1000
 SELDOM = 0.01
 # More than any right answer takes.
 MOST_TOKENS = 256
-# A step of a sum, a difference or a product.
-STEP = re.compile(r"\d+[-+x\d]*=-?\d+")
+# A step of a sum, a difference or a product: which number is larger, a result of digits, what it all comes to.
+STEP = re.compile(r"\d+[<>]\d+|\d+[-+x\d]*=-?\d+|(?:sum is|difference is|product is|so) -?\d+")
 
 
 def expected(chat):
@@ -33,9 +39,21 @@ def expected(chat):
     return last.channel, last.to, last.text
 
 
+def is_worded(text, wordings):
+    """Whether a question is one of these, whatever name or thing it is about."""
+    forms = [*wordings.own, *(form for forms in (*wordings.left, *wordings.trained) for form in forms)]
+    marks = (".+".join(map(re.escape, re.split(r"\{\w\}", core(form)))) for form in forms)
+    return any(re.search(mark, core(text)) for mark in marks)
+
+
 def part(family, chat):
     """Which part of its family a conversation is of; nothing if it has none."""
     text = expected(chat)[2]
+    if family == "refusal":
+        asked = [message for message in chat.messages if message.role == "user"][-1].text
+        if any(is_worded(asked, ASK[kind]) for kind in KNOWN):
+            return "unknown names"
+        return "beyond its tables" if is_worded(asked, BEYOND) else "deeds of functions"
     if family != "instructions":
         return next((name for name, mark in PARTS.get(family, {}).items() if re.search(mark, text)), None)
     if "JSON" in chat.instructions:
@@ -47,7 +65,7 @@ def part(family, chat):
 
 
 def steps(messages):
-    """The steps of the working that are shown on the analysis channel, in their order."""
+    """The steps of the working that are shown on the analysis channel, in their order, and what it comes to."""
     return [step for message in messages if message.channel == "analysis" for step in STEP.findall(message.text)]
 
 

@@ -5,10 +5,11 @@
 Both take the likeliest token each time, and both compute with float32. Where they part, the two tokens are told with what
 transformers makes of them: a difference is only forgiven where its logits are equal but for rounding, and counted apart. The
 server's rendering of each conversation is compared with the recipe's, too. Needs requirements-oracle.txt, grpcio and
-grpcio-tools.
+grpcio-tools. `--write` keeps what transformers wrote, for tests that have none (tests/e2e/mini).
 """
 
 import argparse
+import json
 import pathlib
 import sys
 import tempfile
@@ -66,13 +67,14 @@ def main():
     parser.add_argument("--families", nargs="+", default=FAMILIES, choices=FAMILIES)
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--write", type=pathlib.Path, help="file for the prompts and answers, as JSON")
     args = parser.parse_args()
     harmony = Harmony(args.model / "tokenizer.json")
     stops = [harmony.special[name] for name in ("return", "call", "endoftext")]
     unpacked = transformers.Mxfp4Config(dequantize=True)
     model = transformers.AutoModelForCausalLM.from_pretrained(
         args.model, quantization_config=unpacked, attn_implementation="eager").float().eval()
-    same, ties, wrong = 0, [], []
+    same, ties, wrong, written = 0, [], [], []
     with tempfile.TemporaryDirectory() as folder:
         pb, rpc = stubs(args.proto, folder)
     with Cluster(args.conclave, args.model, args.ranks, "exact") as address, grpc.insecure_channel(address) as channel:
@@ -84,12 +86,16 @@ def main():
                 if list(rendered) != prompt:
                     wrong.append(f"{family}: the server renders {harmony.tokenizer.decode(rendered, skip_special_tokens=False)!r}")
                 others, logits = theirs(model, prompt, stops)
+                written.append({"family": family, "prompt": prompt, "answer": others})
                 found = parted(ours(pb, service, prompt), others, logits)
                 same += found is None
                 if found:
                     (ties if found[1] else wrong).append(f"{family}: {found[0]}")
             print(f"{family}: so far {same} the same, {len(ties)} apart by rounding, {len(wrong)} different", flush=True)
     print("\n".join(ties))
+    if args.write:
+        lines = ",\n".join(json.dumps(row, separators=(",", ":")) for row in written)
+        args.write.write_text(f'{{"transformers":"{transformers.__version__}","conversations":[\n{lines}\n]}}\n')
     if wrong:
         sys.exit("\n".join(["error: transformers writes otherwise:", *wrong]))
 

@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import pathlib
+import random
 import socket
 import subprocess
 import sys
@@ -30,6 +31,10 @@ from message import Message
 # Conversations at a time: what a small cluster decodes together.
 TOGETHER = 32
 CHANNELS = ["", "analysis", "commentary", "final"]
+# Ports to listen on: below those that systems hand out by themselves.
+PORTS = range(20_000, 32_000)
+# Conversations, of all families, of which it is asked whether more effort is longer reasoning.
+SOME = 100
 # Seconds that a cluster may take to serve, and to end.
 READY, ENDED = 120, 30
 
@@ -49,18 +54,27 @@ def stubs(proto, out):
 
 def free_ports(count):
     """So many ports that nobody listens on, all different."""
+    free = []
     with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
+        for port in random.sample(PORTS, len(PORTS)):
+            try:
+                held.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            free.append(port)
+            if len(free) == count:
+                return free
+    sys.exit(f"error: no {count} free ports from {PORTS.start} to {PORTS.stop}")
 
 
 def ending_tokens(model):
     """The ids of the tokens that end a right answer, from the model's tokenizer."""
-    added = json.loads((model / "tokenizer.json").read_text())["added_tokens"]
-    ids = {token["content"]: token["id"] for token in added}
-    return {name: ids[f"<|{name}|>"] for name in ("return", "call")}
+    file = model / "tokenizer.json"
+    try:
+        ids = {token["content"]: token["id"] for token in json.loads(file.read_text())["added_tokens"]}
+        return {name: ids[f"<|{name}|>"] for name in ("return", "call")}
+    except (OSError, ValueError, KeyError) as error:
+        sys.exit(f"error: --model {model}: {file} does not tell the tokens <|return|> and <|call|>: {error!r}")
 
 
 class Cluster:
@@ -141,6 +155,8 @@ async def answer(pb, service, wanted, ends):
         # A warning says what had to be repaired.
         formed &= kind != "warning" or event.warning.reason == "RESUMED"
         finished = event.finished if kind == "finished" else finished
+    if finished is None:
+        sys.exit("error: an answer ended without telling why: is the cluster still there?")
     # The token that ended it belongs to what was said last.
     end = ends["call" if messages and messages[-1].is_call else "return"]
     formed &= is_formed(messages) and finished.matched_token_id == end
@@ -186,7 +202,8 @@ def table(found, chats):
     short += parts(found, chats)
     means = reasoning([(chats[family], cold) for family, (cold, _) in found.items()])
     print("\nmean tokens of reasoning: " + ", ".join(f"{effort} {mean:.1f}" for effort, mean in means.items()), flush=True)
-    return short if rises(means) else [*short, "reasoning effort"]
+    enough = sum(map(len, chats.values())) >= SOME
+    return [*short, "reasoning effort"] if enough and not rises(means) else short
 
 
 def parts(found, chats):
@@ -201,7 +218,10 @@ def parts(found, chats):
             count, share = len(right[name]), sum(right[name]) / len(right[name])
             low, high = interval(share, count)
             print(f"| {family} | {name} | {count} | {100 * share:.1f} | {100 * low:.1f} - {100 * high:.1f} |")
-            if name not in NOT_CLAIMED and misses(share, count, LEAST[family]):
+            least = max(LEAST.get(family, 0), LEAST_CLAIMED)
+            # Of all conversations of a family the share of each part is taken as it is too.
+            is_short = share < least if len(cold) >= ENOUGH else misses(share, count, least)
+            if name not in NOT_CLAIMED and is_short:
                 short.append(f"{family}: {name}")
     return short
 

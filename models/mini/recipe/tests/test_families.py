@@ -48,6 +48,11 @@ class Families(unittest.TestCase):
             self.assertFalse(is_right(chat, right), "with wrong steps")
             right[0].text = answer(chat)[0].text + " 2+2=5"
             self.assertFalse(is_right(chat, right), "with one step more")
+            right[0].text = re.sub(r"(is|so) -?\d+", r"\1 999", answer(chat)[0].text)
+            self.assertFalse(is_right(chat, right), "with another result")
+            compared = answer(chat)[0].text.translate(str.maketrans("<>", "><"))
+            right[0].text = compared
+            self.assertEqual(is_right(chat, right), compared == answer(chat)[0].text, "with the wrong number larger")
 
     def test_a_call_is_right_with_its_very_arguments(self):
         chats = data.held_out(3, "calls", 60)
@@ -67,7 +72,8 @@ class Families(unittest.TestCase):
 
     def test_a_conversation_is_of_one_part_of_its_family(self):
         demands = {"JSON", "JSON with a key", "one word", "a word first", "a word last"}
-        known = {family: set(parts) for family, parts in PARTS.items()} | {"instructions": demands}
+        known = {family: set(parts) for family, parts in PARTS.items()}
+        known |= {"instructions": demands, "refusal": {"unknown names", "beyond its tables", "deeds of functions"}}
         self.assertLessEqual(NOT_CLAIMED, set().union(*known.values()))
         for family in FAMILIES:
             self.assertEqual({part(family, chat) for chat in data.held_out(3, family, 150)}, known.get(family, {None}), family)
