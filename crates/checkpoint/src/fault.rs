@@ -6,10 +6,13 @@ use spec::{GeometryError, SamplingError};
 
 use crate::tensors::Dtype;
 
+/// What a fault of the whole folder names in the place of a file.
+pub(crate) const FOLDER: &str = "the folder";
+
 /// One thing that is wrong with a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// The file it is in, by its name inside the checkpoint's folder.
+    /// The file it is in, by its name inside the checkpoint's folder, or `the folder`.
     pub file: String,
     /// The tensor it concerns, if it is about one.
     pub tensor: Option<String>,

@@ -10,7 +10,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use crate::fault::{Fault, What};
+use crate::fault::{FOLDER, Fault, What};
 use crate::json;
 
 /// Name of the index.
@@ -144,7 +144,7 @@ impl Index {
                     faults.extend(names.iter().map(|name| Fault::file(name, What::FileExtra)));
                 }
             }
-            Err(error) => faults.push(Fault::unreadable(".", &error)),
+            Err(error) => faults.push(Fault::unreadable(FOLDER, &error)),
         }
     }
 }

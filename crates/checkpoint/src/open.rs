@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use crate::checkpoint::{Checkpoint, Files, Place, Shard, Store};
 use crate::config::ModelConfig;
-use crate::fault::{Fault, Faults, What};
+use crate::fault::{FOLDER, Fault, Faults, What};
 use crate::header::{self, Entry, Header};
 use crate::index::{INDEX, Index};
 use crate::tensors::{self, Key, TensorSpec};
@@ -20,7 +20,7 @@ pub(crate) fn open(dir: &Path) -> Result<Checkpoint, Faults> {
         let error = std::fs::read_dir(dir).err();
         let error = error.unwrap_or_else(|| std::io::ErrorKind::NotADirectory.into());
         let why = error.to_string();
-        let fault = Fault::file(".", What::Unreadable { why });
+        let fault = Fault::file(FOLDER, What::Unreadable { why });
         return Faults::or(&place, vec![fault], None);
     }
     let collected = ModelConfig::collect(dir, &mut faults);

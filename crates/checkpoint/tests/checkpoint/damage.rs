@@ -61,7 +61,7 @@ fn names_a_folder_that_is_not_there() {
     let folder = Folder::tiny();
     let error = Checkpoint::open(&folder.path("nowhere")).unwrap_err();
     assert!(error.to_string().ends_with(
-        "nowhere: 1 fault\n  .: cannot be read: No such file or directory (os error 2)"
+        "nowhere: 1 fault\n  the folder: cannot be read: No such file or directory (os error 2)"
     ));
     let error = Checkpoint::open(&folder.path("config.json")).unwrap_err();
     assert_eq!(error.list.len(), 1, "{error}");

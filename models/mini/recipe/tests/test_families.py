@@ -1,5 +1,6 @@
 """Which answers are right and well formed, when a family falls short, and that the card tells the same."""
 
+import collections
 import json
 import pathlib
 import re
@@ -117,6 +118,19 @@ class Card(unittest.TestCase):
             if family in CLAIMED:
                 self.assertGreaterEqual(share, least, family)
                 self.assertGreaterEqual(float(formed), 99.5, family)
+
+    def test_the_parts_of_its_table_are_these_and_keep_their_bars(self):
+        rows = re.findall(r"^\| (\w+): ([\w ]+) \| (\d+) \| ([\d.]+) \| ([\d.]+) to ([\d.]+) \|$", CARD.read_text(), re.M)
+        drawn = collections.Counter((family, part(family, chat)) for family in FAMILIES for chat in data.held_out(1, family, 1000))
+        told = {(family, name): int(asked) for family, name, asked, *_ in rows}
+        self.assertEqual(told, {which: asked for which, asked in drawn.items() if which[1]})
+        for family, name, asked, right, *bounds in rows:
+            share = round(float(right) / 100 * int(asked)) / int(asked)
+            self.assertAlmostEqual(float(right), 100 * share, delta=0.051, msg=name)
+            for bound, computed in zip(bounds, interval(share, int(asked))):
+                self.assertAlmostEqual(float(bound), 100 * computed, delta=0.051, msg=name)
+            if name not in NOT_CLAIMED:
+                self.assertGreaterEqual(share, max(LEAST.get(family, 0), LEAST_CLAIMED), name)
 
 
 if __name__ == "__main__":
