@@ -43,19 +43,6 @@ impl<'a> Rows<'a> {
             count: all.count,
         }
     }
-
-    /// Cuts them into tiles of at most so many rows.
-    #[cfg(target_arch = "x86_64")]
-    pub(super) fn chunks(self, most: usize) -> impl Iterator<Item = Self> {
-        let firsts = (0..self.count).step_by(most);
-        firsts.map(move |first| Self {
-            values: &self.values[first..],
-            scales: &self.scales[first..],
-            starts: &self.starts[first..],
-            count: most.min(self.count - first),
-            ..self
-        })
-    }
 }
 
 impl Quantized {

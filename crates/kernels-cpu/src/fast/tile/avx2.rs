@@ -2,32 +2,38 @@
 #![expect(unsafe_code, reason = "instructions that not every x86-64 has")]
 
 use std::arch::x86_64::{
-    __m256, __m256i, _mm_loadl_epi64, _mm_loadu_si128, _mm256_add_epi16, _mm256_add_epi32,
-    _mm256_and_si256, _mm256_blendv_epi8, _mm256_broadcastsi128_si256, _mm256_castsi256_ps,
-    _mm256_cmpgt_epi32, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32, _mm256_fmadd_ps, _mm256_loadu_ps,
-    _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_mul_ps, _mm256_set1_epi8,
-    _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps, _mm256_setzero_si256,
-    _mm256_shuffle_epi8, _mm256_slli_epi32, _mm256_sllv_epi32, _mm256_srli_epi16, _mm256_storeu_ps,
-    _mm256_sub_epi32,
+    __m256, __m256i, _MM_HINT_T0, _mm_loadl_epi64, _mm_loadu_si128, _mm_prefetch, _mm256_add_epi16,
+    _mm256_add_epi32, _mm256_and_si256, _mm256_broadcastsi128_si256, _mm256_castsi256_ps,
+    _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256,
+    _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_max_epi32, _mm256_min_epi32, _mm256_mul_ps,
+    _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_ps,
+    _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_slli_epi32, _mm256_sllv_epi32,
+    _mm256_srli_epi16, _mm256_storeu_ps, _mm256_sub_epi32,
 };
 
 use kernels::mxfp4;
 
 use super::super::layout::{BLOCK_BYTES, PAIR_BYTES, STRIP};
-use super::super::quantize::{OFFSET, Rows};
-use super::Sums;
+use super::super::quantize::{OFFSET, Rows, Whole};
+use super::{Sums, by_rows};
+
+/// How many bytes ahead a strip is read, and the next strip behind it.
+const AHEAD: usize = 8192;
 
 /// Rows of a register.
 const LANES: usize = 8;
 
-/// Rows of a call that share a pass over the strip: with more their sums would not stay in registers.
+/// Registers of a strip's rows.
+const GROUPS: usize = STRIP / LANES;
+
+/// Rows of a call that share a pass over pairs of inputs: with more their sums would not stay in registers.
 const TOGETHER: usize = 2;
 
-/// Registers of a strip's rows that are summed in one pass over the strip.
-const WIDE: usize = 4;
+/// Registers of a strip's rows that are summed in such a pass.
+const WIDE: usize = GROUPS / TOGETHER;
 
-/// The same for codes, whose sums are of three kinds at a time.
-const NARROW: usize = 2;
+/// Pairs of inputs that all rows pass before the next: 8 KiB, which stay in the nearest cache.
+const NEAR: usize = 32;
 
 /// Proof that this processor has AVX2 and FMA: only [`Avx2::detect`] makes one.
 #[derive(Clone, Copy)]
@@ -42,11 +48,15 @@ impl Avx2 {
     pub(super) fn bf16(self, strip: &[u8], x: &[&[f32]], sums: &mut [Sums]) {
         #[target_feature(enable = "avx2,fma")]
         fn with_features(_: Avx2, strip: &[u8], x: &[&[f32]], sums: &mut [Sums]) {
-            for (x, sums) in x.chunks(TOGETHER).zip(sums.chunks_mut(TOGETHER)) {
-                for first in (0..STRIP / LANES).step_by(WIDE) {
+            for (at, pairs) in strip.as_chunks().0.chunks(NEAR).enumerate() {
+                let begin = at * NEAR;
+                for (x, sums) in x.chunks(TOGETHER).zip(sums.chunks_mut(TOGETHER)) {
                     match x.len() {
-                        1 => bf16_part::<1>(strip, x, sums, first),
-                        _ => bf16_part::<TOGETHER>(strip, x, sums, first),
+                        1 => bf16_part::<1, GROUPS>(pairs, begin, x, sums, 0),
+                        _ => {
+                            bf16_part::<TOGETHER, WIDE>(pairs, begin, x, sums, 0);
+                            bf16_part::<TOGETHER, WIDE>(pairs, begin, x, sums, WIDE);
+                        }
                     }
                 }
             }
@@ -58,31 +68,32 @@ impl Avx2 {
     pub(super) fn codes(self, strip: &[u8], x: Rows<'_>, sums: &mut [Sums]) {
         #[target_feature(enable = "avx2,fma")]
         fn with_features(_: Avx2, strip: &[u8], x: Rows<'_>, sums: &mut [Sums]) {
-            for (x, sums) in x.chunks(TOGETHER).zip(sums.chunks_mut(TOGETHER)) {
-                for first in (0..STRIP / LANES).step_by(NARROW) {
-                    match x.count {
-                        1 => codes_part::<1>(strip, x, sums, first),
-                        _ => codes_part::<TOGETHER>(strip, x, sums, first),
-                    }
-                }
-            }
+            by_rows!(x.count, [1 2 3 4 5 6 7 8], codes_tile(strip, x, sums));
         }
         // SAFETY: `self` exists, so `detect` found both features on this processor.
         unsafe { with_features(self, strip, x, sums) }
     }
 }
 
+/// The products of some pairs, from the one numbered `begin`, with `W` registers of a strip's rows, from `first`.
 #[target_feature(enable = "avx2,fma")]
-fn bf16_part<const R: usize>(strip: &[u8], x: &[&[f32]], sums: &mut [Sums], first: usize) {
+fn bf16_part<const R: usize, const W: usize>(
+    pairs: &[[u8; PAIR_BYTES]],
+    begin: usize,
+    x: &[&[f32]],
+    sums: &mut [Sums],
+    first: usize,
+) {
     let upper = _mm256_set1_epi32(0xffff_0000_u32 as i32);
-    let strip = strip.as_chunks::<PAIR_BYTES>().0;
-    let x: [&[[f32; 2]]; R] = std::array::from_fn(|row| &x[row].as_chunks().0[..strip.len()]);
-    let mut registers = [[_mm256_setzero_ps(); WIDE]; R];
+    let x: [&[[f32; 2]]; R] =
+        std::array::from_fn(|row| &x[row].as_chunks().0[begin..][..pairs.len()]);
+    let mut registers = [[_mm256_setzero_ps(); W]; R];
     load(&mut registers, sums, first);
-    for (pair, weights) in strip.iter().enumerate() {
-        let weights = &weights.as_chunks::<32>().0[first..][..WIDE];
+    for (pair, weights) in pairs.iter().enumerate() {
+        let weights = &weights.as_chunks::<32>().0[first..][..W];
+        ahead(weights.as_flattened());
         for (registers, x) in registers.iter_mut().zip(x) {
-            // SAFETY: the row was cut to as many pairs as the strip has.
+            // SAFETY: the row was cut to as many pairs as there are.
             let [one, second] = unsafe { x.get_unchecked(pair) };
             let (one, second) = (_mm256_set1_ps(*one), _mm256_set1_ps(*second));
             for (sum, weights) in registers.iter_mut().zip(weights) {
@@ -97,64 +108,76 @@ fn bf16_part<const R: usize>(strip: &[u8], x: &[&[f32]], sums: &mut [Sums], firs
     store(&registers, sums, first);
 }
 
+/// One pass over the strip: the whole numbers of a register's rows stay in registers, the sums of all in memory.
 #[target_feature(enable = "avx2,fma")]
-fn codes_part<const R: usize>(strip: &[u8], x: Rows<'_>, sums: &mut [Sums], first: usize) {
-    // SAFETY: 16 readable bytes, and the load needs no alignment.
-    let table = _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(TABLE.as_ptr().cast()) });
-    let (nibble, ones) = (_mm256_set1_epi8(15), _mm256_set1_epi16(1));
-    let strip = strip.as_chunks::<BLOCK_BYTES>().0;
-    assert_eq!(x.count, R, "codes: rows");
-    let mut registers = [[_mm256_setzero_ps(); NARROW]; R];
-    load(&mut registers, sums, first);
-    for (block, bytes) in strip.iter().enumerate() {
+fn codes_tile<const R: usize>(strip: &[u8], x: Rows<'_>, sums: &mut [Sums]) {
+    let mut registers = [[_mm256_setzero_ps(); GROUPS]; R];
+    load(&mut registers, sums, 0);
+    for (block, bytes) in strip.as_chunks::<BLOCK_BYTES>().0.iter().enumerate() {
         let rows = block * x.step..block * x.step + R;
-        let values = &x.values[rows.clone()];
-        let (starts, factors) = (&x.starts[rows.clone()], &x.scales[rows]);
-        let mut wholes = [[_mm256_setzero_si256(); NARROW]; R];
-        for (wholes, start) in wholes.iter_mut().zip(starts) {
-            *wholes = [_mm256_set1_epi32(*start); NARROW];
-        }
+        let values: &[Whole; R] = x.values[rows.clone()].as_array().expect("R rows");
+        let starts: &[i32; R] = x.starts[rows.clone()].as_array().expect("R rows");
+        let factors = &x.scales[rows];
         let (scales, codes) = bytes.split_at(STRIP);
+        ahead(scales);
         // Each 16 rows have four octets of 64 bytes, of which the first half is the first 8 rows'.
         let codes = codes.as_chunks::<32>().0;
-        for half in 0..2 {
-            // Sums of pairs over two octets fit into 16 bits: 4 · 2 · 24 · 127 is below 2^15.
-            let mut pairs = [[_mm256_setzero_si256(); NARROW]; R];
-            for octet in 2 * half..2 * half + 2 {
-                for group in 0..NARROW {
-                    let at = first + group;
-                    let codes = register(&codes[at / 2 * 8 + 2 * octet + at % 2]);
-                    let low = _mm256_shuffle_epi8(table, _mm256_and_si256(codes, nibble));
-                    let high = _mm256_and_si256(_mm256_srli_epi16::<4>(codes), nibble);
-                    let high = _mm256_shuffle_epi8(table, high);
-                    for (pairs, values) in pairs.iter_mut().zip(values) {
-                        let one = _mm256_set1_epi32(values[2 * octet]);
-                        let two = _mm256_set1_epi32(values[2 * octet + 1]);
-                        let sum = _mm256_add_epi16(
-                            _mm256_maddubs_epi16(low, one),
-                            _mm256_maddubs_epi16(high, two),
-                        );
-                        pairs[group] = _mm256_add_epi16(pairs[group], sum);
-                    }
-                }
-            }
-            for (wholes, pairs) in wholes.iter_mut().zip(pairs) {
-                for (whole, pairs) in wholes.iter_mut().zip(pairs) {
-                    *whole = _mm256_add_epi32(*whole, _mm256_madd_epi16(pairs, ones));
-                }
-            }
-        }
-        let scales = &scales.as_chunks::<LANES>().0[first..][..NARROW];
-        for (group, scales) in scales.iter().enumerate() {
+        for (group, scales) in scales.as_chunks::<LANES>().0.iter().enumerate() {
+            ahead(codes[4 * group..][..4].as_flattened());
+            let wholes = wholes(&codes[group / 2 * 8 + group % 2..][..7], values, starts);
             let scales = half_scales(scales);
-            for ((registers, wholes), factor) in registers.iter_mut().zip(&wholes).zip(factors) {
+            for ((registers, whole), factor) in registers.iter_mut().zip(wholes).zip(factors) {
                 let scale = _mm256_mul_ps(scales, _mm256_set1_ps(*factor));
-                let whole = _mm256_cvtepi32_ps(wholes[group]);
+                let whole = _mm256_cvtepi32_ps(whole);
                 registers[group] = _mm256_fmadd_ps(whole, scale, registers[group]);
             }
         }
     }
-    store(&registers, sums, first);
+    store(&registers, sums, 0);
+}
+
+/// Sums of a block's products with 8 rows of a strip, whose octets lie two apart.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn wholes<const R: usize>(
+    octets: &[[u8; 32]],
+    values: &[Whole; R],
+    starts: &[i32; R],
+) -> [__m256i; R] {
+    let (nibble, ones) = (_mm256_set1_epi8(15), _mm256_set1_epi16(1));
+    // SAFETY: 16 readable bytes, and the load needs no alignment.
+    let table = _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(TABLE.as_ptr().cast()) });
+    let mut wholes = starts.map(|start| _mm256_set1_epi32(start));
+    for half in 0..2 {
+        // Sums of pairs over two octets fit into 16 bits: 4 · 2 · 24 · 127 is below 2^15.
+        let mut pairs = [_mm256_setzero_si256(); R];
+        for octet in 2 * half..2 * half + 2 {
+            let codes = register(&octets[2 * octet]);
+            let low = _mm256_shuffle_epi8(table, _mm256_and_si256(codes, nibble));
+            let high = _mm256_and_si256(_mm256_srli_epi16::<4>(codes), nibble);
+            let high = _mm256_shuffle_epi8(table, high);
+            for (pairs, values) in pairs.iter_mut().zip(values) {
+                let one = _mm256_set1_epi32(values[2 * octet]);
+                let two = _mm256_set1_epi32(values[2 * octet + 1]);
+                *pairs = _mm256_add_epi16(*pairs, _mm256_maddubs_epi16(low, one));
+                *pairs = _mm256_add_epi16(*pairs, _mm256_maddubs_epi16(high, two));
+            }
+        }
+        for (whole, pairs) in wholes.iter_mut().zip(pairs) {
+            *whole = _mm256_add_epi32(*whole, _mm256_madd_epi16(pairs, ones));
+        }
+    }
+    wholes
+}
+
+/// Begins to read what comes [`AHEAD`] of some bytes.
+#[inline]
+fn ahead(bytes: &[u8]) {
+    for line in bytes.chunks(64) {
+        let line = line.as_ptr().wrapping_add(AHEAD);
+        // SAFETY: a hint, wherever it points.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) };
+    }
 }
 
 /// Twice each code's value, moved.
@@ -182,9 +205,10 @@ fn half_scales(scales: &[u8; LANES]) -> __m256 {
     // SAFETY: the bytes are readable, and the load needs no alignment.
     let scales = _mm256_cvtepu8_epi32(unsafe { _mm_loadl_epi64(scales.as_ptr().cast()) });
     let normal = _mm256_slli_epi32::<23>(_mm256_sub_epi32(scales, _mm256_set1_epi32(1)));
-    let subnormal = _mm256_sllv_epi32(_mm256_set1_epi32(1 << 21), scales);
-    let is_small = _mm256_cmpgt_epi32(_mm256_set1_epi32(2), scales);
-    _mm256_castsi256_ps(_mm256_blendv_epi8(normal, subnormal, is_small))
+    // At 0 and 1 the one above is not positive, at 2 both are equal, and so from there on this is no larger.
+    let shift = _mm256_min_epi32(scales, _mm256_set1_epi32(2));
+    let subnormal = _mm256_sllv_epi32(_mm256_set1_epi32(1 << 21), shift);
+    _mm256_castsi256_ps(_mm256_max_epi32(normal, subnormal))
 }
 
 #[inline]

@@ -132,7 +132,7 @@ fn products_with_codes_are_the_same_on_every_path() {
             .collect();
         let scales: Vec<u8> = (0..rows * blocks)
             .map(|_| match numbers.bits() % 16 {
-                bits @ (0 | 1) => bits as u8,
+                bits @ 0..=4 => bits as u8,
                 bits => 120 + bits as u8,
             })
             .collect();
