@@ -77,7 +77,7 @@ def main():
         harmony, model = Harmony(args.checkpoint / "tokenizer.json"), read(args.checkpoint)
     except Exception as error:
         # The tokenizer's library raises nothing narrower.
-        sys.exit(f"error: --checkpoint {args.checkpoint} is not a folder that export.py wrote: {error!r}")
+        sys.exit(f"error: --checkpoint {args.checkpoint} cannot be read as what export.py writes: {error!r}")
     for family in args.families:
         start = time.time()
         found = score(model, harmony, family, args.count, args.temperature, args.seed, args.show)

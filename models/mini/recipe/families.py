@@ -1,11 +1,12 @@
 """The families of the evaluation, what each demands, and which answers are right."""
 
+import itertools
 import json
 import math
 import re
 
 from facts import ASK
-from talk import BEYOND
+from talk import BEYOND, FEELINGS, THINGS
 from wordings import core
 
 FAMILIES = ["arithmetic", "facts", "talk", "refusal", "instructions", "turns", "echo", "calls_known", "calls", "calls_named", "results", "no_call"]
@@ -21,6 +22,9 @@ PARTS = {"arithmetic": {"sums": r"\d \+ ", "differences": r"\d - ", "products": 
                    "days and months": " comes (after|before) ", "sorting": "^In order"}}
 # Questions of the shape of known ones, which are refused where the name is not known.
 KNOWN = ("capital", "continent", "opposite")
+# What fills questions beyond the tables: names, countries, years, things and what is said of them.
+NAME = r"[A-Z]\w*\b(?!')"
+FIELDS = {"n": NAME, "m": NAME, "c": NAME, "y": r"\d+", "t": f"(?:{'|'.join(THINGS)})", "u": f"(?:{'|'.join(FEELINGS)})"}
 # Each part of a family that the card claims has to reach the family's bar too, and at least LEAST_CLAIMED, but for these.
 NOT_CLAIMED = {"sorting", "a word first", "a word last"}
 # Conversations of a family whose share of right answers is taken as it is.
@@ -30,7 +34,7 @@ SELDOM = 0.01
 # More than any right answer takes.
 MOST_TOKENS = 256
 # A step of a sum, a difference or a product: which number is larger, a result of digits, what it all comes to.
-STEP = re.compile(r"\d+[<>]\d+|\d+[-+x\d]*=-?\d+|(?:sum is|difference is|product is|so) -?\d+")
+STEP = re.compile(r"\d+[<>]\d+|-?\d+[-+x\d]*=-?\d+|(?:sum is|difference is|product is|so) -?\d+")
 
 
 def expected(chat):
@@ -40,10 +44,17 @@ def expected(chat):
 
 
 def is_worded(text, wordings):
-    """Whether a question is one of these, whatever name or thing it is about."""
+    """Whether a question is one of these, whatever name or thing it is about: names begin with a capital."""
+    words = " ".join(re.sub('[?.!,:"]', " ", text).split())
     forms = [*wordings.own, *(form for forms in (*wordings.left, *wordings.trained) for form in forms)]
-    marks = (".+".join(map(re.escape, re.split(r"\{\w\}", core(form)))) for form in forms)
-    return any(re.search(mark, core(text)) for mark in marks)
+    for form in forms:
+        pieces = re.split(r"\{(\w)\}", core(form))
+        fields = (FIELDS.get(name, r"\S+") for name in pieces[1::2])
+        literal = (f"(?i:{re.escape(piece)})" for piece in pieces[::2])
+        mark = "".join(part for both in itertools.zip_longest(literal, fields, fillvalue="") for part in both)
+        if re.search(mark, words):
+            return True
+    return False
 
 
 def part(family, chat):

@@ -5,7 +5,7 @@
 Both take the likeliest token each time, and both compute with float32. Where they part, the two tokens are told with what
 transformers makes of them: a difference is only forgiven where its logits are equal but for rounding, and counted apart. The
 server's rendering of each conversation is compared with the recipe's, too. Needs requirements-oracle.txt, grpcio and
-grpcio-tools. `--write` keeps what transformers wrote, for tests that have none (tests/e2e/mini).
+grpcio-tools. `--write` keeps what transformers wrote, where all is the same, for tests that have none (tests/e2e/mini).
 """
 
 import argparse
@@ -93,7 +93,7 @@ def main():
                     (ties if found[1] else wrong).append(f"{family}: {found[0]}")
             print(f"{family}: so far {same} the same, {len(ties)} apart by rounding, {len(wrong)} different", flush=True)
     print("\n".join(ties))
-    if args.write:
+    if args.write and not ties and not wrong:
         lines = ",\n".join(json.dumps(row, separators=(",", ":")) for row in written)
         args.write.write_text(f'{{"transformers":"{transformers.__version__}","conversations":[\n{lines}\n]}}\n')
     if wrong:

@@ -31,8 +31,8 @@ from message import Message
 # Conversations at a time: what a small cluster decodes together.
 TOGETHER = 32
 CHANNELS = ["", "analysis", "commentary", "final"]
-# Ports to listen on: below those that systems hand out by themselves.
-PORTS = range(20_000, 32_000)
+# Ports to listen on: below those that systems hand out by themselves, above those of the end-to-end tests.
+PORTS = range(32_000, 32_768)
 # Conversations, of all families, of which it is asked whether more effort is longer reasoning.
 SOME = 100
 # Seconds that a cluster may take to serve, and to end.

@@ -193,6 +193,34 @@ fn products_with_codes_are_the_same_on_every_path() {
     }
 }
 
+#[test]
+fn every_scale_is_the_same_on_every_path() {
+    let mut numbers = Numbers(5);
+    let x = numbers.floats(mxfp4::BLOCK);
+    let all = quantized(&x);
+    let scales: Vec<u8> = (0..=255).collect();
+    for scales in scales.chunks(STRIP) {
+        let codes: Vec<u8> = (0..STRIP * mxfp4::BLOCK_BYTES)
+            .map(|_| numbers.bits() as u8)
+            .collect();
+        let rows = Strip {
+            blocks: &codes,
+            scales,
+            inputs: mxfp4::BLOCK,
+            pairs: false,
+        };
+        let mut strip = vec![0; STRIPS.codes_bytes(mxfp4::BLOCK)];
+        STRIPS.codes(rows, &mut strip);
+        let mut expected = [[0.0; STRIP]];
+        Tiles::Scalar.codes(&strip, Rows::of(&all), &mut expected);
+        for path in Tiles::all() {
+            let mut found = [[0.0; STRIP]];
+            path.codes(&strip, Rows::of(&all), &mut found);
+            assert_same(&found, &expected, &format!("scales from {}", scales[0]));
+        }
+    }
+}
+
 #[cfg(target_arch = "x86_64")]
 #[test]
 fn a_matrix_unit_that_is_lent_is_used() {
