@@ -17,7 +17,7 @@ pub enum Error {
         /// Positions that the model accepts.
         most: usize,
     },
-    /// There is no memory to read for comparison.
+    /// There is no memory to read for comparison, or for keys and values.
     #[error("no memory to measure with")]
     Memory(#[from] std::io::Error),
     /// Cores cannot be shared out evenly.

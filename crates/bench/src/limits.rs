@@ -6,8 +6,8 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use checkpoint::Pages;
 use kernels_cpu::Unit;
-use memmap2::MmapMut;
 use serde::Serialize;
 
 /// Bytes that a thread reads over and over, or less where there are many threads: far above what caches hold.
@@ -44,9 +44,9 @@ impl Limits {
     }
 }
 
-/// Memory to read, in large pages where the system gives them; made once, read often.
+/// Memory to read, in large pages where the system gives them, as weights lie; made once, read often.
 pub struct Probe {
-    parts: Vec<MmapMut>,
+    parts: Vec<Pages>,
 }
 
 impl Probe {
@@ -58,10 +58,7 @@ impl Probe {
     pub fn new(threads: usize) -> std::io::Result<Self> {
         let bytes = BYTES.min(ALL_BYTES / threads);
         let part = || {
-            let mut part = MmapMut::map_anon(bytes)?;
-            // Refused advice makes the limit lower, as it does for weights.
-            #[cfg(target_os = "linux")]
-            drop(part.advise(memmap2::Advice::HugePage));
+            let mut part = Pages::zeroed(bytes)?;
             // Written by a thread of its own, memory lies as near to it as that of a rank to the rank's.
             part.fill(1);
             Ok(part)

@@ -6,7 +6,7 @@ mod small;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use checkpoint::{Checkpoint, LayerWeights, LoadOptions, PackedCache, RankWeights, Watch};
+use checkpoint::{Checkpoint, LayerWeights, LoadOptions, PackedCache, Pages, RankWeights, Watch};
 use half::bf16;
 use kernels::{Attend, Backend, Bf16, ExpertWork, Experts, KvLayout, Linear, Span};
 use kernels_cpu::{Cpu, Numerics, Threads, Unit};
@@ -89,7 +89,7 @@ pub struct Which {
 ///
 /// # Errors
 ///
-/// If the weights cannot be loaded, or the caller stops.
+/// If the weights cannot be loaded, there is no memory for keys and values, or the caller stops.
 pub fn measure(
     checkpoint: &Checkpoint,
     which: &Which,
@@ -132,7 +132,7 @@ pub fn measure(
     }
     for window in [None, Some(geometry.sliding_window)] {
         for rows in which.rows.iter().filter(|rows| **rows <= which.context) {
-            take(bench.attention(*rows, which.context, window))?;
+            take(bench.attention(*rows, which.context, window)?)?;
         }
     }
     Ok(ops)
@@ -279,7 +279,7 @@ impl Bench<'_> {
     }
 
     /// Measures attention of the last rows of a context, over all of it or a window.
-    fn attention(&self, rows: usize, context: usize, window: Option<usize>) -> Op {
+    fn attention(&self, rows: usize, context: usize, window: Option<usize>) -> Result<Op, Error> {
         let geometry = self.weights.checkpoint().geometry();
         let (heads, kv_heads, head_dim) =
             (geometry.num_heads, geometry.num_kv_heads, geometry.head_dim);
@@ -295,8 +295,14 @@ impl Bench<'_> {
             true => (0..blocks).map(|at| BlockId(at as u32)).collect(),
             false => order.collect(),
         };
-        let size = blocks * layout.block_len();
-        let (keys, values) = (ones(size), ones(size));
+        // In pages as those of a rank.
+        let pages = || {
+            let mut pages = Pages::zeroed(blocks * layout.block_len() * size_of::<f32>())?;
+            let pairs = pages.floats_mut().iter_mut().zip(numbers());
+            pairs.for_each(|(to, number)| *to = number);
+            std::io::Result::Ok(pages)
+        };
+        let (keys, values) = (pages()?, pages()?);
         let sinks = vec![bf16::ONE; heads];
         let (q, mut out) = (ones(rows * heads * head_dim), ones(rows * heads * head_dim));
         let seconds = self.timed(|_| {
@@ -310,8 +316,8 @@ impl Bench<'_> {
                     table: &table,
                 }],
                 layout,
-                keys: &keys,
-                values: &values,
+                keys: keys.floats(),
+                values: values.floats(),
                 sinks: &sinks,
                 window,
                 scale: 1.0 / (head_dim as f32).sqrt(),
@@ -323,18 +329,23 @@ impl Bench<'_> {
         let seen = (context - rows..context).map(|at| (at + 1).min(window.unwrap_or(context)));
         let pairs: usize = seen.sum();
         let what = window.map_or("all".to_owned(), |window| format!("{window} of"));
-        Op {
+        Ok(Op {
             name: format!("attention to {what} {context}"),
             rows,
             operations: (4 * pairs * heads * head_dim) as f64,
             bytes: (2 * read * kv_heads * head_dim * size_of::<f32>()) as f64,
             unit: Some(Unit::F32),
             seconds,
-        }
+        })
     }
 }
 
 /// Values that are neither zero nor subnormal, and not all alike.
+fn numbers() -> impl Iterator<Item = f32> {
+    (0..7).map(|at| 0.5 + at as f32 / 8.0).cycle()
+}
+
+/// So many of them.
 fn ones(len: usize) -> Vec<f32> {
-    (0..len).map(|at| 0.5 + (at % 7) as f32 / 8.0).collect()
+    numbers().take(len).collect()
 }

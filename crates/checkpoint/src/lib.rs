@@ -19,6 +19,7 @@ mod name;
 mod open;
 
 mod map;
+mod pages;
 mod parallel;
 mod weights;
 
@@ -36,6 +37,7 @@ pub use fingerprint::Fingerprint;
 pub use inspect::{GroupShare, Report, Warning};
 pub use map::Tensor;
 pub use name::ModelName;
+pub use pages::Pages;
 pub use parallel::{Progress, Watch};
 pub use tensors::{Dtype, Key, TensorSpec, Weight, expected};
 pub use verify::{FileSum, Verified, verify};

@@ -18,7 +18,9 @@ use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 use bytemuck::Pod;
-use memmap2::{Advice, Mmap, MmapMut, UncheckedAdvice};
+use memmap2::{Advice, Mmap, UncheckedAdvice};
+
+use crate::pages::Pages;
 
 #[cfg(target_endian = "big")]
 compile_error!("tensors are read in place, and the files are little-endian");
@@ -124,21 +126,7 @@ pub(crate) enum Region {
     },
     Heap(Heap),
     /// Memory of its own, in large pages where the system gives them.
-    Pages(MmapMut),
-}
-
-/// Takes `len` zeros for what is read again and again, from one end to the other.
-///
-/// # Errors
-///
-/// If the system has no memory left.
-pub(crate) fn pages(len: usize) -> io::Result<MmapMut> {
-    // A map of nothing is refused.
-    let pages = MmapMut::map_anon(len.max(1))?;
-    // Refused advice costs speed, never correctness.
-    #[cfg(target_os = "linux")]
-    drop(pages.advise(Advice::HugePage));
-    Ok(pages)
+    Pages(Pages),
 }
 
 impl Region {

@@ -254,7 +254,7 @@ impl Kernel for Part<'_> {
                 let queries = (group.queries(row), args.scale);
                 tile.add_to(simd, heads, queries, visible, &mut next);
             }
-            next.hint(simd, usize::MAX);
+            next.hint_rest(simd);
         }
     }
 }

@@ -118,8 +118,8 @@ pub(crate) fn attention(
         v: &scratch.v,
         spans: &rows.spans,
         layout,
-        keys: &mut kv.keys,
-        values: &mut kv.values,
+        keys: kv.keys.floats_mut(),
+        values: kv.values.floats_mut(),
     });
     for (range, spans) in &rows.slices {
         let range = range.start * query_width..range.end * query_width;
@@ -128,8 +128,8 @@ pub(crate) fn attention(
             heads: geometry.num_heads,
             spans,
             layout,
-            keys: &kv.keys,
-            values: &kv.values,
+            keys: kv.keys.floats(),
+            values: kv.values.floats(),
             sinks: &layer.sinks,
             window: rows.window,
             scale: 1.0 / (geometry.head_dim as f32).sqrt(),

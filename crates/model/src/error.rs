@@ -36,6 +36,18 @@ pub enum ModelError {
         /// The plan.
         plan: KvPlan,
     },
+    /// The system refused the KV memory.
+    #[error(
+        "the system has no KV memory for {} + {} blocks of {} positions",
+        plan.full_blocks, plan.window_blocks, plan.block_size
+    )]
+    KvMemory {
+        /// The plan.
+        plan: KvPlan,
+        /// The system's reason.
+        #[source]
+        source: std::io::Error,
+    },
     /// The placement is for another model.
     #[error(
         "the placement has {layers} layers of {experts} experts; the model has {expected_layers} of \

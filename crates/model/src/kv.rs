@@ -3,6 +3,7 @@
 //! Layers that attend fully share the ids of one pool, sliding layers those of another: a block id
 //! names the same place in every layer of its kind.
 
+use checkpoint::Pages;
 use kernels::KvLayout;
 use spec::{Attention, Geometry, KvPlan};
 
@@ -11,8 +12,8 @@ use crate::error::ModelError;
 /// Keys and values of one layer, as the layout says.
 #[derive(Debug)]
 pub(crate) struct LayerKv {
-    pub(crate) keys: Vec<f32>,
-    pub(crate) values: Vec<f32>,
+    pub(crate) keys: Pages,
+    pub(crate) values: Pages,
 }
 
 /// Keys and values of all layers.
@@ -24,8 +25,8 @@ pub(crate) struct KvMemory {
 }
 
 impl KvMemory {
-    /// Reserves the memory. Zeroed pages come from the system when first written, so blocks never
-    /// used cost nothing.
+    /// Reserves the memory. Zeroed pages come from the system when first written, so blocks cost nothing as long as
+    /// none in the same page was used.
     pub(crate) fn new(geometry: &Geometry, plan: KvPlan) -> Result<Self, ModelError> {
         let layout = KvLayout {
             block_size: plan.block_size,
@@ -41,16 +42,19 @@ impl KvMemory {
             return Err(ModelError::BadKvPlan { plan });
         }
         let layers = geometry.layers.iter().map(|attention| {
-            let len = pool_blocks(&plan, *attention) * layout.block_len();
-            LayerKv {
-                keys: vec![0.0; len],
-                values: vec![0.0; len],
-            }
+            let bytes = pool_blocks(&plan, *attention) * layout.block_len() * size_of::<f32>();
+            let pages =
+                || Pages::zeroed(bytes).map_err(|source| ModelError::KvMemory { plan, source });
+            Ok(LayerKv {
+                keys: pages()?,
+                values: pages()?,
+            })
         });
+        let layers = layers.collect::<Result<_, ModelError>>()?;
         Ok(Self {
             plan,
             layout,
-            layers: layers.collect(),
+            layers,
         })
     }
 }

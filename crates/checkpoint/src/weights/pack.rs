@@ -7,7 +7,8 @@ use kernels::{Packing, Strip};
 use super::load::PieceId;
 use crate::checkpoint::{Checkpoint, Store};
 use crate::error::Error;
-use crate::map::{Heap, Region, pages};
+use crate::map::{Heap, Region};
+use crate::pages::Pages;
 use crate::parallel::{self, Watch};
 use crate::tensors::{Key, TensorSpec, Weight};
 
@@ -167,7 +168,10 @@ pub(super) fn into_memory(
     threads: usize,
     watch: &mut Watch<'_>,
 ) -> Result<Vec<(PieceId, Region)>, Error> {
-    let memory: io::Result<Vec<_>> = sources.iter().map(|s| pages(s.num_bytes())).collect();
+    let memory = sources
+        .iter()
+        .map(|source| Pages::zeroed(source.num_bytes()));
+    let memory: io::Result<Vec<_>> = memory.collect();
     let mut memory = memory.map_err(|source| Error::Memory { source })?;
     let mut jobs = Vec::new();
     for (source, memory) in sources.iter().zip(&mut memory) {

@@ -28,6 +28,12 @@ impl<'a> Run<'a> {
         &self.keys[number * self.step]
     }
 
+    /// Returns all `D` numbers of each key, where they follow each other.
+    #[inline(always)]
+    pub(super) fn all_keys<const D: usize>(&self) -> &'a [WideLanes; D] {
+        self.keys.first_chunk().expect("as many as a head has")
+    }
+
     /// Returns the same as long as it is, where numbers follow each other.
     #[inline(always)]
     pub(super) fn cut(self, head_dim: usize) -> Self {
@@ -72,18 +78,27 @@ impl<'a> Ahead<'a> {
         }
     }
 
-    /// Hints that the next lines, so many, are used soon, if there are more.
+    /// Hints that the next lines of a piece, up to so many, are used soon.
     #[inline(always)]
     pub(super) fn hint<S: Simd>(&mut self, simd: S, count: usize) {
-        for _ in 0..count {
-            let Some((piece, step)) = self.pieces.get(self.piece) else {
-                return;
-            };
-            simd.prefetch_behind(piece, self.line * step);
-            self.line += 1;
-            if self.line == self.lines {
-                (self.piece, self.line) = (self.piece + 1, 0);
-            }
+        let Some((piece, step)) = self.pieces.get(self.piece) else {
+            return;
+        };
+        let end = self.lines.min(self.line + count);
+        for line in self.line..end {
+            simd.prefetch_behind(piece, line * step);
+        }
+        self.line = end;
+        if end == self.lines {
+            (self.piece, self.line) = (self.piece + 1, 0);
+        }
+    }
+
+    /// Hints that all that is left is used soon.
+    #[inline(always)]
+    pub(super) fn hint_rest<S: Simd>(&mut self, simd: S) {
+        while self.piece < self.pieces.len() {
+            self.hint(simd, self.lines);
         }
     }
 }

@@ -13,6 +13,14 @@ type Places = [f32; TILE];
 /// Query heads whose scores are computed, and then their sums.
 const HEADS: usize = 8;
 
+/// Numbers of a head between hints of what comes next. With eight query heads of 64 numbers the hints of a row are as
+/// many as a tile has lines, spread over all that is computed: asked for at once, lines would wait for each other, and
+/// then memory for us.
+const STEP: usize = 8;
+
+/// Lines that are asked for before the shares of a head are computed.
+const SHARE_LINES: usize = 8;
+
 /// Keys and values of one head at the positions of a tile.
 pub(super) struct Tile<'a> {
     pub(super) runs: Runs<'a>,
@@ -65,10 +73,14 @@ impl Tile<'_> {
             let mut rescales = [0.0; HEADS];
             let scores = &mut shares[..most.len()];
             self.scores::<S, D>(simd, (queries, scale), scores, next);
-            let states = most.iter_mut().zip(total).zip(&mut rescales);
-            for (shares, ((most, total), rescale)) in shares.iter_mut().zip(states) {
-                next.hint(simd, 16);
-                *rescale = to_shares(simd, shares, most, total, visible.clone());
+            let mut largest = [0.0; HEADS];
+            for ((shares, most), largest) in shares.iter_mut().zip(&*most).zip(&mut largest) {
+                *largest = largest_of(simd, shares, *most, visible.clone());
+            }
+            let states = most.iter_mut().zip(total).zip(&mut rescales).zip(largest);
+            for (shares, (((most, total), rescale), largest)) in shares.iter_mut().zip(states) {
+                next.hint(simd, SHARE_LINES);
+                *rescale = to_shares(simd, shares, most, total, largest);
             }
             let heads = Weighted {
                 shares: &shares[..most.len()],
@@ -125,14 +137,22 @@ impl Tile<'_> {
         let scale = simd.splat_wide(scale);
         for first in (0..TILE / WIDE).step_by(W) {
             let mut sums = [[simd.splat_wide(0.0); W]; N];
-            for number in 0..head_dim {
-                next.hint(simd, 1);
-                let keys: [S::Wide; W] =
-                    std::array::from_fn(|run| simd.load_wide(self.runs[first + run].keys(number)));
-                for (query, sums) in queries.iter().zip(&mut sums) {
-                    let query = simd.splat_wide(query[number]);
-                    for (sum, key) in sums.iter_mut().zip(keys) {
-                        *sum = simd.fma_wide(query, key, *sum);
+            const { assert!(D.is_multiple_of(STEP)) };
+            if D == 0 {
+                for number in 0..head_dim {
+                    next.hint(simd, 1);
+                    let keys = std::array::from_fn(|run| self.runs[first + run].keys(number));
+                    multiply(simd, queries.map(|query| query[number]), keys, &mut sums);
+                }
+            } else {
+                let queries = queries.map(|query| query.first_chunk::<D>().expect("a head"));
+                let keys: [&[WideLanes; D]; W] =
+                    std::array::from_fn(|run| self.runs[first + run].all_keys());
+                for step in 0..D / STEP {
+                    next.hint(simd, N * W);
+                    for number in step * STEP..(step + 1) * STEP {
+                        let keys = keys.map(|keys| &keys[number]);
+                        multiply(simd, queries.map(|query| query[number]), keys, &mut sums);
                     }
                 }
             }
@@ -190,17 +210,13 @@ impl Tile<'_> {
         let mut first = 0;
         for width in [4, 2, 1] {
             while width <= 2 * S::WIDES && registers - first >= width {
-                let values = visible.clone().map(|place| {
-                    let values =
-                        &self.runs[place / WIDE].values[place % WIDE * registers + first..];
-                    (place, values)
-                });
                 let heads = sums.chunks_exact_mut(registers);
                 let heads = heads.map(|sums| &mut sums[first..first + width]);
+                let values = (&self.runs, registers, first);
                 match width {
-                    4 => add::<S, N, 4>(simd, shares, values, rescales, heads, next),
-                    2 => add::<S, N, 2>(simd, shares, values, rescales, heads, next),
-                    _ => add::<S, N, 1>(simd, shares, values, rescales, heads, next),
+                    4 => add::<S, N, 4>(simd, shares, values, visible, rescales, heads, next),
+                    2 => add::<S, N, 2>(simd, shares, values, visible, rescales, heads, next),
+                    _ => add::<S, N, 1>(simd, shares, values, visible, rescales, heads, next),
                 }
                 first += width;
             }
@@ -216,24 +232,14 @@ struct Weighted<'a> {
     visible: Range<usize>,
 }
 
-/// Turns scores into `exp(score − most)`, zero where not visible, with the maximum that these change;
-/// returns the factor that the sums so far need.
+/// Returns the largest of the visible scores and `most`; the others become minus infinity.
 #[inline(always)]
-fn to_shares<S: Simd>(
-    simd: S,
-    scores: &mut Places,
-    most: &mut f32,
-    total: &mut f32,
-    visible: Range<usize>,
-) -> f32 {
+fn largest_of<S: Simd>(simd: S, scores: &mut Places, most: f32, visible: Range<usize>) -> f32 {
     scores[..visible.start].fill(f32::NEG_INFINITY);
     scores[visible.end..].fill(f32::NEG_INFINITY);
-    let scores = scores.as_chunks_mut::<LANES>().0;
-    let mut registers = [simd.splat(0.0); TILE / LANES];
-    let mut largest = simd.splat(*most);
-    for (register, scores) in registers.iter_mut().zip(&*scores) {
-        *register = simd.load(scores);
-        largest = simd.max(*register, largest);
+    let mut largest = simd.splat(most);
+    for scores in scores.as_chunks::<LANES>().0 {
+        largest = simd.max(simd.load(scores), largest);
     }
     let mut lanes = [0.0; LANES];
     simd.store(largest, &mut lanes);
@@ -244,10 +250,24 @@ fn to_shares<S: Simd>(
         larger(larger(a, b), larger(c, d)),
         larger(larger(e, f), larger(g, h)),
     );
-    let largest = larger(*most, larger(low, high));
+    larger(most, larger(low, high))
+}
+
+/// Turns scores into `exp(score − largest)`, adds them to `total`, and makes that score the most so far; returns the
+/// factor that the sums so far need.
+#[inline(always)]
+fn to_shares<S: Simd>(
+    simd: S,
+    scores: &mut Places,
+    most: &mut f32,
+    total: &mut f32,
+    largest: f32,
+) -> f32 {
+    let scores = scores.as_chunks_mut::<LANES>().0;
+    let mut registers = [simd.splat(0.0); TILE / LANES];
     let all = simd.splat(largest);
     for (register, scores) in registers.iter_mut().zip(scores) {
-        *register = math::exp(simd, simd.sub(*register, all));
+        *register = math::exp(simd, simd.sub(simd.load(scores), all));
         simd.store(*register, scores);
     }
     let [a, b, c, d] = simd.sums(registers);
@@ -263,31 +283,77 @@ fn to_shares<S: Simd>(
     rescale
 }
 
+/// Adds the products of one number of the queries and keys.
+#[inline(always)]
+fn multiply<S: Simd, const N: usize, const W: usize>(
+    simd: S,
+    queries: [f32; N],
+    keys: [&WideLanes; W],
+    sums: &mut [[S::Wide; W]; N],
+) {
+    let keys = keys.map(|keys| simd.load_wide(keys));
+    for (query, sums) in queries.iter().zip(sums) {
+        let query = simd.splat_wide(*query);
+        for (sum, key) in sums.iter_mut().zip(keys) {
+            *sum = simd.fma_wide(query, key, *sum);
+        }
+    }
+}
+
 /// Adds `R` registers of the weighted values to `N` heads.
 #[inline(always)]
 fn add<'a, S: Simd, const N: usize, const R: usize>(
     simd: S,
     shares: [&Places; N],
-    values: impl Iterator<Item = (usize, &'a [WideLanes])>,
+    (runs, registers, first): (&Runs<'_>, usize, usize),
+    visible: &Range<usize>,
     rescales: [S::Wide; N],
     heads: impl Iterator<Item = &'a mut [WideLanes]>,
     next: &mut Ahead<'_>,
 ) {
     let mut tile = [[simd.splat_wide(0.0); R]; N];
-    for (place, values) in values {
-        next.hint(simd, 1);
-        let values: [S::Wide; R] =
-            std::array::from_fn(|register| simd.load_wide(&values[register]));
-        for (shares, sums) in shares.iter().zip(&mut tile) {
-            let share = simd.splat_wide(shares[place]);
-            for (sum, value) in sums.iter_mut().zip(values) {
-                *sum = simd.fma_wide(share, value, *sum);
+    for (index, run) in runs.iter().enumerate() {
+        let shares: [&WideLanes; N] =
+            std::array::from_fn(|head| &shares[head].as_chunks::<WIDE>().0[index]);
+        let values = &run.values[..WIDE * registers];
+        let start = index * WIDE;
+        let within = |place: usize| place.clamp(start, start + WIDE) - start;
+        let seen = within(visible.start)..within(visible.end);
+        next.hint(simd, N * R);
+        // Nearly always, and then their number is known to the compiler.
+        if seen == (0..WIDE) {
+            for place in 0..WIDE {
+                let values = &values[place * registers..][..registers];
+                weigh(simd, shares, place, &values[first..][..R], &mut tile);
+            }
+        } else {
+            for place in seen {
+                let values = &values[place * registers..][..registers];
+                weigh(simd, shares, place, &values[first..][..R], &mut tile);
             }
         }
     }
     for ((sums, tile), rescale) in heads.zip(tile).zip(rescales) {
         for (sum, tile) in sums.iter_mut().zip(tile) {
             simd.store_wide(simd.fma_wide(simd.load_wide(sum), rescale, tile), sum);
+        }
+    }
+}
+
+/// Adds the value of one place.
+#[inline(always)]
+fn weigh<S: Simd, const N: usize, const R: usize>(
+    simd: S,
+    shares: [&WideLanes; N],
+    place: usize,
+    values: &[WideLanes],
+    sums: &mut [[S::Wide; R]; N],
+) {
+    let values: [S::Wide; R] = std::array::from_fn(|register| simd.load_wide(&values[register]));
+    for (shares, sums) in shares.iter().zip(sums) {
+        let share = simd.splat_wide(shares[place]);
+        for (sum, value) in sums.iter_mut().zip(values) {
+            *sum = simd.fma_wide(share, value, *sum);
         }
     }
 }

@@ -12,9 +12,6 @@ use crate::pool::Pool;
 use crate::simd::matrix;
 use crate::tiles;
 
-/// Most rows that any path multiplies at a time.
-const MOST: usize = 16;
-
 /// Rows at a time: rounded (up to 3 MB at 2,880 inputs) they should stay in a cache while strips pass.
 const MANY: usize = 256;
 
@@ -132,7 +129,7 @@ fn rows<'a, R: Rounded>(
     strips: impl Iterator<Item = &'a [u8]>,
     out: &mut [f32],
 ) {
-    const { assert!(R::ROWS <= MOST) };
+    const { assert!(R::ROWS <= ROWS) };
     let x = R::new(pool, args.x, args.inputs);
     let columns = tiles::columns(out.chunks_exact_mut(args.outputs), args.outputs, STRIP);
     let items = strips.zip(columns).enumerate().collect();
@@ -141,7 +138,7 @@ fn rows<'a, R: Rounded>(
         |(index, (strip, mut out)): (usize, (&[u8], Vec<&mut [f32]>))| {
             let bias = args.bias.map(|bias| &bias[index * STRIP..]);
             for (tile, out) in out.chunks_mut(R::ROWS).enumerate() {
-                let mut sums = [[0.0; STRIP]; MOST];
+                let mut sums = [[0.0; STRIP]; ROWS];
                 let sums = &mut sums[..out.len()];
                 x.multiply(path, strip, tile * R::ROWS, sums);
                 for (out, sums) in out.iter_mut().zip(sums) {

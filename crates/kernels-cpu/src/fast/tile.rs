@@ -20,8 +20,9 @@ use super::quantize::Rows;
 #[cfg(target_arch = "x86_64")]
 use super::tiled::Tile;
 
-/// Most rows of a `bf16` tile: with the outputs of a strip their sums fill the registers of the widest path.
-pub(super) const ROWS: usize = 6;
+/// Most rows of a call with `bf16`, for which paths that pass a strip piece by piece read it once. The rows that share a
+/// pass on the way, five or six by path, divide it.
+pub(super) const ROWS: usize = 30;
 
 /// Most rows of an MXFP4 tile: the more there are, the less it costs to look codes up.
 pub(super) const CODE_ROWS: usize = 8;

@@ -278,6 +278,7 @@ pub(super) fn attend() -> Vec<Case> {
     let edges: &[(usize, usize)] = &[(126, 131), (0, 1), (255, 259), (30, 34), (64, 65)];
     let prompts: &[(usize, usize)] = &[(0, 40), (120, 140), (3, 3), (250, 260)];
     let long: &[(usize, usize)] = &[(0, 300)];
+    let parts: &[(usize, usize)] = &[(1500, 1503), (511, 514)];
     let one = |head_dim| Shape {
         heads: 1,
         layout: KvLayout {
@@ -306,7 +307,7 @@ pub(super) fn attend() -> Vec<Case> {
         (
             "eight heads a key, a long context",
             with_heads(16, shape(64, 16, None)),
-            &[(1500, 1503), (511, 514)],
+            parts,
         ),
         (
             "fifteen heads a key",
@@ -321,6 +322,8 @@ pub(super) fn attend() -> Vec<Case> {
         ("heads of 24", with_heads(14, shape(24, 16, None)), prompts),
         ("edges of the window", shape(64, 16, Some(128)), edges),
         ("edges, odd blocks", shape(32, 5, Some(128)), edges),
+        ("edges, copied heads of 64", shape(64, 5, Some(128)), edges),
+        ("six of 128", with_heads(12, shape(128, 16, None)), prompts),
         ("edges without window", shape(16, 32, None), edges),
         ("prompts", shape(64, 64, None), prompts),
         ("prompts, small window", shape(16, 16, Some(8)), prompts),
@@ -336,11 +339,7 @@ pub(super) fn attend() -> Vec<Case> {
             &[(630, 645), (505, 520)],
         ),
         ("a long span, window", shape(16, 16, Some(128)), long),
-        (
-            "a long context",
-            shape(64, 16, None),
-            &[(1500, 1503), (511, 514)],
-        ),
+        ("a long context", shape(64, 16, None), parts),
     ];
     scenes
         .into_iter()

@@ -286,18 +286,32 @@ fn weights_and_placement_must_belong_together() {
             ),
             Some("a KV memory of 40 + 40 blocks of 0 positions cannot be reserved"),
         ),
+        (
+            // A number of bytes, and more than a processor can address.
+            new(
+                Rank(1),
+                &half,
+                KvPlan {
+                    full_blocks: 1 << 44,
+                    ..PLAN
+                },
+            ),
+            Some("NO MEMORY"),
+        ),
     ];
     for (found, expected) in cases {
         let huge = format!(
             "a KV memory of {} + 40 blocks of {BLOCK_SIZE} positions cannot be reserved",
             usize::MAX / 64
         );
-        let expected = expected.map(|text| {
-            if text == "BLOCKS" {
-                huge.as_str()
-            } else {
-                text
-            }
+        let refused = format!(
+            "the system has no KV memory for {} + 40 blocks of {BLOCK_SIZE} positions",
+            1_usize << 44
+        );
+        let expected = expected.map(|text| match text {
+            "BLOCKS" => huge.as_str(),
+            "NO MEMORY" => refused.as_str(),
+            text => text,
         });
         assert_eq!(found.as_deref(), expected);
     }

@@ -21,17 +21,14 @@ use super::{Sums, by_rows};
 /// without AVX-512 reads codes 0.7 times as fast for one row, half for two. Processors of Intel were not tried.
 const AHEAD: usize = 8192;
 
+/// The same for `bf16` and one row: a seventh faster than with [`AHEAD`], on that EPYC.
+const AHEAD_OF_ONE: usize = 2048;
+
 /// Rows of a register.
 const LANES: usize = 8;
 
 /// Registers of a strip's rows.
 const GROUPS: usize = STRIP / LANES;
-
-/// Rows of a call that share a pass over pairs of inputs: with more their sums would not stay in registers.
-const TOGETHER: usize = 2;
-
-/// Registers of a strip's rows that are summed in such a pass.
-const WIDE: usize = GROUPS / TOGETHER;
 
 /// Pairs of inputs that all rows pass before the next: 8 KiB, which stay in the nearest cache.
 const NEAR: usize = 32;
@@ -51,14 +48,28 @@ impl Avx2 {
         fn with_features(_: Avx2, strip: &[u8], x: &[&[f32]], sums: &mut [Sums]) {
             for (at, pairs) in strip.as_chunks().0.chunks(NEAR).enumerate() {
                 let begin = at * NEAR;
-                for (x, sums) in x.chunks(TOGETHER).zip(sums.chunks_mut(TOGETHER)) {
-                    match x.len() {
-                        1 => bf16_part::<1, GROUPS>(pairs, begin, x, sums, 0),
-                        _ => {
-                            bf16_part::<TOGETHER, WIDE>(pairs, begin, x, sums, 0);
-                            bf16_part::<TOGETHER, WIDE>(pairs, begin, x, sums, WIDE);
-                        }
+                if x.len() == 1 {
+                    bf16_part::<1, 8, AHEAD_OF_ONE>(pairs, begin, x, sums);
+                    continue;
+                }
+                let (mut x, mut sums) = (x, &mut *sums);
+                while !x.is_empty() {
+                    // As many as leave room for sums of two registers each. Three have six sums in all: too few to
+                    // keep the processor busy while each waits for its last addition.
+                    let count = match x.len() {
+                        4 | 8 => 4,
+                        5.. => 5,
+                        3 => 2,
+                        few => few,
+                    };
+                    match count {
+                        1 => bf16_part::<1, 8, AHEAD>(pairs, begin, x, sums),
+                        2 => bf16_part::<2, 4, AHEAD>(pairs, begin, x, sums),
+                        4 => bf16_part::<4, 2, AHEAD>(pairs, begin, x, sums),
+                        5 => bf16_part::<5, 2, AHEAD>(pairs, begin, x, sums),
+                        _ => unreachable!("chosen above"),
                     }
+                    (x, sums) = (&x[count..], &mut sums[count..]);
                 }
             }
         }
@@ -76,37 +87,46 @@ impl Avx2 {
     }
 }
 
-/// The products of some pairs, from the one numbered `begin`, with `W` registers of a strip's rows, from `first`.
+/// Passes some pairs, from the one numbered `begin`, once for every `W` registers of a strip's rows.
 #[target_feature(enable = "avx2,fma")]
-fn bf16_part<const R: usize, const W: usize>(
+fn bf16_part<const R: usize, const W: usize, const DISTANCE: usize>(
     pairs: &[[u8; PAIR_BYTES]],
     begin: usize,
     x: &[&[f32]],
     sums: &mut [Sums],
-    first: usize,
 ) {
     let upper = _mm256_set1_epi32(0xffff_0000_u32 as i32);
     let x: [&[[f32; 2]]; R] =
         std::array::from_fn(|row| &x[row].as_chunks().0[begin..][..pairs.len()]);
-    let mut registers = [[_mm256_setzero_ps(); W]; R];
-    load(&mut registers, sums, first);
-    for (pair, weights) in pairs.iter().enumerate() {
-        let weights = &weights.as_chunks::<32>().0[first..][..W];
-        ahead(weights.as_flattened());
-        for (registers, x) in registers.iter_mut().zip(x) {
-            // SAFETY: the row was cut to as many pairs as there are.
-            let [one, second] = unsafe { x.get_unchecked(pair) };
-            let (one, second) = (_mm256_set1_ps(*one), _mm256_set1_ps(*second));
-            for (sum, weights) in registers.iter_mut().zip(weights) {
+    for first in (0..GROUPS).step_by(W) {
+        let mut registers = [[_mm256_setzero_ps(); W]; R];
+        load(&mut registers, sums, first);
+        // What comes is asked for in its order, a part of it in each pass: a processor then reads ahead by itself too.
+        let part = 32 * first * pairs.len();
+        let coming = pairs.as_ptr().cast::<u8>().wrapping_add(DISTANCE + part);
+        for (pair, weights) in pairs.iter().enumerate() {
+            let weights: &[_; W] = weights.as_chunks::<32>().0[first..]
+                .first_chunk()
+                .expect("W registers");
+            ahead(coming.wrapping_add(32 * W * pair), 32 * W);
+            let mut halves = [[_mm256_setzero_ps(); 2]; W];
+            for (halves, weights) in halves.iter_mut().zip(weights) {
                 let weights = register(weights);
-                let odd = _mm256_castsi256_ps(_mm256_and_si256(weights, upper));
-                let even = _mm256_castsi256_ps(_mm256_slli_epi32::<16>(weights));
-                *sum = _mm256_fmadd_ps(second, odd, *sum);
-                *sum = _mm256_fmadd_ps(one, even, *sum);
+                halves[0] = _mm256_castsi256_ps(_mm256_slli_epi32::<16>(weights));
+                halves[1] = _mm256_castsi256_ps(_mm256_and_si256(weights, upper));
+            }
+            for (sums, x) in registers.iter_mut().zip(x) {
+                // SAFETY: the row was cut to as many pairs as there are.
+                let [one, second] = unsafe { x.get_unchecked(pair) };
+                let (one, second) = (_mm256_set1_ps(*one), _mm256_set1_ps(*second));
+                for (sum, [even, odd]) in sums.iter_mut().zip(halves) {
+                    *sum = _mm256_fmadd_ps(second, odd, *sum);
+                    *sum = _mm256_fmadd_ps(one, even, *sum);
+                }
             }
         }
+        store(&registers, sums, first);
     }
-    store(&registers, sums, first);
 }
 
 /// One pass over the strip: the whole numbers of a register's rows stay in registers, the sums of all in memory.
@@ -120,11 +140,14 @@ fn codes_tile<const R: usize>(strip: &[u8], x: Rows<'_>, sums: &mut [Sums]) {
         let starts: &[i32; R] = x.starts[rows.clone()].as_array().expect("R rows");
         let factors = &x.scales[rows];
         let (scales, codes) = bytes.split_at(STRIP);
-        ahead(scales);
+        ahead(scales.as_ptr().wrapping_add(AHEAD), STRIP);
         // Each 16 rows have four octets of 64 bytes, of which the first half is the first 8 rows'.
         let codes = codes.as_chunks::<32>().0;
         for (group, scales) in scales.as_chunks::<LANES>().0.iter().enumerate() {
-            ahead(codes[4 * group..][..4].as_flattened());
+            ahead(
+                codes[4 * group..].as_ptr().cast::<u8>().wrapping_add(AHEAD),
+                4 * 32,
+            );
             let wholes = wholes(&codes[group / 2 * 8 + group % 2..][..7], values, starts);
             let scales = half_scales(scales);
             for ((registers, whole), factor) in registers.iter_mut().zip(wholes).zip(factors) {
@@ -171,13 +194,12 @@ fn wholes<const R: usize>(
     wholes
 }
 
-/// Begins to read what comes [`AHEAD`] of some bytes.
+/// Begins to read some lines, wherever they are.
 #[inline]
-fn ahead(bytes: &[u8]) {
-    for line in bytes.chunks(64) {
-        let line = line.as_ptr().wrapping_add(AHEAD);
+fn ahead(from: *const u8, bytes: usize) {
+    for line in 0..bytes / 64 {
         // SAFETY: a hint, wherever it points.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) };
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(64 * line).cast()) };
     }
 }
 

@@ -24,6 +24,9 @@ use super::{Sums, by_rows, numbers, scalar};
 /// with all that it does.
 const AHEAD: usize = 8192;
 
+/// Rows of `bf16` whose sums with all outputs of a strip stay in registers.
+const HALF_ROWS: usize = 6;
+
 /// Registers of a strip's rows.
 const GROUPS: usize = STRIP / GROUP;
 
@@ -87,7 +90,9 @@ impl Avx512 {
     pub(super) fn bf16(self, strip: &[u8], x: &[&[f32]], sums: &mut [Sums]) {
         #[target_feature(enable = "avx512f")]
         fn with_features(this: Avx512, strip: &[u8], x: &[&[f32]], sums: &mut [Sums]) {
-            by_rows!(x.len(), [1 2 3 4 5 6], bf16_tile(this, strip, x, sums));
+            for (x, sums) in x.chunks(HALF_ROWS).zip(sums.chunks_mut(HALF_ROWS)) {
+                by_rows!(x.len(), [1 2 3 4 5 6], bf16_tile(this, strip, x, sums));
+            }
         }
         // SAFETY: `self` exists, so `all` found the features on this processor.
         unsafe { with_features(self, strip, x, sums) }
@@ -99,7 +104,9 @@ impl Avx512 {
     pub(super) fn dots(self, strip: &[u8], x: &[&[bf16]], sums: &mut [Sums]) {
         #[target_feature(enable = "avx512f,avx512bf16")]
         fn with_features(_: Avx512, strip: &[u8], x: &[&[bf16]], sums: &mut [Sums]) {
-            by_rows!(x.len(), [1 2 3 4 5 6], dots_tile(strip, x, sums));
+            for (x, sums) in x.chunks(HALF_ROWS).zip(sums.chunks_mut(HALF_ROWS)) {
+                by_rows!(x.len(), [1 2 3 4 5 6], dots_tile(strip, x, sums));
+            }
         }
         assert!(self.has_dots, "dots: the processor has none");
         // SAFETY: `has_dots` is set, so `all` found the features on this processor.

@@ -15,7 +15,7 @@ use kernels::mxfp4;
 
 use super::super::layout::{BLOCK_BYTES, GROUP, PAIR_BYTES, STRIP};
 use super::super::quantize::{Rows, Whole};
-use super::{ROWS, Sums, by_rows};
+use super::{Sums, by_rows};
 use crate::simd::sdot::sdot;
 
 /// Outputs of a register.
@@ -26,6 +26,9 @@ const REGISTERS: usize = STRIP / LANES;
 
 /// Registers of a group of outputs.
 const GROUP_REGISTERS: usize = GROUP / LANES;
+
+/// Rows of `bf16` whose sums with four registers of outputs stay in registers.
+const HALF_ROWS: usize = 6;
 
 /// Pairs of a `bf16` strip that are passed several times before the next are: 8 KiB, which the first cache
 /// holds.
@@ -55,19 +58,17 @@ impl Neon {
         #[target_feature(enable = "neon")]
         fn with_features(_: Neon, strip: &[u8], x: &[&[f32]], sums: &mut [Sums]) {
             for (piece, strip) in strip.chunks(PIECE * PAIR_BYTES).enumerate() {
-                let mut rest: [&[f32]; ROWS] = [&[]; ROWS];
-                for (rest, x) in rest.iter_mut().zip(x) {
-                    *rest = &x[2 * PIECE * piece..];
-                }
-                // As many outputs as leave room in the registers.
-                match x.len() {
-                    0 => {}
-                    1 => bf16_piece::<1, 16>(strip, &rest, sums),
-                    2 => bf16_piece::<2, 8>(strip, &rest, sums),
-                    3 => bf16_piece::<3, 4>(strip, &rest, sums),
-                    4 => bf16_piece::<4, 4>(strip, &rest, sums),
-                    5 => bf16_piece::<5, 4>(strip, &rest, sums),
-                    _ => bf16_piece::<ROWS, 4>(strip, &rest, sums),
+                let begin = piece * PIECE;
+                for (x, sums) in x.chunks(HALF_ROWS).zip(sums.chunks_mut(HALF_ROWS)) {
+                    // As many outputs as leave room in the registers.
+                    match x.len() {
+                        1 => bf16_piece::<1, 16>(strip, begin, x, sums),
+                        2 => bf16_piece::<2, 8>(strip, begin, x, sums),
+                        3 => bf16_piece::<3, 4>(strip, begin, x, sums),
+                        4 => bf16_piece::<4, 4>(strip, begin, x, sums),
+                        5 => bf16_piece::<5, 4>(strip, begin, x, sums),
+                        _ => bf16_piece::<HALF_ROWS, 4>(strip, begin, x, sums),
+                    }
                 }
             }
         }
@@ -93,13 +94,19 @@ impl Neon {
     }
 }
 
-/// Passes some pairs once for every `G` registers of outputs.
+/// Passes some pairs, from the one numbered `begin`, once for every `G` registers of outputs.
 #[inline]
 #[target_feature(enable = "neon")]
-fn bf16_piece<const R: usize, const G: usize>(strip: &[u8], x: &[&[f32]], sums: &mut [Sums]) {
+fn bf16_piece<const R: usize, const G: usize>(
+    strip: &[u8],
+    begin: usize,
+    x: &[&[f32]],
+    sums: &mut [Sums],
+) {
     let upper = vdupq_n_u32(0xffff_0000);
     let strip = strip.as_chunks::<PAIR_BYTES>().0;
-    let x: [&[[f32; 2]]; R] = std::array::from_fn(|row| &x[row].as_chunks().0[..strip.len()]);
+    let x: [&[[f32; 2]]; R] =
+        std::array::from_fn(|row| &x[row].as_chunks().0[begin..][..strip.len()]);
     for first in (0..REGISTERS).step_by(G) {
         let mut registers = load::<R, G>(sums, first);
         for (pair, weights) in strip.iter().enumerate() {
