@@ -298,8 +298,9 @@ impl Bench<'_> {
         // In pages as those of a rank.
         let pages = || {
             let mut pages = Pages::zeroed(blocks * layout.block_len() * size_of::<f32>())?;
-            let pairs = pages.floats_mut().iter_mut().zip(numbers());
-            pairs.for_each(|(to, number)| *to = number);
+            for (to, number) in pages.floats_mut().iter_mut().zip(numbers()) {
+                *to = number;
+            }
             std::io::Result::Ok(pages)
         };
         let (keys, values) = (pages()?, pages()?);

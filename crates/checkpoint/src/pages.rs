@@ -31,13 +31,12 @@ impl Pages {
     /// Returns the memory as numbers; bytes that are no whole one at its end are left out.
     #[must_use]
     pub fn floats(&self) -> &[f32] {
-        bytemuck::cast_slice(&self[..self.len / size_of::<f32>() * size_of::<f32>()])
+        bytemuck::cast_slice(self.as_chunks::<{ size_of::<f32>() }>().0)
     }
 
     /// The same, to be written.
     pub fn floats_mut(&mut self) -> &mut [f32] {
-        let whole = self.len / size_of::<f32>() * size_of::<f32>();
-        bytemuck::cast_slice_mut(&mut self[..whole])
+        bytemuck::cast_slice_mut(self.as_chunks_mut::<{ size_of::<f32>() }>().0)
     }
 }
 
